@@ -1,0 +1,40 @@
+//! What moves down the pipeline: decoded rows of one partition.
+
+use std::sync::Arc;
+
+use arrow::array::Int64Array;
+use arrow::record_batch::RecordBatch;
+
+use crate::offsets::{Fates, OffsetRange, TopicId, TopicPartition};
+
+/// A partition under the topic id that its records were read from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourcePartition {
+    pub id: TopicPartition,
+    pub topic_id: TopicId,
+}
+
+/// Up to [`MAX_CHUNK_ROWS`] decoded rows of ONE partition, in offset order.
+///
+/// A chunk covers every offset of `range`, holes included, so the ranges of a partition's chunks are
+/// contiguous and their fates add up.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    pub partition: Arc<SourcePartition>,
+    pub range: OffsetRange,
+    /// The value columns in the order of the declared schema, then the metadata columns asked for.
+    pub rows: RecordBatch,
+    /// The Kafka offset of each row of `rows`, ascending.
+    pub row_offsets: Int64Array,
+    /// The records refused by the decoder, in the dead-letter table's schema; `None` when there are none
+    /// or when the policy isn't `dead_letter`.
+    pub dead_letters: Option<RecordBatch>,
+    /// `rows` is counted here before any output filters; `fates.total() == range.len()`.
+    pub fates: Fates,
+    /// Bytes of keys and values as Kafka delivered them.
+    pub payload_bytes: u64,
+}
+
+/// Rows in a chunk: small enough that a chunk's columns stay in the cache while they are built and
+/// encoded (docs/adr/0003: 32 k rows cost 1.7 times as much a row as 8 k).
+pub const MAX_CHUNK_ROWS: usize = 8192;
