@@ -14,7 +14,9 @@ pub struct TableSchema {
 
 impl TableSchema {
     pub fn new(fields: Vec<Field>) -> Self {
-        Self { arrow: Schema::new(fields).into() }
+        Self {
+            arrow: Schema::new(fields).into(),
+        }
     }
 
     pub fn arrow(&self) -> &SchemaRef {
@@ -23,7 +25,11 @@ impl TableSchema {
 
     /// A column by its name, without regard to case (as Spark resolves it).
     pub fn column(&self, name: &str) -> Option<&Field> {
-        self.arrow.fields().iter().map(AsRef::as_ref).find(|f| f.name().eq_ignore_ascii_case(name))
+        self.arrow
+            .fields()
+            .iter()
+            .map(AsRef::as_ref)
+            .find(|f| f.name().eq_ignore_ascii_case(name))
     }
 }
 
