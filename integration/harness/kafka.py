@@ -13,8 +13,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
 from harness import places
 from harness.processes import Child, free_ports
@@ -238,15 +238,16 @@ class Kafka:
 
     def watermarks(self, name: str) -> dict[int, tuple[int, int]]:
         """Partition → its first offset and the one after its last stable one."""
-        settings = {"bootstrap.servers": self.bootstrap, "group.id": "harness", "isolation.level": "read_committed", "log_level": 2}
-        consumer = Consumer(settings)
-        try:
-            return {
-                partition: consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)
-                for partition in range(self.partitions(name))
-            }
-        finally:
-            consumer.close()
+        places = [TopicPartition(name, partition) for partition in range(self.partitions(name))]
+        firsts = self._list_offsets({place: OffsetSpec.earliest() for place in places})
+        ends = self._list_offsets({place: OffsetSpec.latest() for place in places})
+        return {partition: (firsts[partition], ends[partition]) for partition in sorted(ends)}
+
+    def _list_offsets(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[int, int]:
+        if not wanted:
+            return {}
+        answers = self.admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
+        return {place.partition: answer.result(10).offset for place, answer in answers.items()}
 
     def committed(self, group: str, name: str) -> dict[int, int]:
         """Partition → the offset that a consumer group has published."""

@@ -50,15 +50,16 @@ def scan(table: str | Path) -> str:
     return f"delta_scan('{table}')"
 
 
-def spark_session(name: str = "tests", memory: str = "1g", **settings: str):
-    """`local[2]` with the Delta extension; one a process."""
+def spark_session(warehouse: Path, memory: str = "1g", settings: dict[str, str] | None = None) -> Any:
+    """`local[2]` with the Delta extension and the Kafka source; one a process."""
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     jars = ",".join(str(jar) for jar in sorted(places.part("spark").glob("*.jar")))
     builder = (
         SparkSession.builder.master("local[2]")
-        .appName(name)
+        .appName("sluice-integration")
+        .config("spark.sql.warehouse.dir", str(warehouse))
         .config("spark.jars", jars)
         .config("spark.driver.memory", memory)
         .config("spark.driver.host", "127.0.0.1")
@@ -71,7 +72,7 @@ def spark_session(name: str = "tests", memory: str = "1g", **settings: str):
         .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
         .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
     )
-    for key, value in settings.items():
+    for key, value in (settings or {}).items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
@@ -102,7 +103,7 @@ FROM {table}
 
 def _plain(row: tuple[Any, ...]) -> tuple[str, ...]:
     """As text: zone-aware and zone-less clocks, Decimal and int, are spelled alike."""
-    return tuple(str(value.replace(tzinfo=None)) if hasattr(value, "tzinfo") else f"{value:f}" for value in row)
+    return tuple(str(value.replace(tzinfo=None)) if hasattr(value, "tzinfo") else str(value) for value in row)
 
 
 def duckdb_summary(table: str | Path, storage: dict[str, str] | None = None) -> tuple[str, ...]:
