@@ -239,15 +239,22 @@ class Kafka:
     def watermarks(self, name: str) -> dict[int, tuple[int, int]]:
         """Partition → its first offset and the one after its last stable one."""
         places = [TopicPartition(name, partition) for partition in range(self.partitions(name))]
-        firsts = self._list_offsets({place: OffsetSpec.earliest() for place in places})
-        ends = self._list_offsets({place: OffsetSpec.latest() for place in places})
+        if not places:
+            return {}
+        firsts = self._list_offsets(places, OffsetSpec.earliest())
+        ends = self._list_offsets(places, OffsetSpec.latest())
         return {partition: (firsts[partition], ends[partition]) for partition in sorted(ends)}
 
-    def _list_offsets(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[int, int]:
-        if not wanted:
-            return {}
-        answers = self.admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
-        return {place.partition: answer.result(10).offset for place, answer in answers.items()}
+    def _list_offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+        def listed() -> dict[int, int] | None:
+            level = IsolationLevel.READ_COMMITTED
+            answers = self.admin.list_offsets({place: spec for place in places}, isolation_level=level)
+            try:
+                return {place.partition: answer.result(10).offset for place, answer in answers.items()}
+            except KafkaException:  # a leader has just changed, or the topic is seconds old
+                return None
+
+        return wait_until(f"offsets of {places[0].topic}", listed, 30)
 
     def committed(self, group: str, name: str) -> dict[int, int]:
         """Partition → the offset that a consumer group has published."""
