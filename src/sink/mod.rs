@@ -4,6 +4,15 @@
 //! Parquet files of chunks; [`commit`] puts files and progress into the log as one version, or says why not.
 //! Nothing else in sluice knows Delta Lake. The rules are PROTOCOL.md's (docs/SEMANTICS.md).
 
+mod adapt;
+pub mod create;
+pub mod definition;
+pub mod delta_schema;
+pub mod features;
+pub mod files;
+mod partitions;
+pub mod stats;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
