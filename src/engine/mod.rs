@@ -1,1 +1,4 @@
 //! To come.
+pub mod plan;
+pub mod retry;
+pub mod trigger;

@@ -1,12 +1,16 @@
 //! The declared schema of a topic's values: SQL column definitions, as plain data.
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+
+pub mod ddl;
 
 /// The columns of a decoded value, as Arrow types that Delta Lake can store.
 ///
 /// Timestamps with a zone are `Timestamp(Microsecond, Some("UTC"))`, without one `Timestamp(Microsecond,
-/// None)`; decimals `Decimal128`; strings `Utf8`; binaries `Binary`; maps have the entry fields `key` and
-/// `value`; list items are named `element`.
+/// None)`; decimals `Decimal128`; strings `Utf8`; binaries `Binary`; list items are named
+/// `element`, map entries `key_value` with the fields `key` and `value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSchema {
     arrow: SchemaRef,
@@ -14,7 +18,9 @@ pub struct TableSchema {
 
 impl TableSchema {
     pub fn new(fields: Vec<Field>) -> Self {
-        Self { arrow: Schema::new(fields).into() }
+        Self {
+            arrow: Schema::new(fields).into(),
+        }
     }
 
     pub fn arrow(&self) -> &SchemaRef {
@@ -23,8 +29,36 @@ impl TableSchema {
 
     /// A column by its name, without regard to case (as Spark resolves it).
     pub fn column(&self, name: &str) -> Option<&Field> {
-        self.arrow.fields().iter().map(AsRef::as_ref).find(|f| f.name().eq_ignore_ascii_case(name))
+        self.arrow
+            .fields()
+            .iter()
+            .map(AsRef::as_ref)
+            .find(|f| f.name().eq_ignore_ascii_case(name))
     }
+}
+
+/// An array of nullable elements.
+pub fn list_type(element: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("element", element, true)))
+}
+
+/// A map to nullable values.
+pub fn map_type(key: DataType, value: DataType) -> DataType {
+    let pair = [
+        Field::new("key", key, false),
+        Field::new("value", value, true),
+    ];
+    let entries = Field::new(
+        "key_value",
+        DataType::Struct(Fields::from_iter(pair)),
+        false,
+    );
+    DataType::Map(Arc::new(entries), false)
+}
+
+/// An instant: microseconds, UTC.
+pub fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// Whether Delta Lake can partition by a column of this type: any primitive one.

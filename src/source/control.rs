@@ -1,0 +1,217 @@
+//! Looking things up: topics, their ids and partitions, offsets. Publishing: the group's offsets.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::Offset;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::native::{self, Client, OffsetSpec, TopicInfo};
+use super::{SourceError, client};
+use crate::chunk::SourcePartition;
+use crate::config::{self, Topics};
+use crate::offsets::{TopicId, TopicPartition};
+
+/// How long a look-up may take before it counts as a failure.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Topics of the source that exist now, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Catalog(pub BTreeMap<String, TopicEntry>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicEntry {
+    pub id: TopicId,
+    /// Ascending.
+    pub partitions: Vec<i32>,
+}
+
+impl Catalog {
+    /// All partitions, in order of topic and number.
+    pub fn partitions(&self) -> impl Iterator<Item = SourcePartition> + '_ {
+        self.0.iter().flat_map(|(topic, entry)| {
+            entry.partitions.iter().map(|&partition| SourcePartition {
+                id: TopicPartition::new(topic.as_str(), partition),
+                topic_id: entry.id.clone(),
+            })
+        })
+    }
+}
+
+/// The client for everything but fetching.
+pub struct Control {
+    client: Client,
+    source: config::Source,
+}
+
+impl Control {
+    /// Makes the client; reaches out to nobody yet.
+    pub fn connect(source: &config::Source) -> Result<Self, SourceError> {
+        Ok(Self {
+            client: client::control(source)?,
+            source: source.clone(),
+        })
+    }
+
+    /// The source's topics with their ids and partitions. A listed topic that isn't there is an error; with a
+    /// pattern, no match at all is.
+    pub fn discover(&self) -> Result<Catalog, SourceError> {
+        let names = match &self.source.topics {
+            Topics::List(names) => names.clone(),
+            Topics::Pattern(pattern) => self.matching(pattern)?,
+        };
+        let mut catalog = Catalog::default();
+        for (topic, info) in self.describe(&names)? {
+            match info {
+                Ok(info) => drop(catalog.0.insert(topic, entry(info))),
+                Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                    // A match of a pattern may vanish between the two look-ups.
+                    if matches!(self.source.topics, Topics::List(_)) {
+                        return Err(SourceError::UnknownTopic {
+                            brokers: self.brokers(),
+                            topic,
+                        });
+                    }
+                }
+                Err(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                    return Err(SourceError::NotAuthorized { topic, code });
+                }
+                Err(code) => return Err(SourceError::Topic { topic, code }),
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// One offset of each partition.
+    pub fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        spec: OffsetSpec,
+    ) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let read_committed = client::read_committed(&self.source);
+        native::list_offsets(
+            &self.client,
+            partitions,
+            spec,
+            read_committed,
+            LOOKUP_TIMEOUT,
+        )
+        .map_err(|code| self.unreachable("look offsets up", code))?
+        .into_iter()
+        .map(|(partition, offset)| match offset {
+            Ok(offset) => Ok((partition, offset)),
+            Err(code) => Err(SourceError::Offsets { partition, code }),
+        })
+        .collect()
+    }
+
+    /// Publishes the next offsets under the consumer group, so that lag tools see them. A hint: sent, not waited
+    /// for, and a failure is only logged.
+    pub fn publish(&self, next: &BTreeMap<TopicPartition, i64>) {
+        if self.source.group_id.is_none() || next.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::with_capacity(next.len());
+        for (id, &offset) in next {
+            if list
+                .add_partition_offset(&id.topic, id.partition, Offset::Offset(offset))
+                .is_err()
+            {
+                return;
+            }
+        }
+        if let Err(error) = self.client.commit(&list, CommitMode::Async) {
+            tracing::debug!(%error, "the consumer group's offsets were not published");
+        }
+        // Serves the answer's callback; nothing else arrives here.
+        while self.client.poll(Duration::ZERO).is_some() {}
+    }
+
+    fn matching(&self, pattern: &regex::Regex) -> Result<Vec<String>, SourceError> {
+        let metadata = self
+            .client
+            .fetch_metadata(None, LOOKUP_TIMEOUT)
+            .map_err(|error| {
+                let code = error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown);
+                self.unreachable("list topics", code)
+            })?;
+        let names: Vec<String> = metadata
+            .topics()
+            .iter()
+            .map(rdkafka::metadata::MetadataTopic::name)
+            .filter(|name| !name.starts_with("__") && is_whole_match(pattern, name))
+            .map(str::to_owned)
+            .collect();
+        if names.is_empty() {
+            let pattern = pattern.as_str().to_owned();
+            return Err(SourceError::NoTopicMatches {
+                brokers: self.brokers(),
+                pattern,
+            });
+        }
+        Ok(names)
+    }
+
+    fn describe(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, Result<TopicInfo, RDKafkaErrorCode>>, SourceError> {
+        native::describe_topics(&self.client, names, LOOKUP_TIMEOUT)
+            .map_err(|code| self.unreachable("describe topics", code))
+    }
+
+    fn unreachable(&self, action: &'static str, code: RDKafkaErrorCode) -> SourceError {
+        // Errors that happened outside of a call are queued; serving them updates the last one.
+        while self.client.poll(Duration::ZERO).is_some() {}
+        let reason = self
+            .client
+            .context()
+            .last_error()
+            .unwrap_or_else(|| code.to_string());
+        SourceError::Unreachable {
+            brokers: self.brokers(),
+            action,
+            reason,
+        }
+    }
+
+    fn brokers(&self) -> String {
+        self.source.brokers.join(",")
+    }
+}
+
+fn entry(info: TopicInfo) -> TopicEntry {
+    let mut partitions = info.partitions;
+    partitions.sort_unstable();
+    TopicEntry {
+        id: info
+            .id
+            .map_or_else(TopicId::unknown, |id| TopicId::new(&id)),
+        partitions,
+    }
+}
+
+fn is_whole_match(pattern: &regex::Regex, name: &str) -> bool {
+    pattern
+        .find(name)
+        .is_some_and(|found| found.range() == (0..name.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        let pattern = regex::Regex::new("orders.*").expect("a pattern");
+        assert!(is_whole_match(&pattern, "orders-eu"));
+        assert!(!is_whole_match(&pattern, "old-orders"));
+    }
+}

@@ -1,0 +1,4 @@
+//! The one test binary: linking the dependencies once is what a test build costs.
+
+mod architecture;
+mod docs;
