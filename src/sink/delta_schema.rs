@@ -11,8 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use serde_json::{Map, Value, json};
 
-/// The key of a column's comment, in Arrow's field metadata as in Delta's.
-pub const COMMENT: &str = "comment";
+use crate::schema::ddl::COMMENT;
 
 /// Why a schema can't be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -188,35 +187,6 @@ fn malformed(column: &str, missing: &str) -> SchemaProblem {
     SchemaProblem::Malformed(format!("no `{missing}` at {place}"))
 }
 
-/// A type as SQL says it, for messages.
-pub fn sql_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "BOOLEAN".into(),
-        DataType::Int8 => "TINYINT".into(),
-        DataType::Int16 => "SMALLINT".into(),
-        DataType::Int32 => "INT".into(),
-        DataType::Int64 => "BIGINT".into(),
-        DataType::Float32 => "FLOAT".into(),
-        DataType::Float64 => "DOUBLE".into(),
-        DataType::Utf8 => "STRING".into(),
-        DataType::Binary => "BINARY".into(),
-        DataType::Date32 => "DATE".into(),
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMP".into(),
-        DataType::Timestamp(_, None) => "TIMESTAMP_NTZ".into(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
-        DataType::List(item) => format!("ARRAY<{}>", sql_name(item.data_type())),
-        DataType::Map(entries, _) => match map_fields(entries) {
-            Some((k, v)) => format!("MAP<{}, {}>", sql_name(k.data_type()), sql_name(v.data_type())),
-            None => "MAP".into(),
-        },
-        DataType::Struct(fields) => {
-            let field = |f: &Arc<Field>| format!("{}: {}", f.name(), sql_name(f.data_type()));
-            format!("STRUCT<{}>", fields.iter().map(field).collect::<Vec<_>>().join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,16 +283,5 @@ mod tests {
         let metadata = schema.field(0).metadata();
         assert_eq!(metadata["delta.identity.start"], "1");
         assert_eq!(metadata["comment"], "c");
-    }
-
-    #[test]
-    fn messages_say_types_as_sql_does() {
-        let names: Vec<String> =
-            fields_of_every_type().iter().map(|f| sql_name(f.data_type())).collect();
-        assert_eq!(
-            names.join(" "),
-            "BOOLEAN TINYINT SMALLINT INT BIGINT FLOAT DOUBLE STRING BINARY DATE TIMESTAMP TIMESTAMP_NTZ \
-             DECIMAL(38,18) ARRAY<BIGINT> MAP<STRING, BIGINT> STRUCT<inner: STRING>"
-        );
     }
 }

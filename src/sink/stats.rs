@@ -42,12 +42,7 @@ impl IndexedColumns {
         partition_columns: &[String],
         properties: &BTreeMap<String, String>,
     ) -> Self {
-        let mut leaves = Vec::new();
-        for field in table.fields() {
-            if !partition_columns.contains(field.name()) {
-                leaf_paths(field, &mut Vec::new(), &mut leaves);
-            }
-        }
+        let leaves = Self::leaves(table, partition_columns);
         let paths = match properties.get("delta.dataSkippingStatsColumns") {
             Some(list) => {
                 let named = parse_column_list(list);
@@ -62,6 +57,17 @@ impl IndexedColumns {
             }
         };
         Self { paths }
+    }
+
+    /// All leaf columns that could be indexed, in the table's order. A list or a map is one leaf.
+    pub fn leaves(table: &Schema, partition_columns: &[String]) -> Vec<Vec<String>> {
+        let mut leaves = Vec::new();
+        for field in table.fields() {
+            if !partition_columns.contains(field.name()) {
+                leaf_paths(field, &mut Vec::new(), &mut leaves);
+            }
+        }
+        leaves
     }
 
     /// Whether the leaf at this path, or any leaf below it, is indexed.

@@ -43,7 +43,7 @@ impl ParquetFile {
         schema: &SchemaRef,
         indexed: &IndexedColumns,
     ) -> Result<Self, FilesError> {
-        let upload = Tracked { upload: Upload::create(target, &path)?, failure: None };
+        let upload = Tracked { upload: Some(Upload::create(target, &path)?), failure: None };
         // The Arrow schema in the footer would only repeat the table's.
         let options = ArrowWriterOptions::new()
             .with_properties(properties.as_ref().clone())
@@ -84,7 +84,8 @@ impl ParquetFile {
     /// All bytes held in memory for this file.
     pub(super) fn held_bytes(&self) -> usize {
         let codecs = if self.writer.in_progress_rows() > 0 { self.columns * CODEC_BYTES } else { 0 };
-        self.memory_bytes() + codecs + self.writer.inner().upload.buffered_bytes()
+        let upload = self.writer.inner().upload.as_ref().map_or(0, Upload::buffered_bytes);
+        self.memory_bytes() + codecs + upload
     }
 
     /// Makes the file whole. Its partition values are the caller's.
@@ -93,12 +94,9 @@ impl ParquetFile {
         let footer = footer.map_err(|error| self.failure(error))?;
         let stats = self.statistics.render(&footer);
         let path = self.path;
-        let upload = self
-            .writer
-            .into_inner()
-            .map_err(|source| FilesError::Encode { path: path.clone(), source })?
-            .upload
-            .finish()?;
+        // `into_inner` would want to finish the file once more.
+        let upload = self.writer.inner_mut().upload.take().expect("a file is finished once");
+        let upload = upload.finish()?;
         let file = DataFile {
             path: partitions::log_path(&path),
             partition_values: Default::default(),
@@ -125,13 +123,15 @@ fn now_millis() -> i64 {
 
 /// Keeps the upload's own error, which Parquet turns into text.
 struct Tracked {
-    upload: Upload,
+    /// Until the file is whole.
+    upload: Option<Upload>,
     failure: Option<io::Error>,
 }
 
 impl Write for Tracked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.upload.write(bytes).map_err(|error| {
+        let upload = self.upload.as_mut().expect("bytes come before the finish");
+        upload.write(bytes).map_err(|error| {
             let kind = error.kind();
             self.failure = Some(error);
             io::Error::from(kind)
