@@ -439,6 +439,6 @@ fn collect_columns(data_type: &Value, parent: &str, out: &mut Vec<(String, Value
 }
 
 fn mentions_type(data_type: &Value, name: &str) -> bool {
-    data_type.as_str() == Some(name)
-        || ["elementType", "keyType", "valueType"].iter().any(|part| mentions_type(&data_type[*part], name))
+    let part = |part: &&str| data_type.get(*part).is_some_and(|inner| mentions_type(inner, name));
+    data_type.as_str() == Some(name) || ["elementType", "keyType", "valueType"].iter().any(|p| part(&p))
 }
