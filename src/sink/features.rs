@@ -13,11 +13,12 @@ use std::path::PathBuf;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
+pub(super) use self::list::is_on;
 pub use self::list::{FEATURES, Feature, Treatment};
-use super::definition::{Metadata, Protocol};
 use super::delta_schema::{self, SchemaProblem};
 use super::files::{Bounds, FilesSpec};
 use super::stats::IndexedColumns;
+use super::{Metadata, Protocol};
 use crate::config::Files;
 
 /// The highest protocol versions there are; both mean "see the feature lists".
@@ -63,10 +64,16 @@ impl WritePlan {
 pub enum TableProblem {
     #[error("there is no table and `create: never` is set: create it, or set `create: if_missing`")]
     NoTable,
-    #[error("`{column}`: the table has no such column: add it to the table or take it out of the schema")]
+    #[error(
+        "`{column}`: the table has no such column: add it to the table or take it out of the schema"
+    )]
     NoColumn { column: String },
     #[error("`{column}`: table {table}, output {output}: change the schema or the table")]
-    Type { column: String, table: String, output: String },
+    Type {
+        column: String,
+        table: String,
+        output: String,
+    },
     #[error(
         "`{column}`: NOT NULL in the table, but the output may have none: declare it NOT NULL in the schema, or \
          drop NOT NULL in the table"
@@ -77,14 +84,25 @@ pub enum TableProblem {
          NOT NULL in the table"
     )]
     Required { column: String },
-    #[error("`{column}`: the table has it {times} times, told apart by case only: rename them in the table")]
+    #[error(
+        "`{column}`: the table has it {times} times, told apart by case only: rename them in the table"
+    )]
     Ambiguous { column: String, times: usize },
-    #[error("partitions: table by {table}, output by {output}: set `partition_by` to the table's columns, in its order")]
+    #[error(
+        "partitions: table by {table}, output by {output}: set `partition_by` to the table's columns, in its order"
+    )]
     Partitions { table: Columns, output: Columns },
     #[error("partition column `{column}`: {reason}: partition by another column")]
-    PartitionColumn { column: String, reason: &'static str },
+    PartitionColumn {
+        column: String,
+        reason: &'static str,
+    },
     #[error("table feature {feature}: {reason}: {next}")]
-    Feature { feature: String, reason: String, next: &'static str },
+    Feature {
+        feature: String,
+        reason: String,
+        next: &'static str,
+    },
     #[error(
         "the table's protocol is reader {reader}, writer {writer}; sluice knows up to reader {READER_VERSION}, \
          writer {WRITER_VERSION}: upgrade sluice"

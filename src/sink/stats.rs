@@ -46,14 +46,20 @@ impl IndexedColumns {
         let paths = match properties.get("delta.dataSkippingStatsColumns") {
             Some(list) => {
                 let named = parse_column_list(list);
-                leaves.into_iter().filter(|l| named.iter().any(|n| is_prefix(n, l))).collect()
+                leaves
+                    .into_iter()
+                    .filter(|l| named.iter().any(|n| is_prefix(n, l)))
+                    .collect()
             }
             None => {
                 let limit = properties
                     .get("delta.dataSkippingNumIndexedCols")
                     .and_then(|text| text.trim().parse().ok())
                     .unwrap_or(DEFAULT_INDEXED_LEAVES);
-                leaves.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
+                leaves
+                    .into_iter()
+                    .take(usize::try_from(limit).unwrap_or(usize::MAX))
+                    .collect()
             }
         };
         Self { paths }
@@ -86,7 +92,11 @@ fn leaf_paths(field: &Field, parents: &mut Vec<String>, out: &mut Vec<Vec<String
 }
 
 fn is_prefix(named: &[String], leaf: &[String]) -> bool {
-    named.len() <= leaf.len() && named.iter().zip(leaf).all(|(a, b)| a.eq_ignore_ascii_case(b))
+    named.len() <= leaf.len()
+        && named
+            .iter()
+            .zip(leaf)
+            .all(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
 /// A list such as ``a, b.c, `odd,name` `` as paths.
@@ -125,9 +135,14 @@ struct Node {
 enum Kind {
     Struct(Vec<Node>),
     /// NULLs only, counted as batches pass: Parquet counts a list's elements, not its rows.
-    Counted { nulls: u64 },
+    Counted {
+        nulls: u64,
+    },
     /// From the statistics of the Parquet leaf column with this number.
-    Chunk { leaf: usize, bound: Bound },
+    Chunk {
+        leaf: usize,
+        bound: Bound,
+    },
 }
 
 /// How a column's bounds are written.
@@ -137,17 +152,25 @@ enum Bound {
     None,
     Int,
     Date,
-    Timestamp { utc: bool },
-    Decimal { scale: i8 },
+    Timestamp {
+        utc: bool,
+    },
+    Decimal {
+        scale: i8,
+    },
     /// A NaN sorts differently with every reader, so one means no bounds.
-    Float { nan_seen: bool },
+    Float {
+        nan_seen: bool,
+    },
     Text,
 }
 
 impl Collector {
     /// For files of this schema (without partition columns).
     pub(super) fn new(file: &Schema, indexed: &IndexedColumns) -> Self {
-        Self { nodes: nodes(file.fields(), indexed, &mut Vec::new(), &mut 0) }
+        Self {
+            nodes: nodes(file.fields(), indexed, &mut Vec::new(), &mut 0),
+        }
     }
 
     /// Notes what the Parquet statistics will not tell of these rows.
@@ -162,7 +185,10 @@ impl Collector {
         for (key, text) in [
             ("minValues", object(&self.nodes, &|n| bounds(n)?.0)),
             ("maxValues", object(&self.nodes, &|n| bounds(n)?.1)),
-            ("nullCount", object(&self.nodes, &|n| n.null_count(file).map(|n| n.to_string()))),
+            (
+                "nullCount",
+                object(&self.nodes, &|n| n.null_count(file).map(|n| n.to_string())),
+            ),
         ] {
             out.push_str(&format!(",\"{key}\":{{{}}}", text.unwrap_or_default()));
         }
@@ -181,18 +207,27 @@ fn nodes(
     for (position, field) in fields.iter().enumerate() {
         parents.push(field.name().clone());
         let kind = match field.data_type() {
-            DataType::Struct(children) => Kind::Struct(self::nodes(children, indexed, parents, next_leaf)),
+            DataType::Struct(children) => {
+                Kind::Struct(self::nodes(children, indexed, parents, next_leaf))
+            }
             nested if nested.is_nested() => {
                 *next_leaf += parquet_leaves(nested);
                 Kind::Counted { nulls: 0 }
             }
             primitive => {
                 *next_leaf += 1;
-                Kind::Chunk { leaf: *next_leaf - 1, bound: Bound::of(primitive) }
+                Kind::Chunk {
+                    leaf: *next_leaf - 1,
+                    bound: Bound::of(primitive),
+                }
             }
         };
         if indexed.contains(parents) {
-            nodes.push(Node { name: field.name().clone(), position, kind });
+            nodes.push(Node {
+                name: field.name().clone(),
+                position,
+                kind,
+            });
         }
         parents.pop();
     }
@@ -220,7 +255,10 @@ fn observe(nodes: &mut [Node], columns: &[ArrayRef], parent: Option<&NullBuffer>
                 let all = NullBuffer::union(parent, column.nulls());
                 *nulls += all.map_or(0, |n| n.null_count()) as u64;
             }
-            Kind::Chunk { bound: Bound::Float { nan_seen }, .. } if !*nan_seen => {
+            Kind::Chunk {
+                bound: Bound::Float { nan_seen },
+                ..
+            } if !*nan_seen => {
                 *nan_seen = match column.data_type() {
                     DataType::Float32 => any_nan::<Float32Type>(column, |v| v.is_nan()),
                     _ => any_nan::<Float64Type>(column, |v| v.is_nan()),
@@ -234,7 +272,10 @@ fn observe(nodes: &mut [Node], columns: &[ArrayRef], parent: Option<&NullBuffer>
 /// Looks at the values without their nulls first, which takes some nanoseconds a hundred rows.
 fn any_nan<T: ArrowPrimitiveType>(column: &ArrayRef, is_nan: fn(T::Native) -> bool) -> bool {
     let column = column.as_primitive::<T>();
-    column.values().iter().fold(false, |any, v| any | is_nan(*v))
+    column
+        .values()
+        .iter()
+        .fold(false, |any, v| any | is_nan(*v))
         && column.iter().flatten().any(is_nan)
 }
 
@@ -243,9 +284,9 @@ impl Bound {
         match data_type {
             DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::Int,
             DataType::Date32 => Self::Date,
-            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-                Self::Timestamp { utc: zone.is_some() }
-            }
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => Self::Timestamp {
+                utc: zone.is_some(),
+            },
             DataType::Decimal128(_, scale) => Self::Decimal { scale: *scale },
             DataType::Float32 | DataType::Float64 => Self::Float { nan_seen: false },
             DataType::Utf8 => Self::Text,
@@ -265,9 +306,10 @@ impl Bound {
     fn max_text(self, value: &Value) -> Option<String> {
         match (self, value) {
             // Rounded up: readers that don't know that writers cut to milliseconds stay right.
-            (Self::Timestamp { utc }, Value::Int(us)) => {
-                timestamp(us.div_euclid(1000) + i64::from(us.rem_euclid(1000) != 0), utc)
-            }
+            (Self::Timestamp { utc }, Value::Int(us)) => timestamp(
+                us.div_euclid(1000) + i64::from(us.rem_euclid(1000) != 0),
+                utc,
+            ),
             (Self::Text, Value::Bytes(text)) => {
                 quote(&upper_bound(std::str::from_utf8(text).ok()?)?)
             }
@@ -306,7 +348,9 @@ enum Value {
 impl Node {
     /// The minimum's and the maximum's text.
     fn bounds(&self, file: &ParquetMetaData) -> Option<(Option<String>, Option<String>)> {
-        let Kind::Chunk { leaf, bound } = &self.kind else { return None };
+        let Kind::Chunk { leaf, bound } = &self.kind else {
+            return None;
+        };
         let mut all: Option<(Value, Value)> = None;
         for group in file.row_groups() {
             let statistics = group.column(*leaf).statistics()?;
@@ -337,9 +381,10 @@ impl Node {
 
 fn chunk_bounds(statistics: &Statistics) -> Option<(Value, Value)> {
     Some(match statistics {
-        Statistics::Int32(s) => {
-            (Value::Int(i64::from(*s.min_opt()?)), Value::Int(i64::from(*s.max_opt()?)))
-        }
+        Statistics::Int32(s) => (
+            Value::Int(i64::from(*s.min_opt()?)),
+            Value::Int(i64::from(*s.max_opt()?)),
+        ),
         Statistics::Int64(s) => (Value::Int(*s.min_opt()?), Value::Int(*s.max_opt()?)),
         Statistics::Float(s) => (Value::Float(*s.min_opt()?), Value::Float(*s.max_opt()?)),
         Statistics::Double(s) => (Value::Double(*s.min_opt()?), Value::Double(*s.max_opt()?)),
@@ -372,7 +417,10 @@ fn object(nodes: &[Node], value: &dyn Fn(&Node) -> Option<String>) -> Option<Str
                 Kind::Struct(children) => format!("{{{}}}", object(children, value)?),
                 _ => value(node)?,
             };
-            Some(format!("{}:{text}", serde_json::Value::from(node.name.as_str())))
+            Some(format!(
+                "{}:{text}",
+                serde_json::Value::from(node.name.as_str())
+            ))
         })
         .collect();
     (!members.is_empty()).then(|| members.join(","))
@@ -421,7 +469,10 @@ const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 fn timestamp(millis: i64, utc: bool) -> Option<String> {
     let time = DateTime::from_timestamp_millis(millis).filter(|t| YEARS.contains(&t.year()))?;
     let zone = if utc { "Z" } else { "" };
-    Some(format!("\"{}{zone}\"", time.format("%Y-%m-%dT%H:%M:%S%.3f")))
+    Some(format!(
+        "\"{}{zone}\"",
+        time.format("%Y-%m-%dT%H:%M:%S%.3f")
+    ))
 }
 
 fn date(days: i64) -> Option<String> {

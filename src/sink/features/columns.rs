@@ -38,10 +38,16 @@ fn fit_fields(
                 fit_field(only, field, &column, problems);
                 fitted.push(Arc::clone(only));
             }
-            more => problems.push(TableProblem::Ambiguous { column, times: more.len() }),
+            more => problems.push(TableProblem::Ambiguous {
+                column,
+                times: more.len(),
+            }),
         }
     }
-    for field in table.iter().filter(|f| same_name(output, f.name()).is_empty()) {
+    for field in table
+        .iter()
+        .filter(|f| same_name(output, f.name()).is_empty())
+    {
         if !field.is_nullable() {
             let column = child_path(parent, field.name());
             problems.push(TableProblem::Required { column });
@@ -51,12 +57,17 @@ fn fit_fields(
 }
 
 fn same_name<'a>(fields: &'a Fields, name: &str) -> Vec<&'a FieldRef> {
-    fields.iter().filter(|f| f.name().eq_ignore_ascii_case(name)).collect()
+    fields
+        .iter()
+        .filter(|f| f.name().eq_ignore_ascii_case(name))
+        .collect()
 }
 
 fn fit_field(table: &Field, output: &Field, column: &str, problems: &mut Vec<TableProblem>) {
     if output.is_nullable() && !table.is_nullable() {
-        problems.push(TableProblem::Nullable { column: column.to_owned() });
+        problems.push(TableProblem::Nullable {
+            column: column.to_owned(),
+        });
     }
     match (table.data_type(), output.data_type()) {
         (DataType::Struct(theirs), DataType::Struct(ours)) => {
@@ -66,7 +77,9 @@ fn fit_field(table: &Field, output: &Field, column: &str, problems: &mut Vec<Tab
             fit_field(theirs, ours, &child_path(column, "element"), problems);
         }
         (DataType::Map(theirs, _), DataType::Map(ours, _)) => {
-            let (Some(theirs), Some(ours)) = (map_fields(theirs), map_fields(ours)) else { return };
+            let (Some(theirs), Some(ours)) = (map_fields(theirs), map_fields(ours)) else {
+                return;
+            };
             fit_field(theirs.0, ours.0, &child_path(column, "key"), problems);
             fit_field(theirs.1, ours.1, &child_path(column, "value"), problems);
         }
@@ -88,7 +101,10 @@ pub(super) fn check_partitions(
     problems: &mut Vec<TableProblem>,
 ) {
     let equal = partition_columns.len() == expected.partition_by.len()
-        && partition_columns.iter().zip(expected.partition_by).all(|(a, b)| a.eq_ignore_ascii_case(b));
+        && partition_columns
+            .iter()
+            .zip(expected.partition_by)
+            .all(|(a, b)| a.eq_ignore_ascii_case(b));
     if !equal {
         problems.push(TableProblem::Partitions {
             table: Columns(partition_columns.to_vec()),
@@ -97,7 +113,10 @@ pub(super) fn check_partitions(
         return;
     }
     for name in partition_columns {
-        let refuse = |reason| TableProblem::PartitionColumn { column: name.clone(), reason };
+        let refuse = |reason| TableProblem::PartitionColumn {
+            column: name.clone(),
+            reason,
+        };
         match same_name(expected.schema.fields(), name).first() {
             None => problems.push(refuse("the output has no such column")),
             Some(field) if !can_partition_by(field.data_type()) => {

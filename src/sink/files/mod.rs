@@ -128,11 +128,22 @@ impl FilesWriter {
         naming: Naming,
         runtime: Handle,
     ) -> Self {
-        let is_data = |c: &usize| !spec.partition_columns.contains(spec.schema.field(*c).name());
+        let is_data = |c: &usize| {
+            !spec
+                .partition_columns
+                .contains(spec.schema.field(*c).name())
+        };
         let data_columns: Vec<usize> = (0..spec.schema.fields().len()).filter(is_data).collect();
-        let file_schema = spec.schema.project(&data_columns).expect("positions of the schema's own");
+        let file_schema = spec
+            .schema
+            .project(&data_columns)
+            .expect("positions of the schema's own");
         Self {
-            target: Target { store, local_root: spec.local_root.clone(), runtime },
+            target: Target {
+                store,
+                local_root: spec.local_root.clone(),
+                runtime,
+            },
             naming,
             spec: spec.clone(),
             data_columns,
@@ -174,13 +185,20 @@ impl FilesWriter {
 
     /// Empty strings met in partition columns: Delta has only NULL for them.
     pub fn empty_partition_values(&self) -> u64 {
-        self.splitter.as_ref().map_or(0, |splitter| splitter.empty_strings)
+        self.splitter
+            .as_ref()
+            .map_or(0, |splitter| splitter.empty_strings)
     }
 
     /// Bytes of the files so far, those in the making by estimate.
     pub fn bytes_so_far(&self) -> u64 {
         let closed: u64 = self.finished.iter().map(|file| file.size_bytes).sum();
-        closed + self.open.values().map(|open| open.file.size_estimate()).sum::<u64>()
+        closed
+            + self
+                .open
+                .values()
+                .map(|open| open.file.size_estimate())
+                .sum::<u64>()
     }
 
     fn split(&mut self, batch: &RecordBatch) -> Result<Vec<Part>, FilesError> {
@@ -190,7 +208,11 @@ impl FilesWriter {
                 let names = self.spec.partition_columns.iter();
                 let columns: Result<Vec<_>, _> =
                     names.map(|name| self.spec.schema.index_of(name)).collect();
-                none.insert(columns.and_then(|c| Splitter::new(batch, c)).map_err(FilesError::Rows)?)
+                none.insert(
+                    columns
+                        .and_then(|c| Splitter::new(batch, c))
+                        .map_err(FilesError::Rows)?,
+                )
             }
         };
         splitter.split(batch).map_err(|error| match error {
@@ -207,7 +229,10 @@ impl FilesWriter {
         self.clock += 1;
         let mut open = match self.open.remove(&values) {
             Some(open) => open,
-            None => Open { file: self.begin(&values, &rows)?, last_write: 0 },
+            None => Open {
+                file: self.begin(&values, &rows)?,
+                last_write: 0,
+            },
         };
         open.last_write = self.clock;
         open.file.write(&rows)?;
@@ -227,9 +252,14 @@ impl FilesWriter {
             Some(column) => adapt(column, field),
             None => Err(ArrowError::SchemaError(format!("no column {from}"))),
         };
-        let columns: Result<Vec<ArrayRef>, _> =
-            self.data_columns.iter().zip(self.file_schema.fields()).map(column).collect();
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns: Result<Vec<ArrayRef>, _> = self
+            .data_columns
+            .iter()
+            .zip(self.file_schema.fields())
+            .map(column)
+            .collect();
+        let options =
+            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         columns
             .and_then(|c| RecordBatch::try_new_with_options(self.file_schema.clone(), c, &options))
             .map_err(FilesError::Rows)
@@ -243,18 +273,34 @@ impl FilesWriter {
         let properties = match &self.properties {
             Some(properties) => Arc::clone(properties),
             None => {
-                let made = encoding::properties(sample, self.spec.compression)
-                    .map_err(|source| FilesError::Encode { path: path.clone(), source })?;
+                let made =
+                    encoding::properties(sample, self.spec.compression).map_err(|source| {
+                        FilesError::Encode {
+                            path: path.clone(),
+                            source,
+                        }
+                    })?;
                 Arc::clone(self.properties.insert(Arc::new(made)))
             }
         };
-        ParquetFile::create(&self.target, path, number, &properties, &self.file_schema, &self.spec.indexed)
+        ParquetFile::create(
+            &self.target,
+            path,
+            number,
+            &properties,
+            &self.file_schema,
+            &self.spec.indexed,
+        )
     }
 
     /// `part-orders-00000000000000000042-<attempt>-00000.zstd.parquet`: who wrote it, when, and nobody else
     /// can write the same name.
     fn file_name(&self, number: u32) -> String {
-        let Naming { output, epoch, attempt } = &self.naming;
+        let Naming {
+            output,
+            epoch,
+            attempt,
+        } = &self.naming;
         let codec = match self.spec.compression {
             Compression::Zstd { .. } => ".zstd",
             Compression::Snappy => ".snappy",
@@ -265,8 +311,13 @@ impl FilesWriter {
 
     fn close(&mut self, values: Values, file: ParquetFile) -> Result<(), FilesError> {
         let (mut file, directories) = file.finish()?;
-        file.partition_values =
-            self.spec.partition_columns.iter().cloned().zip(values).collect();
+        file.partition_values = self
+            .spec
+            .partition_columns
+            .iter()
+            .cloned()
+            .zip(values)
+            .collect();
         self.finished.push(file);
         self.directories.extend(directories);
         Ok(())
@@ -274,7 +325,11 @@ impl FilesWriter {
 
     /// Closes the files that had no rows for longest, until the rest fits.
     fn keep_bounds(&mut self) -> Result<(), FilesError> {
-        let Bounds { open_files, memory_bytes, .. } = self.spec.bounds;
+        let Bounds {
+            open_files,
+            memory_bytes,
+            ..
+        } = self.spec.bounds;
         while self.open.len() > 1 {
             let held: usize = self.open.values().map(|open| open.file.held_bytes()).sum();
             if self.open.len() <= open_files && held <= memory_bytes {
@@ -293,22 +348,38 @@ impl FilesWriter {
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     #[error("writing data file {path}: {source}; will be tried again")]
-    Store { path: String, source: object_store::Error },
-    #[error("encoding data file {path} as Parquet: {source}; this is a bug in sluice, please report it")]
+    Store {
+        path: String,
+        source: object_store::Error,
+    },
+    #[error(
+        "encoding data file {path} as Parquet: {source}; this is a bug in sluice, please report it"
+    )]
     Encode { path: String, source: ParquetError },
-    #[error("rows that are not what the table's plan says: {0}; this is a bug in sluice, please report it")]
+    #[error(
+        "rows that are not what the table's plan says: {0}; this is a bug in sluice, please report it"
+    )]
     Rows(ArrowError),
     #[error("partition column `{column}` holds {source}; partition by another column")]
-    PartitionValue { column: String, source: UnusableValue },
+    PartitionValue {
+        column: String,
+        source: UnusableValue,
+    },
 }
 
 impl FilesError {
     /// From a writer's I/O error, which has the store's own error inside when there is one.
     fn store(path: &str, error: std::io::Error) -> Self {
-        let source = error.downcast::<object_store::Error>().unwrap_or_else(|error| {
-            object_store::Error::Generic { store: "file", source: Box::new(error) }
-        });
-        Self::Store { path: path.to_owned(), source }
+        let source = error
+            .downcast::<object_store::Error>()
+            .unwrap_or_else(|error| object_store::Error::Generic {
+                store: "file",
+                source: Box::new(error),
+            });
+        Self::Store {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// What the engine should do.

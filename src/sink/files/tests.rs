@@ -24,13 +24,21 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn in_memory() -> Self {
-        Self { runtime: runtime(), store: Arc::new(InMemory::new()), folder: None }
+        Self {
+            runtime: runtime(),
+            store: Arc::new(InMemory::new()),
+            folder: None,
+        }
     }
 
     fn on_disk() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = LocalFileSystem::new_with_prefix(folder.path()).expect("it exists");
-        Self { runtime: runtime(), store: Arc::new(store), folder: Some(folder) }
+        Self {
+            runtime: runtime(),
+            store: Arc::new(store),
+            folder: Some(folder),
+        }
     }
 
     fn root(&self) -> &FsPath {
@@ -40,7 +48,12 @@ impl Bench {
     pub(super) fn writer(&self, spec: &FilesSpec) -> FilesWriter {
         let mut spec = spec.clone();
         spec.local_root = self.folder.as_ref().map(|f| f.path().to_path_buf());
-        FilesWriter::new(&spec, Arc::clone(&self.store), naming(), self.runtime.handle().clone())
+        FilesWriter::new(
+            &spec,
+            Arc::clone(&self.store),
+            naming(),
+            self.runtime.handle().clone(),
+        )
     }
 
     pub(super) fn write(&self, spec: &FilesSpec, batches: &[RecordBatch]) -> Vec<DataFile> {
@@ -66,7 +79,11 @@ impl Bench {
 
     fn names(&self) -> Vec<String> {
         use futures::TryStreamExt;
-        let list = self.store.list(None).map_ok(|o| o.location.to_string()).try_collect();
+        let list = self
+            .store
+            .list(None)
+            .map_ok(|o| o.location.to_string())
+            .try_collect();
         let mut names: Vec<String> = self.runtime.block_on(list).expect("can be listed");
         names.sort();
         names
@@ -74,15 +91,26 @@ impl Bench {
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("threads")
 }
 
 fn naming() -> Naming {
-    Naming { output: "orders".into(), epoch: 42, attempt: Uuid::from_u128(7) }
+    Naming {
+        output: "orders".into(),
+        epoch: 42,
+        attempt: Uuid::from_u128(7),
+    }
 }
 
 pub(super) fn spec(schema: &SchemaRef) -> FilesSpec {
-    let files = Files { target_size: 1 << 30, compression: Compression::Zstd { level: 1 } };
+    let files = Files {
+        target_size: 1 << 30,
+        compression: Compression::Zstd { level: 1 },
+    };
     FilesSpec::plain(Arc::clone(schema), &files)
 }
 
@@ -108,8 +136,13 @@ fn stats(file: &DataFile) -> Value {
 fn check_round_trip(bench: &Bench) {
     let batches = [orders(0, 100), orders(100, 50)];
     let files = bench.write(&spec(&batches[0].schema()), &batches);
-    let [file] = files.as_slice() else { panic!("one file, not {}", files.len()) };
-    assert_eq!(bench.read(file), concat_batches(&batches[0].schema(), &batches).expect("equal"));
+    let [file] = files.as_slice() else {
+        panic!("one file, not {}", files.len())
+    };
+    assert_eq!(
+        bench.read(file),
+        concat_batches(&batches[0].schema(), &batches).expect("equal")
+    );
     assert_eq!(file.rows, 150);
     assert_eq!(file.size_bytes, bench.bytes(file).len() as u64);
     assert_eq!(
@@ -119,8 +152,14 @@ fn check_round_trip(bench: &Bench) {
     assert_eq!(file.partition_values, BTreeMap::new());
     let stats = stats(file);
     assert_eq!(stats["numRecords"], 150);
-    assert_eq!((&stats["minValues"]["id"], &stats["maxValues"]["id"]), (&0.into(), &149.into()));
-    assert_eq!((&stats["nullCount"]["id"], &stats["nullCount"]["name"]), (&0.into(), &50.into()));
+    assert_eq!(
+        (&stats["minValues"]["id"], &stats["maxValues"]["id"]),
+        (&0.into(), &149.into())
+    );
+    assert_eq!(
+        (&stats["nullCount"]["id"], &stats["nullCount"]["name"]),
+        (&0.into(), &50.into())
+    );
 }
 
 #[test]
