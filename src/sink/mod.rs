@@ -4,14 +4,21 @@
 //! Parquet files of chunks; [`commit`] puts files and progress into the log as one version, or says why not.
 //! Nothing else in sluice knows Delta Lake. The rules are PROTOCOL.md's (docs/SEMANTICS.md).
 
+mod adapt;
 pub mod commit;
+pub mod create;
+pub mod delta_schema;
 pub mod entry;
 pub mod error;
+pub mod features;
+pub mod files;
 mod interval;
 mod local;
 pub mod log;
+mod partitions;
 pub mod progress;
 mod replay;
+pub mod stats;
 pub mod store;
 #[cfg(test)]
 mod testing;
