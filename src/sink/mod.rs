@@ -7,14 +7,18 @@
 pub mod commit;
 pub mod entry;
 pub mod error;
+pub mod history;
 mod interval;
 mod local;
 pub mod log;
+pub mod maintenance;
 pub mod progress;
 mod replay;
+pub mod rewind;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 
 use std::collections::BTreeMap;
 
