@@ -4,17 +4,24 @@
 //! Parquet files of chunks; [`commit`] puts files and progress into the log as one version, or says why not.
 //! Nothing else in sluice knows Delta Lake. The rules are PROTOCOL.md's (docs/SEMANTICS.md).
 
+mod adapt;
 pub mod commit;
+pub mod create;
+pub mod delta_schema;
 pub mod entry;
 pub mod error;
+pub mod features;
+pub mod files;
 pub mod history;
 mod interval;
 mod local;
 pub mod log;
 pub mod maintenance;
+mod partitions;
 pub mod progress;
 mod replay;
 pub mod rewind;
+pub mod stats;
 pub mod store;
 #[cfg(test)]
 mod testing;
