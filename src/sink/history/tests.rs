@@ -198,3 +198,42 @@ fn an_info_of_another_shape_is_told_not_believed() {
     let commit = PastCommit::of(4, &entry);
     assert!(commit.info.is_none() && commit.unreadable.is_some());
 }
+
+#[tokio::test]
+async fn a_restore_stands_until_the_operator_answers_it() {
+    let fixture = Fixture::new().await;
+    let mut log = fixture.log().await;
+    fixture.entry(1, &[commit_info("RESTORE")]).await;
+    log.refresh(&fixture.store).await.expect("read");
+    let unanswered = async |log: &TableLog| {
+        unanswered_restore(&fixture.store, log, &owner())
+            .await
+            .expect("read")
+    };
+    assert_eq!(unanswered(&log).await, None, "from before our time");
+    let first = advance(
+        &fixture,
+        &mut log,
+        &PartitionInfo::at(&partition(0), 0, None),
+        5,
+    )
+    .await;
+    assert_eq!(unanswered(&log).await, None);
+    fixture
+        .entry(3, &[commit_info("RESTORE"), remove("a.parquet", true)])
+        .await;
+    fixture.entry(4, &[commit_info("OPTIMIZE")]).await;
+    let mut log = fixture.log().await;
+    assert_eq!(
+        unanswered(&log).await,
+        Some(3),
+        "also when the process was started anew"
+    );
+    let accepted = BTreeMap::from([(partition(0), first.end)]);
+    let tx = rewind(&log, "orders", &owner(), "f00", &accepted, "--accept")
+        .expect("no marker in the way");
+    commit(&mut log, &fixture.store, &tx, || NOW)
+        .await
+        .expect("it lands");
+    assert_eq!(unanswered(&log).await, None);
+}

@@ -238,7 +238,7 @@ fn a_recorded_rewind_is_accepted_and_told() {
     };
     let rewound = PartitionInfo::at(&partition(0), 101, Some(reset));
     history.extend([
-        ours(4, &[rewound.clone()]),
+        ours(4, std::slice::from_ref(&rewound)),
         ours(5, &[rewound.next(103, rows(2))]),
     ]);
     let report = verify(&owner(), &history, &txns(&[(0, 103), (1, 4)]));
