@@ -6,6 +6,8 @@
 //! Does not: touch the log, delete a finished file, or check what rows mean.
 
 mod encoding;
+#[cfg(test)]
+mod kernel_tests;
 mod parquet_file;
 #[cfg(test)]
 pub(super) mod testing;

@@ -62,7 +62,11 @@ impl Bench {
 
     pub fn writer(&self, spec: &FilesSpec) -> FilesWriter {
         let mut spec = spec.clone();
-        spec.local_root = self.folder.as_ref().filter(|_| self.direct).map(|f| f.path().to_path_buf());
+        spec.local_root = self
+            .folder
+            .as_ref()
+            .filter(|_| self.direct)
+            .map(|f| f.path().to_path_buf());
         FilesWriter::new(
             &spec,
             Arc::clone(&self.store),
@@ -135,4 +139,3 @@ pub fn spec(schema: &SchemaRef) -> FilesSpec {
     };
     FilesSpec::plain(Arc::clone(schema), &files)
 }
-

@@ -97,7 +97,10 @@ fn partitioned(batch: &RecordBatch) -> FilesSpec {
 fn ids(bench: &Bench, file: &DataFile) -> Vec<i64> {
     use arrow::array::AsArray;
     let rows = bench.read(file);
-    rows.column(0).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()
+    rows.column(0)
+        .as_primitive::<arrow::datatypes::Int64Type>()
+        .values()
+        .to_vec()
 }
 
 fn value(file: &DataFile) -> Option<&str> {
@@ -114,7 +117,11 @@ fn a_file_is_closed_at_the_target_size_and_the_next_one_begun() {
     assert!(files.len() > 3, "{} files", files.len());
     for file in &files[..files.len() - 1] {
         let times = file.size_bytes as f64 / spec.target_size as f64;
-        assert!((0.5..1.5).contains(&times), "{} is {times} of the target", file.path);
+        assert!(
+            (0.5..1.5).contains(&times),
+            "{} is {times} of the target",
+            file.path
+        );
     }
     let all: Vec<i64> = files.iter().flat_map(|file| ids(&bench, file)).collect();
     assert_eq!(all, (0..40_000).collect::<Vec<_>>());
@@ -130,8 +137,16 @@ fn row_groups_end_at_their_bound() {
     spec.bounds.row_group_bytes = 30_000;
     let files = bench.write(&spec, &batches);
     let reader = ParquetRecordBatchReaderBuilder::try_new(bench.bytes(&files[0])).expect("Parquet");
-    let groups: Vec<i64> = reader.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
-    assert!(groups.len() > 2 && groups.iter().all(|rows| *rows <= 4000), "{groups:?}");
+    let groups: Vec<i64> = reader
+        .metadata()
+        .row_groups()
+        .iter()
+        .map(|g| g.num_rows())
+        .collect();
+    assert!(
+        groups.len() > 2 && groups.iter().all(|rows| *rows <= 4000),
+        "{groups:?}"
+    );
     assert_eq!(ids(&bench, &files[0]).len(), 10_000);
 }
 
@@ -145,11 +160,17 @@ fn a_file_of_many_parts_is_uploaded_while_it_is_written() {
     let mut writer = bench.writer(&spec);
     for batch in &batches {
         writer.write(batch).expect("a store that works");
-        let held: usize = writer.open.values().map(|open| open.file.held_bytes()).sum();
+        let held: usize = writer
+            .open
+            .values()
+            .map(|open| open.file.held_bytes())
+            .sum();
         assert!(held < 20 << 20, "{held} bytes held");
     }
     let files = writer.finish().expect("a store that works");
-    let [file] = files.as_slice() else { panic!("one file") };
+    let [file] = files.as_slice() else {
+        panic!("one file")
+    };
     assert!(file.size_bytes > 10 << 20, "{} bytes", file.size_bytes);
     assert_eq!(file.size_bytes, bench.bytes(file).len() as u64);
     assert_eq!(ids(&bench, file), (0..140 * 8000).collect::<Vec<_>>());
@@ -161,16 +182,36 @@ fn each_partition_has_its_own_files_without_the_partition_column() {
     let batch = orders_by(&[Some("a"), Some("b"), None], 9);
     let files = bench.write(&partitioned(&batch), &[batch.clone(), batch]);
     let found: Vec<_> = files.iter().map(|f| (value(f), ids(&bench, f))).collect();
-    assert_eq!(found, [
-        (Some("a"), vec![0, 3, 6, 0, 3, 6]),
-        (Some("b"), vec![1, 4, 7, 1, 4, 7]),
-        (None, vec![2, 5, 8, 2, 5, 8]),
-    ]);
+    assert_eq!(
+        found,
+        [
+            (Some("a"), vec![0, 3, 6, 0, 3, 6]),
+            (Some("b"), vec![1, 4, 7, 1, 4, 7]),
+            (None, vec![2, 5, 8, 2, 5, 8]),
+        ]
+    );
     let columns = bench.read(&files[0]).schema();
-    assert_eq!(columns.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["id", "name"]);
+    assert_eq!(
+        columns
+            .fields()
+            .iter()
+            .map(|f| f.name().as_str())
+            .collect::<Vec<_>>(),
+        ["id", "name"]
+    );
     assert!(stats(&files[0])["nullCount"].get("c").is_none());
-    assert!(files[0].path.starts_with("c=a/part-orders-"), "{}", files[0].path);
-    assert!(files[2].path.starts_with("c=__HIVE_DEFAULT_PARTITION__/part-"), "{}", files[2].path);
+    assert!(
+        files[0].path.starts_with("c=a/part-orders-"),
+        "{}",
+        files[0].path
+    );
+    assert!(
+        files[2]
+            .path
+            .starts_with("c=__HIVE_DEFAULT_PARTITION__/part-"),
+        "{}",
+        files[2].path
+    );
 }
 
 #[test]
@@ -181,7 +222,9 @@ fn empty_partition_strings_become_null_and_are_counted() {
     writer.write(&batch).expect("a store that works");
     assert_eq!(writer.empty_partition_values(), 3);
     let files = writer.finish().expect("a store that works");
-    let [file] = files.as_slice() else { panic!("one file for both") };
+    let [file] = files.as_slice() else {
+        panic!("one file for both")
+    };
     assert_eq!((value(file), file.rows), (None, 6));
 }
 
@@ -193,7 +236,10 @@ fn of_too_many_open_files_the_one_longest_without_rows_is_closed() {
     spec.bounds.open_files = 2;
     // `b` is the one to go for `c`, and comes back in a second file.
     let files = bench.write(&spec, &["a", "b", "a", "c", "a", "b"].map(rows));
-    let found: Vec<_> = files.iter().map(|f| (value(f).expect("not null"), f.rows)).collect();
+    let found: Vec<_> = files
+        .iter()
+        .map(|f| (value(f).expect("not null"), f.rows))
+        .collect();
     assert_eq!(found, [("b", 2), ("c", 2), ("a", 6), ("b", 2)]);
 }
 
@@ -204,7 +250,13 @@ fn open_files_share_one_bound_of_memory() {
     let mut spec = partitioned(&rows("a"));
     spec.bounds.memory_bytes = 1;
     let files = bench.write(&spec, &["a", "b", "a"].map(rows));
-    assert_eq!(files.iter().map(|f| value(f).expect("not null")).collect::<Vec<_>>(), ["a", "b", "a"]);
+    assert_eq!(
+        files
+            .iter()
+            .map(|f| value(f).expect("not null"))
+            .collect::<Vec<_>>(),
+        ["a", "b", "a"]
+    );
 }
 
 #[test]
@@ -237,9 +289,17 @@ fn check_store_error(bench: &Bench) {
     let batch = orders_by(&[Some("a")], 10);
     // A file where the partition's folder should be.
     fs::write(bench.root().join("c=a"), "").expect("a disk that works");
-    let error = bench.try_write(&partitioned(&batch), &[batch]).expect_err("no folder");
-    assert!(matches!(&error, FilesError::Store { path, .. } if path.starts_with("c=a/part-")), "{error:?}");
-    assert_eq!((error.code(), error.disposition()), ("SL4101", Disposition::Retry));
+    let error = bench
+        .try_write(&partitioned(&batch), &[batch])
+        .expect_err("no folder");
+    assert!(
+        matches!(&error, FilesError::Store { path, .. } if path.starts_with("c=a/part-")),
+        "{error:?}"
+    );
+    assert_eq!(
+        (error.code(), error.disposition()),
+        ("SL4101", Disposition::Retry)
+    );
 }
 
 #[test]
@@ -260,7 +320,9 @@ fn bytes_that_are_no_text_are_refused_as_partition_value() {
         ("c", Arc::new(bytes) as ArrayRef),
     ])
     .expect("columns of one length");
-    let error = Bench::in_memory().try_write(&partitioned(&batch), &[batch]).expect_err("no text");
+    let error = Bench::in_memory()
+        .try_write(&partitioned(&batch), &[batch])
+        .expect_err("no text");
     assert_eq!(
         error.to_string(),
         "partition column `c` holds bytes that are not UTF-8, which Delta Lake's log cannot carry as a partition \
@@ -273,8 +335,13 @@ fn bytes_that_are_no_text_are_refused_as_partition_value() {
 fn rows_of_another_shape_are_a_bug_and_no_panic() {
     let batch = orders(0, 3);
     let other = RecordBatch::try_from_iter([("id", batch.column(1).clone())]).expect("one column");
-    let error = Bench::in_memory().try_write(&spec(&batch.schema()), &[other]).expect_err("a bug");
-    assert_eq!((error.code(), error.disposition()), ("SL4103", Disposition::Stop(Exit::Bug)));
+    let error = Bench::in_memory()
+        .try_write(&spec(&batch.schema()), &[other])
+        .expect_err("a bug");
+    assert_eq!(
+        (error.code(), error.disposition()),
+        ("SL4103", Disposition::Stop(Exit::Bug))
+    );
 }
 
 #[test]
