@@ -12,16 +12,20 @@ pub mod entry;
 pub mod error;
 pub mod features;
 pub mod files;
+pub mod history;
 mod interval;
 mod local;
 pub mod log;
+pub mod maintenance;
 mod partitions;
 pub mod progress;
 mod replay;
+pub mod rewind;
 pub mod stats;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 
 use std::collections::BTreeMap;
 

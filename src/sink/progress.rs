@@ -114,7 +114,7 @@ impl<'a> AppId<'a> {
         })
     }
 
-    fn source_partition(&self) -> SourcePartition {
+    pub fn source_partition(&self) -> SourcePartition {
         SourcePartition {
             id: TopicPartition::new(self.topic, self.partition),
             topic_id: TopicId::new(self.topic_id),
@@ -509,3 +509,6 @@ pub fn due<'a>(
         .map(|(id, txn)| (id.to_owned(), txn.version))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

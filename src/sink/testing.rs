@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -44,8 +43,8 @@ pub enum Fault {
     CutThenLands,
     /// Other writers commit these entries first.
     Meanwhile(Vec<(u64, Vec<Value>)>),
-    /// These objects go first, and others are put in their place; `None`: only taken away.
-    Replaced(Vec<(Path, Option<Bytes>)>),
+    /// We were suspended before it: these objects are gone by then, and this step has run.
+    Suspended { remove: Vec<Path>, then: Step },
     /// It works, but this step runs when it has landed.
     Then(Step),
 }
@@ -165,8 +164,11 @@ impl FaultyStore {
                 }
                 self.inner.put_opts(location, payload, opts).await
             }
-            Fault::Replaced(objects) => {
-                replace(&*self.inner, objects).await?;
+            Fault::Suspended { remove, then } => {
+                for path in remove {
+                    self.inner.delete(&path).await?;
+                }
+                (then.0)();
                 self.inner.put_opts(location, payload, opts).await
             }
             Fault::Then(step) => {
@@ -176,16 +178,6 @@ impl FaultyStore {
             }
         }
     }
-}
-
-async fn replace(store: &dyn ObjectStore, objects: Vec<(Path, Option<Bytes>)>) -> Result<()> {
-    for (path, bytes) in objects {
-        store.delete(&path).await?;
-        if let Some(bytes) = bytes {
-            store.put(&path, bytes.into()).await?;
-        }
-    }
-    Ok(())
 }
 
 fn generic(text: &'static str) -> Error {
