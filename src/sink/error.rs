@@ -236,7 +236,8 @@ impl CommitError {
 const STOP_CONFIGURATION: Disposition = Disposition::Stop(Exit::Configuration);
 const STOP_DATA: Disposition = Disposition::Stop(Exit::DataRefused);
 
-fn is_denied(error: &object_store::Error) -> bool {
+/// The store knows us and says no, or doesn't know us: asking again changes nothing.
+pub(super) fn is_denied(error: &object_store::Error) -> bool {
     matches!(
         error,
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }

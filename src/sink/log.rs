@@ -268,3 +268,6 @@ fn busy() -> object_store::Error {
         source: "its newest entry was replaced".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

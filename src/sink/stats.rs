@@ -259,9 +259,10 @@ fn observe(nodes: &mut [Node], columns: &[ArrayRef], parent: Option<&NullBuffer>
                 bound: Bound::Float { nan_seen },
                 ..
             } if !*nan_seen => {
+                let nulls = NullBuffer::union(parent, column.nulls());
                 *nan_seen = match column.data_type() {
-                    DataType::Float32 => any_nan::<Float32Type>(column, |v| v.is_nan()),
-                    _ => any_nan::<Float64Type>(column, |v| v.is_nan()),
+                    DataType::Float32 => any_nan::<Float32Type>(column, nulls, |v| v.is_nan()),
+                    _ => any_nan::<Float64Type>(column, nulls, |v| v.is_nan()),
                 };
             }
             Kind::Chunk { .. } => {}
@@ -269,14 +270,16 @@ fn observe(nodes: &mut [Node], columns: &[ArrayRef], parent: Option<&NullBuffer>
     }
 }
 
-/// Looks at the values without their nulls first, which takes some nanoseconds a hundred rows.
-fn any_nan<T: ArrowPrimitiveType>(column: &ArrayRef, is_nan: fn(T::Native) -> bool) -> bool {
-    let column = column.as_primitive::<T>();
-    column
-        .values()
-        .iter()
-        .fold(false, |any, v| any | is_nan(*v))
-        && column.iter().flatten().any(is_nan)
+/// Looks at all slots first, null or not, which takes some nanoseconds a hundred rows.
+fn any_nan<T: ArrowPrimitiveType>(
+    column: &ArrayRef,
+    nulls: Option<NullBuffer>,
+    is_nan: fn(T::Native) -> bool,
+) -> bool {
+    let values = column.as_primitive::<T>().values();
+    values.iter().fold(false, |any, v| any | is_nan(*v))
+        && (0..values.len())
+            .any(|row| is_nan(values[row]) && nulls.as_ref().is_none_or(|n| n.is_valid(row)))
 }
 
 impl Bound {

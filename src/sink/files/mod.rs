@@ -6,7 +6,11 @@
 //! Does not: touch the log, delete a finished file, or check what rows mean.
 
 mod encoding;
+#[cfg(test)]
+mod kernel_tests;
 mod parquet_file;
+#[cfg(test)]
+pub(super) mod testing;
 mod upload;
 
 use std::collections::{BTreeSet, HashMap};
@@ -27,6 +31,7 @@ use self::parquet_file::ParquetFile;
 use self::upload::Target;
 use super::DataFile;
 use super::adapt::adapt;
+use super::error::is_denied;
 use super::partitions::{self, Part, SplitError, Splitter, UnusableValue, Values};
 use super::stats::IndexedColumns;
 use crate::config::{Compression, Files};
@@ -385,6 +390,9 @@ impl FilesError {
     /// What the engine should do.
     pub fn disposition(&self) -> Disposition {
         match self {
+            Self::Store { source, .. } if is_denied(source) => {
+                Disposition::Stop(Exit::Configuration)
+            }
             Self::Store { .. } => Disposition::Retry,
             Self::Encode { .. } | Self::Rows(_) => Disposition::Stop(Exit::Bug),
             Self::PartitionValue { .. } => Disposition::Stop(Exit::DataRefused),
