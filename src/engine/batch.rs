@@ -56,12 +56,19 @@ pub struct Writing {
 
 impl Writing {
     pub fn new(writer: BatchWriter) -> Self {
-        Self { writer, written: Written::default() }
+        Self {
+            writer,
+            written: Written::default(),
+        }
     }
 
     pub fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
         let counts = &mut self.written;
-        counts.fates.entry(chunk.partition.clone()).or_default().add(&chunk.fates);
+        counts
+            .fates
+            .entry(chunk.partition.clone())
+            .or_default()
+            .add(&chunk.fates);
         counts.payload_bytes += chunk.payload_bytes;
         if chunk.rows.num_rows() > 0 {
             for output in &mut self.writer.outputs {
@@ -73,8 +80,10 @@ impl Writing {
         }
         if let (Some(letters), Some(files)) = (&chunk.dead_letters, &mut self.writer.dead_letters) {
             files.write(letters)?;
-            *counts.new_dead_letters.entry(chunk.partition.clone()).or_default() +=
-                letters.num_rows() as u64;
+            *counts
+                .new_dead_letters
+                .entry(chunk.partition.clone())
+                .or_default() += letters.num_rows() as u64;
         }
         Ok(())
     }
@@ -91,5 +100,6 @@ impl Writing {
 }
 
 fn project(rows: &RecordBatch, columns: &[usize]) -> Result<RecordBatch, EngineError> {
-    rows.project(columns).map_err(|error| FilesError::Rows(error).into())
+    rows.project(columns)
+        .map_err(|error| FilesError::Rows(error).into())
 }

@@ -15,7 +15,7 @@ mod table;
 pub mod trigger;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use error::EngineError;
@@ -46,16 +46,22 @@ pub struct Engine {
     metrics: Metrics,
     shutdown: Shutdown,
     /// With `once` and `available_now`: the ends found at the first recovery. They stay, whatever is produced later.
-    available: Option<BTreeMap<TopicPartition, i64>>,
+    available: OnceLock<BTreeMap<TopicPartition, i64>>,
 }
 
 impl Engine {
     pub fn new(spec: Connector, status: Status, metrics: Metrics, shutdown: Shutdown) -> Self {
-        Self { spec: Arc::new(spec), status, metrics, shutdown, available: None }
+        Self {
+            spec: Arc::new(spec),
+            status,
+            metrics,
+            shutdown,
+            available: OnceLock::new(),
+        }
     }
 
     /// Runs until the trigger is done or a stop is requested; an error is one that no waiting mends.
-    pub async fn run(mut self) -> Result<(), EngineError> {
+    pub async fn run(self) -> Result<(), EngineError> {
         let (shutdown, grace) = (self.shutdown.clone(), self.spec.shutdown_timeout);
         let status = self.status.clone();
         tokio::select! {
@@ -70,7 +76,7 @@ impl Engine {
     }
 
     /// Session after session, until one is done or fails for good.
-    async fn sessions(&mut self) -> Result<(), EngineError> {
+    async fn sessions(&self) -> Result<(), EngineError> {
         let mut backoff = Backoff::new(self.spec.retry);
         let mut failing_since = None;
         loop {
@@ -85,7 +91,11 @@ impl Engine {
             let Some((state, wait)) = wait_after(&error, &mut backoff) else {
                 return Err(given_up(error, since.elapsed()));
             };
-            tracing::warn!(code = error.code(), wait_ms = wait.as_millis() as u64, "{error}; recovering");
+            tracing::warn!(
+                code = error.code(),
+                wait_ms = wait.as_millis() as u64,
+                "{error}; recovering"
+            );
             self.status.enter(state);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -96,7 +106,7 @@ impl Engine {
 
     /// THE LOOP. A batch is planned, read, decoded and written to files; then, while the next one is being read, it
     /// is committed and acknowledged.
-    async fn session(&mut self, backoff: &mut Backoff) -> Result<Ended, EngineError> {
+    async fn session(&self, backoff: &mut Backoff) -> Result<Ended, EngineError> {
         self.status.enter(State::Recovering);
         let shutdown = self.shutdown.clone();
         let mut session = tokio::select! {
@@ -136,10 +146,12 @@ impl Engine {
 /// What an error's disposition comes to: the state to be in and the time to wait; `None`: stop.
 fn wait_after(error: &EngineError, backoff: &mut Backoff) -> Option<(State, Duration)> {
     match error.disposition() {
-        Disposition::Retry => {
-            backoff.after_failure(Instant::now()).map(|wait| (State::BackingOff, wait))
-        }
-        Disposition::StandDown => backoff.after_fenced().map(|wait| (State::StandingDown, wait)),
+        Disposition::Retry => backoff
+            .after_failure(Instant::now())
+            .map(|wait| (State::BackingOff, wait)),
+        Disposition::StandDown => backoff
+            .after_fenced()
+            .map(|wait| (State::StandingDown, wait)),
         Disposition::Stop(_) => None,
     }
 }
@@ -147,7 +159,10 @@ fn wait_after(error: &EngineError, backoff: &mut Backoff) -> Option<(State, Dura
 /// The error to stop with: a passing one, that didn't pass, says so.
 fn given_up(error: EngineError, waited: Duration) -> EngineError {
     match error.disposition() {
-        Disposition::Retry => EngineError::GaveUp { waited, last: Box::new(error) },
+        Disposition::Retry => EngineError::GaveUp {
+            waited,
+            last: Box::new(error),
+        },
         _ => error,
     }
 }

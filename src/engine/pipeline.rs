@@ -78,8 +78,14 @@ impl Pipeline {
         thread::Builder::new()
             .name("sluice-read".into())
             .spawn(move || read_loop(reader, decoder, &read_jobs, &stopped))?;
-        thread::Builder::new().name("sluice-write".into()).spawn(move || write_loop(&write_jobs))?;
-        Ok(Self { reads, writes, stop })
+        thread::Builder::new()
+            .name("sluice-write".into())
+            .spawn(move || write_loop(&write_jobs))?;
+        Ok(Self {
+            reads,
+            writes,
+            stop,
+        })
     }
 
     /// Starts to read and write a batch; it goes on while the future is not polled. One at a time.
@@ -97,7 +103,8 @@ impl Pipeline {
         async move {
             let (read, write) = tokio::join!(read, write);
             // A writer that failed makes the reader fail too, with less to say.
-            let (written, write_took) = write.map_err(|_| EngineError::ThreadGone("sluice-write"))??;
+            let (written, write_took) =
+                write.map_err(|_| EngineError::ThreadGone("sluice-write"))??;
             let read = read.map_err(|_| EngineError::ThreadGone("sluice-read"))??;
             Ok(Batch {
                 ranges: read.ranges,
@@ -163,7 +170,9 @@ fn read(
                     seen.newest_ms.insert(partition, newest);
                 }
                 let chunk = decoder.finish(end);
-                chunks.send(chunk).map_err(|_| EngineError::ThreadGone("sluice-write"))
+                chunks
+                    .send(chunk)
+                    .map_err(|_| EngineError::ThreadGone("sluice-write"))
             }
         })
         .map_err(|error| match error {
@@ -172,7 +181,11 @@ fn read(
             ReadError::Stopped => EngineError::Stopped,
         })?;
     seen.first_bad = decoder.take_first_bad().map(|bad| bad.to_string());
-    Ok(ReadDone { ranges, seen, took: began.elapsed() })
+    Ok(ReadDone {
+        ranges,
+        seen,
+        took: began.elapsed(),
+    })
 }
 
 fn write_loop(jobs: &Receiver<(BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>)>) {

@@ -45,7 +45,9 @@ pub fn opening(
     last: impl Fn(&SourcePartition) -> Option<PartitionInfo>,
 ) -> Result<Vec<PartitionInfo>, EngineError> {
     if let Some(vanished) = standing.vanished.first() {
-        return Err(EngineError::PartitionVanished { partition: vanished.id.clone() });
+        return Err(EngineError::PartitionVanished {
+            partition: vanished.id.clone(),
+        });
     }
     let mut infos = Vec::new();
     for (partition, position) in &standing.positions {
@@ -81,13 +83,20 @@ fn resolve(rules: Rules<'_>, id: &TopicPartition, extent: &Extent) -> Result<i64
         Start::Latest => Ok(latest),
         Start::Timestamp(_) => Ok(extent.at_time.get(id).copied().unwrap_or(latest)),
         Start::Offsets(offsets) => {
-            let given = offsets.get(&*id.topic).and_then(|partitions| partitions.get(&id.partition));
+            let given = offsets
+                .get(&*id.topic)
+                .and_then(|partitions| partitions.get(&id.partition));
             match given {
                 None => Ok(earliest),
                 Some(offset) if (earliest..=latest).contains(offset) => Ok(*offset),
                 Some(&offset) => {
                     let partition = id.clone();
-                    Err(EngineError::StartOutOfRange { partition, offset, earliest, latest })
+                    Err(EngineError::StartOutOfRange {
+                        partition,
+                        offset,
+                        earliest,
+                        latest,
+                    })
                 }
             }
         }
@@ -106,12 +115,21 @@ fn within(
     if next < earliest {
         refuse(rules, partition, next, earliest, "retention passed them")?;
         let gaps = next.abs_diff(earliest);
-        return Ok(Some(last.next(earliest, Fates { gaps, ..Fates::default() })));
+        return Ok(Some(last.next(
+            earliest,
+            Fates {
+                gaps,
+                ..Fates::default()
+            },
+        )));
     }
     if next > latest {
         refuse(rules, partition, next, latest, "the log was truncated")?;
-        let reset =
-            Reset { from: Some(next), to: latest, reason: "the log was truncated".to_owned() };
+        let reset = Reset {
+            from: Some(next),
+            to: latest,
+            reason: "the log was truncated".to_owned(),
+        };
         return Ok(Some(PartitionInfo::at(partition, latest, Some(reset))));
     }
     Ok(None)
@@ -124,7 +142,13 @@ fn recreated(
     extent: &Extent,
 ) -> Result<PartitionInfo, EngineError> {
     let (earliest, _) = extent.of(&partition.id);
-    refuse(rules, partition, next.unwrap_or(0), earliest, "the topic was deleted and created anew")?;
+    refuse(
+        rules,
+        partition,
+        next.unwrap_or(0),
+        earliest,
+        "the topic was deleted and created anew",
+    )?;
     // Another id is another partition to the log, so there is nothing that this would have to be joined to.
     Ok(PartitionInfo::at(partition, earliest, None))
 }
@@ -140,7 +164,12 @@ fn refuse(
         tracing::warn!(partition = %partition.id, from, to, reason, "data loss, recorded in the table");
         return Ok(());
     }
-    Err(EngineError::DataLoss { partition: partition.id.clone(), from, to, reason })
+    Err(EngineError::DataLoss {
+        partition: partition.id.clone(),
+        from,
+        to,
+        reason,
+    })
 }
 
 #[cfg(test)]
@@ -149,10 +178,16 @@ mod tests {
     use crate::offsets::TopicId;
     use crate::sink::Txn;
 
-    const TXN: Txn = Txn { version: 100, last_updated: None };
+    const TXN: Txn = Txn {
+        version: 100,
+        last_updated: None,
+    };
 
     fn partition() -> SourcePartition {
-        SourcePartition { id: TopicPartition::new("t", 0), topic_id: TopicId::new("id") }
+        SourcePartition {
+            id: TopicPartition::new("t", 0),
+            topic_id: TopicId::new("id"),
+        }
     }
 
     /// What happens to one partition at `position` when the broker has `[earliest, latest)`.
@@ -174,9 +209,17 @@ mod tests {
             vanished: Vec::new(),
             first_run,
         };
-        opening(Rules { start, on_data_loss }, &standing, &extent, |_| None)
-            .map(|mut infos| infos.pop())
-            .map_err(|error| error.code().to_owned())
+        opening(
+            Rules {
+                start,
+                on_data_loss,
+            },
+            &standing,
+            &extent,
+            |_| None,
+        )
+        .map(|mut infos| infos.pop())
+        .map_err(|error| error.code().to_owned())
     }
 
     fn offset(result: Result<Option<PartitionInfo>, String>) -> i64 {
@@ -187,12 +230,26 @@ mod tests {
 
     #[test]
     fn a_first_run_starts_as_configured() {
-        let start = |start| offset(check(Position::New, true, (5, 90), &start, OnDataLoss::Fail));
+        let start = |start| {
+            offset(check(
+                Position::New,
+                true,
+                (5, 90),
+                &start,
+                OnDataLoss::Fail,
+            ))
+        };
         assert_eq!(start(Start::Earliest), 5);
         assert_eq!(start(Start::Latest), 90);
         assert_eq!(start(Start::Timestamp(1)), 77);
-        assert_eq!(start(Start::Offsets([("t".into(), [(0, 42)].into())].into())), 42);
-        assert_eq!(start(Start::Offsets([("t".into(), [(1, 42)].into())].into())), 5);
+        assert_eq!(
+            start(Start::Offsets([("t".into(), [(0, 42)].into())].into())),
+            42
+        );
+        assert_eq!(
+            start(Start::Offsets([("t".into(), [(1, 42)].into())].into())),
+            5
+        );
     }
 
     #[test]
@@ -204,17 +261,33 @@ mod tests {
 
     #[test]
     fn a_partition_found_later_starts_at_its_beginning() {
-        let result = check(Position::New, false, (5, 90), &Start::Latest, OnDataLoss::Fail);
+        let result = check(
+            Position::New,
+            false,
+            (5, 90),
+            &Start::Latest,
+            OnDataLoss::Fail,
+        );
         assert_eq!(offset(result), 5);
     }
 
     #[test]
     fn progress_goes_on_where_it_is() {
-        let result =
-            check(Position::At(TXN), false, (5, 900), &Start::Latest, OnDataLoss::Fail);
+        let result = check(
+            Position::At(TXN),
+            false,
+            (5, 900),
+            &Start::Latest,
+            OnDataLoss::Fail,
+        );
         assert_eq!(result, Ok(None));
-        let result =
-            check(Position::Adopt(TXN), false, (5, 900), &Start::Latest, OnDataLoss::Fail);
+        let result = check(
+            Position::Adopt(TXN),
+            false,
+            (5, 900),
+            &Start::Latest,
+            OnDataLoss::Fail,
+        );
         assert_eq!(offset(result), 100);
     }
 
@@ -223,7 +296,13 @@ mod tests {
         for (extent, position) in [
             ((150, 900), Position::At(TXN)),
             ((0, 60), Position::At(TXN)),
-            ((0, 900), Position::Recreated { was: TopicId::new("old"), next: Some(100) }),
+            (
+                (0, 900),
+                Position::Recreated {
+                    was: TopicId::new("old"),
+                    next: Some(100),
+                },
+            ),
         ] {
             let run = |policy| check(position.clone(), false, extent, &Start::Latest, policy);
             assert_eq!(run(OnDataLoss::Fail), Err("SL5002".into()));

@@ -19,8 +19,8 @@ use crate::config::{
     Compression, Connector, CreateTable, Files, MetadataColumn, OnBadRecord, Start, Trigger,
 };
 use crate::decode::{Decoder, dead_letter_schema, metadata_field};
-use crate::offsets::{Fates, TopicPartition};
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
+use crate::offsets::{Fates, TopicPartition};
 use crate::sink::dead_letters;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
@@ -36,13 +36,25 @@ const TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// record in a batch of one is no wrong schema.
 const JUDGED_RECORDS: u64 = 100;
 /// Dead letters are few: a file of this size never comes to be, and one batch's letters are one file.
-const DEAD_LETTER_FILES: Files =
-    Files { target_size: 128 << 20, compression: Compression::Zstd { level: 1 } };
+const DEAD_LETTER_FILES: Files = Files {
+    target_size: 128 << 20,
+    compression: Compression::Zstd { level: 1 },
+};
 
 /// The columns of an output's table: the declared ones, then its metadata columns.
 pub fn output_schema(spec: &Connector, metadata: &[MetadataColumn]) -> Schema {
-    let declared = spec.decode.schema.arrow().fields().iter().map(|field| field.as_ref().clone());
-    Schema::new(declared.chain(metadata.iter().map(|&c| metadata_field(c))).collect::<Vec<_>>())
+    let declared = spec
+        .decode
+        .schema
+        .arrow()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone());
+    Schema::new(
+        declared
+            .chain(metadata.iter().map(|&c| metadata_field(c)))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// A batch under way: planned, and being read and written.
@@ -108,19 +120,21 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Reads progress, settles where every partition goes on, and starts to fetch there.
-    pub(super) async fn recover(engine: &'a mut Engine) -> Result<Self, EngineError> {
+    pub(super) async fn recover(engine: &'a Engine) -> Result<Self, EngineError> {
         let spec = engine.spec.clone();
         let control = Arc::new(Control::connect(&spec.source)?);
         let catalog = look(&control, Control::discover).await?;
         let extent = extent(&control, &catalog, &spec.source.start).await?;
-        if trigger::ends(spec.trigger) && engine.available.is_none() {
-            engine.available = Some(extent.latest.clone());
+        if trigger::ends(spec.trigger) {
+            engine.available.get_or_init(|| extent.latest.clone());
         }
 
-        let metadata: BTreeSet<MetadataColumn> =
-            spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
-        let decoder =
-            Decoder::new(&spec.decode, &metadata)?.with_fingerprint(&spec.fingerprint);
+        let metadata: BTreeSet<MetadataColumn> = spec
+            .outputs
+            .values()
+            .flat_map(|output| output.metadata_columns.clone())
+            .collect();
+        let decoder = Decoder::new(&spec.decode, &metadata)?.with_fingerprint(&spec.fingerprint);
         let mut outputs = Vec::new();
         for output in spec.outputs.values() {
             let schema = output_schema(&spec, &output.metadata_columns);
@@ -137,13 +151,29 @@ impl<'a> Session<'a> {
                 config: &spec.fingerprint,
             })
             .await?;
-            begin(&mut table, &spec, &topics(&catalog, output.topics.as_deref()), &extent).await?;
+            begin(
+                &mut table,
+                &spec,
+                &topics(&catalog, output.topics.as_deref()),
+                &extent,
+            )
+            .await?;
             let columns = positions(&decoder.row_schema(), &schema);
             let planned = table.next();
             let metrics = engine.metrics.output(&output.name);
-            let committed: Vec<_> = planned.iter().map(|(p, next)| (p.id.clone(), *next)).collect();
-            engine.status.recovered(&output.name, table.version(), &committed);
-            outputs.push(Output { table, metrics, columns, planned });
+            let committed: Vec<_> = planned
+                .iter()
+                .map(|(p, next)| (p.id.clone(), *next))
+                .collect();
+            engine
+                .status
+                .recovered(&output.name, table.version(), &committed);
+            outputs.push(Output {
+                table,
+                metrics,
+                columns,
+                planned,
+            });
         }
         let starts: BTreeMap<Arc<SourcePartition>, i64> =
             plan::gather(outputs.iter().map(|output| &output.planned))
@@ -212,7 +242,12 @@ impl<'a> Session<'a> {
 
     /// The batch, once it is read and written, judged by `bad_record_limit`.
     pub(super) async fn read(&mut self, reading: Reading) -> Result<Done, EngineError> {
-        let Reading { work, takes, began, plan_took } = reading;
+        let Reading {
+            work,
+            takes,
+            began,
+            plan_took,
+        } = reading;
         let batch = work.await?;
         self.judge(&batch)?;
         for (output, takes) in self.outputs.iter_mut().zip(&takes) {
@@ -223,7 +258,12 @@ impl<'a> Session<'a> {
             }
         }
         self.newest_ms.extend(batch.seen.newest_ms.clone());
-        Ok(Done { batch, takes, began, plan_took })
+        Ok(Done {
+            batch,
+            takes,
+            began,
+            plan_took,
+        })
     }
 
     /// Asks the broker for the topics. What was read under ids that are still the same belongs to them.
@@ -231,16 +271,24 @@ impl<'a> Session<'a> {
         let now = look(&self.control, Control::discover).await?;
         self.topics_seen = Instant::now();
         let other_topics = self.catalog.0.iter().any(|(name, was)| {
-            now.0.get(name).is_none_or(|is| {
-                is.id != was.id || is.partitions.len() < was.partitions.len()
-            })
+            now.0
+                .get(name)
+                .is_none_or(|is| is.id != was.id || is.partitions.len() < was.partitions.len())
         });
-        Ok(Changes { other_topics, more: now != self.catalog })
+        Ok(Changes {
+            other_topics,
+            more: now != self.catalog,
+        })
     }
 
     /// Commits the batch: its dead letters first, then each output that it moves.
     pub(super) async fn commit(&mut self, done: Done) -> Result<(), EngineError> {
-        let Done { mut batch, takes, began, plan_took } = done;
+        let Done {
+            mut batch,
+            takes,
+            began,
+            plan_took,
+        } = done;
         let committing = Instant::now();
         self.commit_dead_letters(&mut batch).await?;
         let files = std::mem::take(&mut batch.written.outputs);
@@ -343,7 +391,11 @@ impl<'a> Session<'a> {
     }
 
     fn committed(&self) -> BTreeMap<Arc<SourcePartition>, BTreeSet<i64>> {
-        let next: Vec<_> = self.outputs.iter().map(|output| output.table.next()).collect();
+        let next: Vec<_> = self
+            .outputs
+            .iter()
+            .map(|output| output.table.next())
+            .collect();
         plan::gather(&next)
     }
 
@@ -367,7 +419,9 @@ impl<'a> Session<'a> {
     /// After a look that found nothing.
     fn idle_pause(&self) -> Duration {
         match self.spec().trigger {
-            Trigger::ProcessingTime { interval } if interval > IDLE_POLL && self.waiting_since.is_none() => {
+            Trigger::ProcessingTime { interval }
+                if interval > IDLE_POLL && self.waiting_since.is_none() =>
+            {
                 Duration::ZERO
             }
             _ => IDLE_POLL,
@@ -390,8 +444,11 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let limits = self.spec().limits;
-        let (max_records, max_bytes) =
-            if once { (u64::MAX, u64::MAX) } else { (limits.max_records, limits.max_bytes) };
+        let (max_records, max_bytes) = if once {
+            (u64::MAX, u64::MAX)
+        } else {
+            (limits.max_records, limits.max_bytes)
+        };
         let planned = plan::plan(&backlogs, max_records);
         if planned.is_empty() {
             return Ok(None);
@@ -401,10 +458,25 @@ impl<'a> Session<'a> {
         let (writer, takes) = self.writer(&planned);
         let targets = planned
             .iter()
-            .map(|p| Target { partition: p.partition.clone(), end: p.range.end })
+            .map(|p| Target {
+                partition: p.partition.clone(),
+                end: p.range.end,
+            })
             .collect();
-        let work = self.pipeline.start_batch(ReadJob { targets, max_bytes, held }, writer);
-        Ok(Some(Reading { work: Box::pin(work), takes, began, plan_took: began.elapsed() }))
+        let work = self.pipeline.start_batch(
+            ReadJob {
+                targets,
+                max_bytes,
+                held,
+            },
+            writer,
+        );
+        Ok(Some(Reading {
+            work: Box::pin(work),
+            takes,
+            began,
+            plan_took: began.elapsed(),
+        }))
     }
 
     /// Each partition's progress per output, and its end as this trigger sees it. Where the dead-letter table is
@@ -414,13 +486,24 @@ impl<'a> Session<'a> {
             .into_iter()
             .map(|(partition, mut next)| {
                 let latest = self.ends.get(&partition.id).copied().unwrap_or(0);
-                let end = match &self.engine.available {
-                    Some(available) => latest.min(available.get(&partition.id).copied().unwrap_or(0)),
+                let end = match self.engine.available.get() {
+                    Some(available) => {
+                        latest.min(available.get(&partition.id).copied().unwrap_or(0))
+                    }
                     None => latest,
                 };
-                let judged = self.dead_letters.as_ref().and_then(|t| t.next_of(&partition));
-                next.extend(judged.filter(|judged| next.first().is_some_and(|first| first < judged)));
-                Backlog { partition, next, end }
+                let judged = self
+                    .dead_letters
+                    .as_ref()
+                    .and_then(|t| t.next_of(&partition));
+                next.extend(
+                    judged.filter(|judged| next.first().is_some_and(|first| first < judged)),
+                );
+                Backlog {
+                    partition,
+                    next,
+                    end,
+                }
             })
             .collect()
     }
@@ -439,28 +522,47 @@ impl<'a> Session<'a> {
 
     /// Offsets in the planned ranges that are dead letters already.
     async fn held(&self, planned: &[PlannedRange]) -> Result<Held, EngineError> {
-        let Some(table) = &self.dead_letters else { return Ok(Held::new()) };
+        let Some(table) = &self.dead_letters else {
+            return Ok(Held::new());
+        };
         let judged: Vec<_> = planned
             .iter()
-            .filter(|p| table.next_of(&p.partition).is_some_and(|next| p.range.start < next))
+            .filter(|p| {
+                table
+                    .next_of(&p.partition)
+                    .is_some_and(|next| p.range.start < next)
+            })
             .map(|p| (p.partition.clone(), p.range))
             .collect();
         if judged.is_empty() {
             return Ok(Held::new());
         }
         let held = dead_letters::held(&table.store, &judged).await?;
-        Ok(held.into_iter().map(|(partition, offsets)| (partition, Arc::new(offsets))).collect())
+        Ok(held
+            .into_iter()
+            .map(|(partition, offsets)| (partition, Arc::new(offsets)))
+            .collect())
     }
 
-    fn writer(&self, planned: &[PlannedRange]) -> (BatchWriter, Vec<BTreeSet<Arc<SourcePartition>>>) {
+    fn writer(
+        &self,
+        planned: &[PlannedRange],
+    ) -> (BatchWriter, Vec<BTreeSet<Arc<SourcePartition>>>) {
         let takes: Vec<BTreeSet<Arc<SourcePartition>>> = self
             .outputs
             .iter()
             .map(|output| {
                 let is_next = |p: &&PlannedRange| {
-                    output.planned.get(&p.partition).is_some_and(|next| *next == p.range.start)
+                    output
+                        .planned
+                        .get(&p.partition)
+                        .is_some_and(|next| *next == p.range.start)
                 };
-                planned.iter().filter(is_next).map(|p| p.partition.clone()).collect()
+                planned
+                    .iter()
+                    .filter(is_next)
+                    .map(|p| p.partition.clone())
+                    .collect()
             })
             .collect();
         let outputs = self
@@ -474,7 +576,13 @@ impl<'a> Session<'a> {
             })
             .collect();
         let dead_letters = self.dead_letters.as_ref().map(Table::files);
-        (BatchWriter { outputs, dead_letters }, takes)
+        (
+            BatchWriter {
+                outputs,
+                dead_letters,
+            },
+            takes,
+        )
     }
 
     fn judge(&mut self, batch: &Batch) -> Result<(), EngineError> {
@@ -487,8 +595,17 @@ impl<'a> Session<'a> {
         self.judged = Fates::default();
         let limit = self.spec().decode.bad_record_limit;
         if bad as f64 > limit * records as f64 {
-            let first = batch.seen.first_bad.clone().unwrap_or_else(|| "in a batch before".to_owned());
-            return Err(EngineError::TooManyBad { bad, records, limit, first });
+            let first = batch
+                .seen
+                .first_bad
+                .clone()
+                .unwrap_or_else(|| "in a batch before".to_owned());
+            return Err(EngineError::TooManyBad {
+                bad,
+                records,
+                limit,
+                first,
+            });
         }
         Ok(())
     }
@@ -502,11 +619,25 @@ impl<'a> Session<'a> {
         };
         let mut infos = Vec::new();
         for (partition, range) in &batch.ranges {
-            let Some(last) = table.last(partition) else { continue };
-            let letters = batch.written.new_dead_letters.get(partition).copied().unwrap_or(0);
+            let Some(last) = table.last(partition) else {
+                continue;
+            };
+            let letters = batch
+                .written
+                .new_dead_letters
+                .get(partition)
+                .copied()
+                .unwrap_or(0);
             if range.end > last.end {
                 let gaps = last.end.abs_diff(range.end).saturating_sub(letters);
-                infos.push(last.next(range.end, Fates { rows: letters, gaps, ..Fates::default() }));
+                infos.push(last.next(
+                    range.end,
+                    Fates {
+                        rows: letters,
+                        gaps,
+                        ..Fates::default()
+                    },
+                ));
             } else if letters > 0 {
                 // Added to what was judged before: it moves nothing.
                 infos.push(last.next(last.end, Fates::default()));
@@ -531,7 +662,9 @@ impl<'a> Session<'a> {
         for output in &self.outputs {
             let mut ends = Vec::new();
             for (partition, next) in output.table.next() {
-                let Some(&end) = self.ends.get(&partition.id) else { continue };
+                let Some(&end) = self.ends.get(&partition.id) else {
+                    continue;
+                };
                 let records = end.saturating_sub(next).max(0).unsigned_abs();
                 let newest = self.newest_ms.get(&partition).filter(|_| records > 0);
                 let seconds = newest.map_or(0.0, |&ms| age(ms).as_secs_f64());
@@ -550,7 +683,9 @@ async fn look<T: Send + 'static>(
 ) -> Result<T, EngineError> {
     let control = control.clone();
     let answer = tokio::task::spawn_blocking(move || call(&control)).await;
-    answer.map_err(|_| EngineError::ThreadGone("blocking"))?.map_err(EngineError::from)
+    answer
+        .map_err(|_| EngineError::ThreadGone("blocking"))?
+        .map_err(EngineError::from)
 }
 
 async fn extent(
@@ -563,14 +698,24 @@ async fn extent(
         let ids = ids.clone();
         look(control, move |c| c.offsets(&ids, spec))
     };
-    let (earliest, latest) = (at(OffsetSpec::Earliest).await?, at(OffsetSpec::Latest).await?);
+    let (earliest, latest) = (
+        at(OffsetSpec::Earliest).await?,
+        at(OffsetSpec::Latest).await?,
+    );
     let at_time = match start {
         Start::Timestamp(ms) => at(OffsetSpec::Timestamp(*ms)).await?,
         _ => BTreeMap::new(),
     };
     // −1: no record is that young.
-    let at_time = at_time.into_iter().filter(|(_, offset)| *offset >= 0).collect();
-    Ok(Extent { earliest, latest, at_time })
+    let at_time = at_time
+        .into_iter()
+        .filter(|(_, offset)| *offset >= 0)
+        .collect();
+    Ok(Extent {
+        earliest,
+        latest,
+        at_time,
+    })
 }
 
 /// The topics that an output reads, as progress is told by them.
@@ -582,7 +727,13 @@ fn topics(catalog: &Catalog, wanted: Option<&[String]>) -> BTreeMap<String, Topi
         .filter(|(name, _)| is_wanted(name))
         .map(|(name, entry)| {
             let partitions = i32::try_from(entry.partitions.len()).unwrap_or(i32::MAX);
-            (name.clone(), Topic { id: entry.id.clone(), partitions })
+            (
+                name.clone(),
+                Topic {
+                    id: entry.id.clone(),
+                    partitions,
+                },
+            )
         })
         .collect()
 }
@@ -596,7 +747,10 @@ async fn begin(
 ) -> Result<(), EngineError> {
     let standing = table.standing(topics)?;
     table.hold(&standing).await?;
-    let rules = Rules { start: &spec.source.start, on_data_loss: spec.source.on_data_loss };
+    let rules = Rules {
+        start: &spec.source.start,
+        on_data_loss: spec.source.on_data_loss,
+    };
     if !standing.first_run && spec.source.start != Start::Earliest {
         tracing::info!(
             table = table.store.table(),
@@ -617,8 +771,10 @@ async fn open_dead_letters(
     catalog: &Catalog,
     starts: &BTreeMap<Arc<SourcePartition>, i64>,
 ) -> Result<Option<Table>, EngineError> {
-    let Some(letters) =
-        spec.dead_letters.as_ref().filter(|_| spec.decode.on_bad_record == OnBadRecord::DeadLetter)
+    let Some(letters) = spec
+        .dead_letters
+        .as_ref()
+        .filter(|_| spec.decode.on_bad_record == OnBadRecord::DeadLetter)
     else {
         return Ok(None);
     };
@@ -659,7 +815,12 @@ fn ranges(
         .iter()
         .filter(|(partition, range)| takes.contains(partition) && !range.is_empty())
         .filter_map(|(partition, range)| {
-            let fates = batch.written.fates.get(partition).copied().unwrap_or_default();
+            let fates = batch
+                .written
+                .fates
+                .get(partition)
+                .copied()
+                .unwrap_or_default();
             total.add(&fates);
             Some(table.last(partition)?.next(range.end, fates))
         })
@@ -683,7 +844,10 @@ fn positions(rows: &SchemaRef, output: &Schema) -> Vec<usize> {
     output
         .fields()
         .iter()
-        .map(|field| rows.index_of(field.name()).expect("a chunk holds all outputs' columns"))
+        .map(|field| {
+            rows.index_of(field.name())
+                .expect("a chunk holds all outputs' columns")
+        })
         .collect()
 }
 

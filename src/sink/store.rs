@@ -341,4 +341,6 @@ fn rooted<S: ObjectStore>(
 }
 
 #[cfg(test)]
+mod s3;
+#[cfg(test)]
 mod tests;
