@@ -206,6 +206,11 @@ impl FilesWriter {
                 .sum::<u64>()
     }
 
+    /// Bytes held in memory for the open files.
+    pub fn held_bytes(&self) -> usize {
+        self.open.values().map(|open| open.file.held_bytes()).sum()
+    }
+
     fn split(&mut self, batch: &RecordBatch) -> Result<Vec<Part>, FilesError> {
         let splitter = match &mut self.splitter {
             Some(splitter) => splitter,
@@ -336,8 +341,7 @@ impl FilesWriter {
             ..
         } = self.spec.bounds;
         while self.open.len() > 1 {
-            let held: usize = self.open.values().map(|open| open.file.held_bytes()).sum();
-            if self.open.len() <= open_files && held <= memory_bytes {
+            if self.open.len() <= open_files && self.held_bytes() <= memory_bytes {
                 break;
             }
             let oldest = self.open.iter().min_by_key(|(_, open)| open.last_write);
