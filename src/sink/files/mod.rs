@@ -76,13 +76,13 @@ pub struct Bounds {
     pub open_files: usize,
     /// Bytes of row groups and upload buffers.
     pub memory_bytes: usize,
-    /// Bytes of one row group while it is built.
+    /// Encoded bytes of one row group.
     pub row_group_bytes: usize,
 }
 
 impl Default for Bounds {
-    /// An eighth of the memory a connector is meant to run in, each (DESIGN.md: 192 MiB at the peak);
-    /// a million rows of 260 B JSON are a row group of 13 MB.
+    /// A quarter of the memory that a connector is meant to run in for all files, and a third of that for
+    /// one row group: some 300,000 rows of 260 B JSON.
     fn default() -> Self {
         Self {
             open_files: 64,
@@ -246,7 +246,7 @@ impl FilesWriter {
         };
         open.last_write = self.clock;
         open.file.write(&rows)?;
-        if open.file.memory_bytes() >= self.spec.bounds.row_group_bytes {
+        if open.file.row_group_bytes() >= self.spec.bounds.row_group_bytes {
             open.file.end_row_group()?;
         }
         if open.file.size_estimate() >= self.spec.target_size {
