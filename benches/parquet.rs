@@ -1,4 +1,4 @@
-//! What writing a data file costs, by encoding: CPU seconds per million rows, bytes per row, memory.
+//! What writing a data file costs, by encoding: CPU seconds per million rows, and bytes per row.
 //!
 //! `cargo bench --bench parquet` prints the table of docs/adr/0002-parquet-encodings.md. All variants write
 //! the same rows (the columns of a 260 B JSON order and three metadata columns) in turn, in several rounds;
@@ -38,58 +38,36 @@ const INTEGERS: [&str; 6] = [
 const FEW_VALUES: [&str; 3] = ["country", "status", "channel"];
 const MANY_VALUES: [&str; 3] = ["order_id", "customer", "note"];
 
-struct Variant {
-    name: &'static str,
-    write: Box<dyn Fn(&[RecordBatch]) -> Written>,
-}
-
-#[derive(Clone, Copy)]
-struct Written {
-    bytes: u64,
-    memory: usize,
-}
+/// Writes the batches, and says how many bytes they became.
+type WriteBatches = Box<dyn Fn(&[RecordBatch]) -> u64>;
 
 fn main() -> io::Result<()> {
     let mut random = fastrand::Rng::with_seed(1);
     let batches: Vec<RecordBatch> = (0..BATCHES).map(|i| orders(i, &mut random)).collect();
     let rows = (BATCHES * MAX_CHUNK_ROWS * REPEATS) as f64;
     let variants = variants();
-    let mut best = vec![
-        (
-            f64::MAX,
-            Written {
-                bytes: 0,
-                memory: 0
-            }
-        );
-        variants.len()
-    ];
+    let mut best = vec![(f64::MAX, 0); variants.len()];
     for _ in 0..ROUNDS {
-        for (variant, best) in variants.iter().zip(&mut best) {
+        for ((_, write), best) in variants.iter().zip(&mut best) {
             let before = cpu_seconds()?;
-            let written = (variant.write)(&batches);
-            let spent = cpu_seconds()? - before;
-            *best = (best.0.min(spent), written);
+            let bytes = write(&batches);
+            *best = (best.0.min(cpu_seconds()? - before), bytes);
         }
     }
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "| variant | CPU-s per million rows | bytes per row | memory, MB |\n|---|---|---|---|"
+        "| variant | CPU-s per million rows | bytes per row |
+|---|---|---|"
     )?;
-    for (variant, (spent, written)) in variants.iter().zip(best) {
-        let (cpu, bytes) = (spent * 1e6 / rows, written.bytes as f64 / rows);
-        let memory = written.memory as f64 / 1e6;
-        writeln!(
-            out,
-            "| {} | {cpu:.2} | {bytes:.0} | {memory:.1} |",
-            variant.name
-        )?;
+    for ((name, _), (spent, bytes)) in variants.iter().zip(best) {
+        let (cpu, bytes) = (spent * 1e6 / rows, bytes as f64 / rows);
+        writeln!(out, "| {name} | {cpu:.2} | {bytes:.0} |")?;
     }
     Ok(())
 }
 
-fn variants() -> Vec<Variant> {
+fn variants() -> Vec<(&'static str, WriteBatches)> {
     let zstd = |level| Codec::ZSTD(ZstdLevel::try_new(level).expect("a level"));
     let chunk = |codec| base(codec).set_statistics_enabled(EnabledStatistics::Chunk);
     let packed = |codec| few_dictionaries(delta_integers(chunk(codec)));
@@ -111,13 +89,25 @@ fn variants() -> Vec<Variant> {
             "row groups of 128 k rows",
             lengths(zstd(1)).set_max_row_group_row_count(Some(131_072)),
         ),
+        plain(
+            "pages without a limit of rows",
+            lengths(zstd(1)).set_data_page_row_count_limit(1 << 30),
+        ),
+        plain(
+            "integers left uncompressed",
+            uncompressed_integers(lengths(zstd(1))),
+        ),
+        plain(
+            "no statistics",
+            lengths(zstd(1)).set_statistics_enabled(EnabledStatistics::None),
+        ),
         plain("zstd 3", lengths(zstd(3))),
         plain("snappy", lengths(Codec::SNAPPY)),
         plain("no compression", lengths(Codec::UNCOMPRESSED)),
-        Variant {
-            name: "`FilesWriter`, to a local disk, synced",
-            write: Box::new(files_writer),
-        },
+        (
+            "`FilesWriter`, to a local disk, synced",
+            Box::new(files_writer),
+        ),
     ]
 }
 
@@ -132,6 +122,12 @@ fn delta_integers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
         builder
             .set_column_dictionary_enabled(ColumnPath::from(*name), false)
             .set_column_encoding(ColumnPath::from(*name), Encoding::DELTA_BINARY_PACKED)
+    })
+}
+
+fn uncompressed_integers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+    INTEGERS.iter().fold(builder, |builder, name| {
+        builder.set_column_compression(ColumnPath::from(*name), Codec::UNCOMPRESSED)
     })
 }
 
@@ -150,30 +146,22 @@ fn strings(builder: WriterPropertiesBuilder, encoding: Encoding) -> WriterProper
 }
 
 /// Parquet's own writer into nothing.
-fn plain(name: &'static str, properties: WriterPropertiesBuilder) -> Variant {
+fn plain(name: &'static str, properties: WriterPropertiesBuilder) -> (&'static str, WriteBatches) {
     let properties = properties.build();
     let write = move |batches: &[RecordBatch]| {
         let (schema, properties) = (batches[0].schema(), properties.clone());
         let mut writer =
             ArrowWriter::try_new(io::sink(), schema, Some(properties)).expect("valid properties");
-        let mut memory = 0;
         for batch in (0..REPEATS).flat_map(|_| batches) {
             writer.write(batch).expect("nothing can fail");
-            memory = memory.max(writer.memory_size());
         }
         writer.finish().expect("nothing can fail");
-        Written {
-            bytes: writer.bytes_written() as u64,
-            memory,
-        }
+        writer.bytes_written() as u64
     };
-    Variant {
-        name,
-        write: Box::new(write),
-    }
+    (name, Box::new(write))
 }
 
-fn files_writer(batches: &[RecordBatch]) -> Written {
+fn files_writer(batches: &[RecordBatch]) -> u64 {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = LocalFileSystem::new_with_prefix(folder.path()).expect("it exists");
     let runtime = tokio::runtime::Runtime::new().expect("threads");
@@ -189,16 +177,11 @@ fn files_writer(batches: &[RecordBatch]) -> Written {
         attempt: Uuid::nil(),
     };
     let mut writer = FilesWriter::new(&spec, Arc::new(store), naming, runtime.handle().clone());
-    let mut memory = 0;
     for batch in (0..REPEATS).flat_map(|_| batches) {
         writer.write(batch).expect("a disk that works");
-        memory = memory.max(writer.held_bytes());
     }
     let files = writer.finish().expect("a disk that works");
-    Written {
-        bytes: files.iter().map(|file| file.size_bytes).sum(),
-        memory,
-    }
+    files.iter().map(|file| file.size_bytes).sum()
 }
 
 fn orders(batch: usize, random: &mut fastrand::Rng) -> RecordBatch {

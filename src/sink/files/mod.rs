@@ -34,7 +34,7 @@ use super::adapt::adapt;
 use super::error::is_denied;
 use super::partitions::{self, Part, SplitError, Splitter, UnusableValue, Values};
 use super::stats::IndexedColumns;
-use crate::config::{Compression, Files};
+use crate::config::{Compression, Files, TableLocation};
 use crate::disposition::{Disposition, Exit};
 
 /// What the files of an output are like; the same for all its batches.
@@ -67,6 +67,12 @@ impl FilesSpec {
             bounds: Bounds::default(),
         }
     }
+}
+
+/// The table's folder, when the table is on a local disk.
+pub fn local_root(table: &TableLocation) -> Option<PathBuf> {
+    let is_local = table.url.scheme() == "file";
+    table.url.to_file_path().ok().filter(|_| is_local)
 }
 
 /// What a writer may hold.
