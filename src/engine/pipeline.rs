@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::EngineError;
-use super::batch::{BatchWriter, Written};
+use super::batch::{BatchWriter, Writing, Written};
 use crate::chunk::{Chunk, SourcePartition};
 use crate::decode::Decoder;
 use crate::offsets::OffsetRange;
@@ -38,15 +38,25 @@ pub struct Batch {
     /// What the batch covers; shorter than planned where the byte limit cut it.
     pub ranges: Vec<(Arc<SourcePartition>, OffsetRange)>,
     pub written: Written,
-    /// Milliseconds since the Unix epoch.
-    pub oldest_record_ms: Option<i64>,
+    pub seen: Seen,
     pub read_took: Duration,
     pub write_took: Duration,
 }
 
+/// What the reader noticed in passing.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The oldest record's timestamp, in milliseconds since the Unix epoch.
+    pub oldest_ms: Option<i64>,
+    /// Each partition's last record's timestamp.
+    pub newest_ms: BTreeMap<Arc<SourcePartition>, i64>,
+    /// The first bad record, as the decoder describes it.
+    pub first_bad: Option<String>,
+}
+
 struct ReadDone {
     ranges: Vec<(Arc<SourcePartition>, OffsetRange)>,
-    oldest_record_ms: Option<i64>,
+    seen: Seen,
     took: Duration,
 }
 
@@ -68,8 +78,14 @@ impl Pipeline {
         thread::Builder::new()
             .name("sluice-read".into())
             .spawn(move || read_loop(reader, decoder, &read_jobs, &stopped))?;
-        thread::Builder::new().name("sluice-write".into()).spawn(move || write_loop(&write_jobs))?;
-        Ok(Self { reads, writes, stop })
+        thread::Builder::new()
+            .name("sluice-write".into())
+            .spawn(move || write_loop(&write_jobs))?;
+        Ok(Self {
+            reads,
+            writes,
+            stop,
+        })
     }
 
     /// Starts to read and write a batch; it goes on while the future is not polled. One at a time.
@@ -87,12 +103,13 @@ impl Pipeline {
         async move {
             let (read, write) = tokio::join!(read, write);
             // A writer that failed makes the reader fail too, with less to say.
-            let (written, write_took) = write.map_err(|_| EngineError::ThreadGone("sluice-write"))??;
+            let (written, write_took) =
+                write.map_err(|_| EngineError::ThreadGone("sluice-write"))??;
             let read = read.map_err(|_| EngineError::ThreadGone("sluice-read"))??;
             Ok(Batch {
                 ranges: read.ranges,
                 written,
-                oldest_record_ms: read.oldest_record_ms,
+                seen: read.seen,
                 read_took: read.took,
                 write_took,
             })
@@ -132,21 +149,30 @@ fn read(
     stop: &AtomicBool,
 ) -> Result<ReadDone, EngineError> {
     let began = Instant::now();
-    let mut oldest_record_ms: Option<i64> = None;
+    let mut seen = Seen::default();
+    let mut run: Option<(Arc<SourcePartition>, Option<i64>)> = None;
     let ranges = reader
         .read(&job.targets, job.max_bytes, stop, |event| match event {
             Event::Begin(partition, start) => {
                 decoder.begin(partition.clone(), start, job.held.get(partition).cloned());
+                run = Some((partition.clone(), None));
                 Ok(())
             }
             Event::Record(message) => {
-                if let Some(ms) = message.timestamp_ms {
-                    oldest_record_ms = Some(oldest_record_ms.map_or(ms, |oldest| oldest.min(ms)));
+                if let (Some((_, newest)), Some(ms)) = (&mut run, message.timestamp_ms) {
+                    seen.oldest_ms = Some(seen.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
+                    *newest = Some(ms);
                 }
                 decoder.push(&message).map_err(EngineError::from)
             }
             Event::End(end) => {
-                chunks.send(decoder.finish(end)).map_err(|_| EngineError::ThreadGone("sluice-write"))
+                if let Some((partition, Some(newest))) = run.take() {
+                    seen.newest_ms.insert(partition, newest);
+                }
+                let chunk = decoder.finish(end);
+                chunks
+                    .send(chunk)
+                    .map_err(|_| EngineError::ThreadGone("sluice-write"))
             }
         })
         .map_err(|error| match error {
@@ -154,7 +180,12 @@ fn read(
             ReadError::Receiver(error) => error,
             ReadError::Stopped => EngineError::Stopped,
         })?;
-    Ok(ReadDone { ranges, oldest_record_ms, took: began.elapsed() })
+    seen.first_bad = decoder.take_first_bad().map(|bad| bad.to_string());
+    Ok(ReadDone {
+        ranges,
+        seen,
+        took: began.elapsed(),
+    })
 }
 
 fn write_loop(jobs: &Receiver<(BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>)>) {
@@ -165,16 +196,16 @@ fn write_loop(jobs: &Receiver<(BatchWriter, Receiver<Chunk>, Reply<(Written, Dur
 
 /// The batch's files, and the time that encoding and uploading took without the waits for chunks.
 fn write(
-    mut writer: BatchWriter,
+    writer: BatchWriter,
     chunks: &Receiver<Chunk>,
 ) -> Result<(Written, Duration), EngineError> {
-    let mut busy = Duration::ZERO;
+    let (mut writing, mut busy) = (Writing::new(writer), Duration::ZERO);
     while let Ok(chunk) = chunks.recv() {
         let began = Instant::now();
-        writer.write(&chunk)?;
+        writing.chunk(&chunk)?;
         busy += began.elapsed();
     }
     let began = Instant::now();
-    let written = writer.finish()?;
+    let written = writing.finish()?;
     Ok((written, busy + began.elapsed()))
 }

@@ -111,7 +111,7 @@ impl Check {
 enum Put {
     Landed(Identity),
     /// Another writer's entry has the version.
-    Taken(Entry, Identity),
+    Taken(Box<Entry>, Identity),
 }
 
 impl<C: Fn() -> i64> Attempt<'_, C> {
@@ -173,6 +173,9 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
     }
 
     fn changed_metadata(&self) -> Option<Metadata> {
+        if self.tx.properties.is_empty() {
+            return None;
+        }
         let mut metadata = self.log.metadata.clone();
         metadata.configuration.extend(self.tx.properties.clone());
         (metadata != self.log.metadata).then_some(metadata)
@@ -226,7 +229,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         let entry = parse_entry(self.store, version, bytes)?;
         match entry.attempt() == Some(self.tx.attempt) {
             true => Ok(Put::Landed(identity)),
-            false => Ok(Put::Taken(entry, identity)),
+            false => Ok(Put::Taken(Box::new(entry), identity)),
         }
     }
 
@@ -287,7 +290,9 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
                 )
             });
             self.log.txns.extend(set);
-            self.log.metadata = metadata.unwrap_or_else(|| self.log.metadata.clone());
+            if let Some(metadata) = metadata {
+                self.log.metadata = metadata;
+            }
             self.log.advance(identity);
         } else {
             self.find_again(version).await?;

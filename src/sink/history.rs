@@ -16,7 +16,7 @@ use super::Txn;
 use super::entry::{self, Entry, FileCounts, LOG_DIR};
 use super::error::SinkError;
 use super::log::{APP_PREFIX, TableLog, read_entry};
-use super::progress::Owner;
+use super::progress::{AppId, Owner};
 use super::store::TableStore;
 use crate::chunk::SourcePartition;
 use crate::offsets::{Fates, TopicId, TopicPartition};
@@ -261,6 +261,41 @@ pub async fn recall(
         }
     }
     Ok(found)
+}
+
+/// A RESTORE that nobody has answered yet: newer than the last commit of `owner`, a rewind included. A connector that
+/// stopped for it must not go on just because it was started again.
+///
+/// # Errors
+/// When the store can't be reached.
+pub async fn unanswered_restore(
+    store: &TableStore,
+    log: &TableLog,
+    owner: &Owner,
+) -> Result<Option<u64>, SinkError> {
+    let oldest = log.version().saturating_sub(RECALL_LIMIT - 1);
+    let mut restored = None;
+    for version in (oldest..=log.version()).rev() {
+        let Some((entry, _)) = read_entry(store, version).await? else {
+            break;
+        };
+        if entry.is_restore() {
+            restored = Some(version);
+        }
+        // Where the progress was set, not who says so: the readable copy isn't needed for this.
+        let ours = |id: AppId| id.connector == owner.connector() && id.stream == owner.stream();
+        if entry
+            .txns
+            .iter()
+            .filter_map(|(id, _)| AppId::parse(id))
+            .any(ours)
+            && !entry.is_restore()
+        {
+            return Ok(restored);
+        }
+    }
+    // Nothing of ours that far back: a table that was restored before we ever wrote to it is none of our business.
+    Ok(restored.filter(|_| last_commit_ms(log, owner).is_some()))
 }
 
 /// The time of our last commit, by the `txn`s: milliseconds since the Unix epoch.

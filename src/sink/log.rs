@@ -32,6 +32,9 @@ pub struct TableLog {
     pub(super) txns: BTreeMap<String, Txn>,
     /// The newest version's entry; `None` where the log no longer has it.
     pub(super) newest: Option<Identity>,
+    /// The one before, once it was seen. Our own newest entry can lie alone in a table that was deleted between our
+    /// last look and our put: what was before it tells.
+    pub(super) previous: Option<Identity>,
 }
 
 /// What happened to a table since it was last looked at.
@@ -109,6 +112,7 @@ impl TableLog {
             metadata,
             txns,
             newest,
+            previous: None,
         }))
     }
 
@@ -155,14 +159,24 @@ impl TableLog {
         Ok(refreshed)
     }
 
-    /// Whether the newest entry known is still there, and still the one known.
+    /// Whether the newest entries known are still there, and still the ones known.
     pub(super) async fn newest_is(&self, store: &TableStore) -> Result<Newest, SinkError> {
-        let there = newest_entry(store, self.version).await?;
-        Ok(match (&self.newest, &there) {
+        let before = async {
+            match (&self.previous, self.version.checked_sub(1)) {
+                (Some(_), Some(version)) => newest_entry(store, version).await,
+                _ => Ok(None),
+            }
+        };
+        let (there, before) = tokio::try_join!(newest_entry(store, self.version), before)?;
+        let is_there = |known: &Option<Identity>, there: &Option<Identity>| match (known, there) {
             (Some(known), Some(there)) if known.matches(there) => Newest::Known,
             (Some(_), Some(_)) => Newest::Replaced,
             _ => Newest::Missing,
-        })
+        };
+        match is_there(&self.newest, &there) {
+            Newest::Known if self.previous.is_some() => Ok(is_there(&self.previous, &before)),
+            found => Ok(found),
+        }
     }
 
     /// Replays the log anew, and makes sure that it is the same table's.
@@ -214,7 +228,7 @@ impl TableLog {
 
     pub(super) fn advance(&mut self, identity: Identity) {
         self.version += 1;
-        self.newest = Some(identity);
+        self.previous = self.newest.replace(identity);
     }
 }
 
@@ -268,3 +282,6 @@ fn busy() -> object_store::Error {
         source: "its newest entry was replaced".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

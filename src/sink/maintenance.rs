@@ -92,8 +92,8 @@ fn checkpoint_interval(log: &TableLog) -> u64 {
 /// When the log can't be read or the checkpoint not be written.
 pub async fn checkpoint(store: &TableStore) -> Result<u64, SinkError> {
     in_kernel(store, |engine| {
-        let snapshot = Snapshot::builder_for(kernel_root()).build(engine)?;
-        snapshot.checkpoint(engine, None)?;
+        let snapshot = Snapshot::builder_for(kernel_root()).build(&*engine)?;
+        snapshot.checkpoint(&*engine, None)?;
         Ok(snapshot.version())
     })
     .await
@@ -235,18 +235,18 @@ async fn readable_checkpoint(store: &TableStore, limit: u64) -> Result<Option<u6
     in_kernel(store, move |engine| {
         let snapshot = Snapshot::builder_for(kernel_root())
             .at_version(limit)
-            .build(engine)?;
+            .build(&*engine)?;
         let Some(checkpoint) = snapshot.log_segment().checkpoint_version else {
             return Ok(None);
         };
         let snapshot = Snapshot::builder_for(kernel_root())
             .at_version(checkpoint)
-            .build(engine)?;
+            .build(&*engine)?;
         if snapshot.log_segment().checkpoint_version != Some(checkpoint) {
             return Ok(None);
         }
         let schema = Arc::new(StructType::try_new([file("add")?, file("remove")?])?);
-        for batch in snapshot.log_segment().read_actions(engine, schema)? {
+        for batch in snapshot.log_segment().read_actions(&*engine, schema)? {
             batch?;
         }
         Ok(Some(checkpoint))
@@ -260,12 +260,12 @@ fn file(action: &str) -> DeltaResult<StructField> {
 }
 
 /// Runs blocking kernel code where it holds nobody up.
-async fn in_kernel<T: Send + 'static>(
+pub(super) async fn in_kernel<T: Send + 'static>(
     store: &TableStore,
-    job: impl FnOnce(&dyn Engine) -> DeltaResult<T> + Send + 'static,
+    job: impl FnOnce(Arc<dyn Engine>) -> DeltaResult<T> + Send + 'static,
 ) -> Result<T, SinkError> {
     let engine = store.engine();
-    let result = tokio::task::spawn_blocking(move || job(&*engine)).await;
+    let result = tokio::task::spawn_blocking(move || job(engine)).await;
     let failed = |source: KernelError| SinkError::Replay {
         table: store.table().to_owned(),
         source: Box::new(source),

@@ -7,6 +7,7 @@
 mod adapt;
 pub mod commit;
 pub mod create;
+pub mod dead_letters;
 pub mod delta_schema;
 pub mod entry;
 pub mod error;

@@ -339,3 +339,8 @@ fn rooted<S: ObjectStore>(
     let root = Path::from_url_path(location.url.path()).map_err(|e| failed(e.into()))?;
     Ok(Arc::new(PrefixStore::new(objects, root)))
 }
+
+#[cfg(test)]
+mod s3;
+#[cfg(test)]
+mod tests;

@@ -516,6 +516,33 @@ async fn a_table_made_anew_under_a_running_process_is_refused() {
 }
 
 #[tokio::test]
+async fn a_table_made_anew_between_the_look_and_the_put_is_told_at_the_next_commit() {
+    let fixture = Fixture::new().await;
+    let mut log = fixture.log().await;
+    let faults = fixture.faults.clone();
+    let anew = Fault::Suspended {
+        remove: vec![entry::path_of(0)],
+        then: testing::Step(Arc::new(|| {})),
+    };
+    faults.fail_puts([anew]);
+    let tx = batch(&log, P0, 5);
+    commit(&mut log, &fixture.store, &tx, now)
+        .await
+        .expect("nothing tells yet");
+    fixture
+        .entry(0, &[protocol(), metadata("table-2", &[])])
+        .await;
+    let tx = batch(&log, P0, 8);
+    let error = commit(&mut log, &fixture.store, &tx, now)
+        .await
+        .expect_err("it lies alone in another table");
+    assert!(
+        matches!(error, CommitError::Sink(SinkError::Recreated { .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_table_deleted_under_a_running_process_is_refused() {
     let fixture = Fixture::new().await;
     let mut log = fixture.log().await;
@@ -657,10 +684,14 @@ async fn a_log_cleaned_past_us_is_replayed_before_the_commit() {
 }
 
 #[tokio::test]
-async fn a_commit_costs_two_requests_at_any_version() {
+async fn a_commit_costs_two_looks_and_a_put_at_any_version() {
     let fixture = Fixture::new().await;
     let mut log = fixture.log().await;
-    for next in 1..=500 {
+    let first = batch(&log, P0, 1);
+    commit(&mut log, &fixture.store, &first, now)
+        .await
+        .expect("it lands");
+    for next in 2..=500 {
         let before = fixture.faults.counts();
         let tx = batch(&log, P0, next);
         commit(&mut log, &fixture.store, &tx, now)
@@ -669,8 +700,8 @@ async fn a_commit_costs_two_requests_at_any_version() {
         let after = fixture.faults.counts();
         assert_eq!(
             (after.puts - before.puts, after.gets - before.gets),
-            (1, 1),
-            "a look and a put"
+            (1, 2),
+            "two looks at once and a put"
         );
         assert_eq!(after.lists, before.lists, "no listing");
     }
