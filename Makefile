@@ -56,7 +56,7 @@ soak: build real-parts ## the full sizes: 5 M records, 100 kills, 2,000 commits
 	$(PYTEST) -m soak $(ARGS)
 
 bench: build real-parts ## sluice, Spark and a Python loop on one topic; RECORDS=5000000
-	cd integration && $(PYTHON) -m bench --records $(RECORDS)
+	cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench --records $(RECORDS) $(ARGS)
 
 kafka: real-parts ## start a broker, print how to produce; Ctrl-C stops it
 	@cd integration && $(PYTHON) -m harness.kafka

@@ -69,12 +69,15 @@ class Sluice:
         self.config.update(top)
         self.file.write_text(yaml(self.config))
 
+    def command(self, *words: str) -> list[str]:
+        """The command line of `sluice WORDS... FILE`."""
+        return [str(places.sluice_binary()), *words, str(self.file)]
+
     def start(self, command: str = "run", *arguments: str) -> Child:
         """A process that goes on by itself; it is killed with the test at the latest."""
         number = len(self.processes)
         log = self.folder / f"{command}-{number}.log"
-        line = [str(places.sluice_binary()), command, str(self.file), *arguments]
-        child = Child(line, log, self.env, stdout=self.folder / f"{command}-{number}.out")
+        child = Child([*self.command(command), *arguments], log, self.env, stdout=self.folder / f"{command}-{number}.out")
         self.processes.append(child)
         return child
 

@@ -53,15 +53,17 @@ fn publish(node: &mut Value, default: &Value) {
             .into_iter()
             .flatten()
         {
-            publish(alternative, default);
+            publish(alternative, &Value::Null);
         }
     }
     if let Some(items) = map.get_mut("items") {
         publish(items, &Value::Null);
     }
-    let is_leaf = !map.contains_key("properties") && !map.contains_key("anyOf");
-    if is_leaf && !default.is_null() && !default.is_object() && map.contains_key("description") {
+    if !default.is_null() && !default.is_object() {
         map.insert("default".to_owned(), default.clone());
+    }
+    if let Some(Value::String(text)) = map.get_mut("description") {
+        *text = text.replace('\n', " ");
     }
     map.remove(raw::KIND);
     map.remove("format");
@@ -76,7 +78,7 @@ fn allow_references(map: &mut Map<String, Value>) {
     }
     let is_integer = type_names(map).contains(&"integer");
     let is_choice = map.contains_key("enum") || map.contains_key("oneOf");
-    if !is_integer && !is_choice {
+    if !is_integer && !is_choice && !map.contains_key("items") {
         return;
     }
     let outer = ["description", "default"];
@@ -124,7 +126,7 @@ const INTRODUCTION: &str = include_str!("reference_introduction.md");
 pub fn reference_markdown() -> String {
     let schema = inlined();
     let defaults = sample_defaults();
-    let mut page = format!("{}\n## Keys\n\n", INTRODUCTION.trim_end());
+    let mut page = format!("{}\n\n## Keys\n\n", INTRODUCTION.trim_end());
     page.push_str("**Required** keys have no default.\n\n| key | type | default | meaning |\n|---|---|---|---|\n");
     for section in SECTIONS {
         let required = is_required(&schema, section);
@@ -194,20 +196,11 @@ fn children(node: &Value) -> Vec<(&str, &Value, bool)> {
     if values["properties"].is_object() {
         return vec![("*", values, false)];
     }
+    let properties = node["properties"].as_object().into_iter().flatten();
+    let own = properties.map(|(key, child)| (key.as_str(), child, is_required(node, key)));
     let alternatives = node["anyOf"].as_array().into_iter().flatten();
-    let mut children: Vec<(&str, &Value, bool)> = alternatives
-        .chain([node])
-        .filter_map(|node| {
-            node["properties"]
-                .as_object()
-                .map(|properties| (node, properties))
-        })
-        .flat_map(|(node, properties)| {
-            properties
-                .iter()
-                .map(move |(key, child)| (key.as_str(), child, is_required(node, key)))
-        })
-        .collect();
+    let mut children: Vec<(&str, &Value, bool)> =
+        own.chain(alternatives.flat_map(children)).collect();
     children.sort_by_key(|(key, _, required)| (!required, *key));
     children
 }

@@ -51,18 +51,18 @@ pub(super) fn tree(
     value: &mut Value,
     path: &Path,
     sources: &Sources,
-    found: &mut dyn FnMut(&Path, &str, Option<Broken>),
+    found: &mut dyn FnMut(&Path, &str, Result<&str, Broken>),
 ) {
     match value {
         Value::String(written) if written.contains('$') => match text(written, sources) {
             Ok((resolved, has_reference)) => {
                 if has_reference {
-                    found(path, written, None);
+                    found(path, written, Ok(&resolved));
                 }
                 *value = Value::String(resolved);
             }
             Err(broken) => {
-                found(path, written, Some(broken));
+                found(path, written, Err(broken));
                 *value = Value::Null;
             }
         },

@@ -50,7 +50,7 @@ use self::interpolate::Broken;
 use self::problem::Report;
 use self::shape::Shape;
 use self::show::Effective;
-use self::site::Sites;
+use self::site::{Reference, Sites};
 
 /// Where a configuration comes from. Everything that belongs to the process is given, so that tests don't touch it.
 #[derive(Debug, Clone, Default)]
@@ -148,11 +148,14 @@ fn resolve_references(
         explicit,
         &Path::root(),
         sources,
-        &mut |path, written, problem| match problem {
-            None => {
-                sites.references.insert(path.clone(), written.to_owned());
+        &mut |path, written, result| match result {
+            Ok(resolved) => {
+                let (written, resolved) = (written.to_owned(), resolved.to_owned());
+                sites
+                    .references
+                    .insert(path.clone(), Reference { written, resolved });
             }
-            Some(problem) => broken.push((path.clone(), problem)),
+            Err(problem) => broken.push((path.clone(), problem)),
         },
     );
     broken

@@ -272,6 +272,7 @@ impl<'a> Report<'a> {
     }
 
     fn problem(&self, code: Code, path: &Path, what: String, hint: String) -> Problem {
+        let [what, hint] = [what, hint].map(|text| self.sites.without_secrets(path, text));
         let hint = (!hint.is_empty()).then_some(hint);
         Problem {
             code,

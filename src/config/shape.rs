@@ -122,6 +122,9 @@ impl Shape {
         value: Value,
         report: &mut Report<'_>,
     ) -> Option<Value> {
+        if report.is_refused(path) {
+            return None;
+        }
         let value = self.loosen(path, value, report);
         match (self, value) {
             (Self::Object(fields), Value::Object(map)) => check_object(fields, path, map, report),

@@ -106,7 +106,12 @@ impl Effective {
 
     fn origin(&self, path: &Path) -> String {
         let site = self.sites.find(path);
-        match self.sites.references.get(path) {
+        match self
+            .sites
+            .references
+            .get(path)
+            .map(|reference| &reference.written)
+        {
             // A longer text than a bare reference could hold a secret itself.
             Some(written)
                 if written.starts_with("${") && written.find('}') == Some(written.len() - 1) =>

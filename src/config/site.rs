@@ -63,12 +63,24 @@ impl Layer {
     }
 }
 
+/// A value that holds a reference.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    /// With its `${..}`.
+    pub(super) written: String,
+    /// What it stands for: perhaps a secret.
+    pub(super) resolved: String,
+}
+
+/// Shorter texts are no secrets, and replacing them would garble a message.
+const SHORTEST_SECRET: usize = 4;
+
 /// All layers, the strongest last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sites {
     pub(super) layers: Vec<Layer>,
-    /// Values that came from `${..}` references, with the text as written.
-    pub(super) references: BTreeMap<Path, String>,
+    /// Values that came from `${..}` references.
+    pub(super) references: BTreeMap<Path, Reference>,
 }
 
 impl Sites {
@@ -102,8 +114,25 @@ impl Sites {
 
     /// The text of a value for a message: a reference as written, never what it stands for.
     pub(super) fn quote(&self, path: &Path, value: &str) -> String {
-        let text = self.references.get(path).map_or(value, String::as_str);
+        let text = self
+            .references
+            .get(path)
+            .map_or(value, |reference| &reference.written);
         format!("`{text}`")
+    }
+
+    /// A message about the value at `path`, with what references stand for taken out.
+    pub(super) fn without_secrets(&self, path: &Path, message: String) -> String {
+        let near = |at: &Path| at.starts_with(path) || path.starts_with(at);
+        let references = self.references.iter().filter(|(at, _)| near(at));
+        references.fold(
+            message,
+            |message, (_, Reference { written, resolved })| match resolved.len() >= SHORTEST_SECRET
+            {
+                true => message.replace(resolved.as_str(), written),
+                false => message,
+            },
+        )
     }
 
     /// Files in their order, then the rest; within a file by line.

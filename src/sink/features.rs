@@ -45,7 +45,7 @@ pub struct WritePlan {
 }
 
 impl WritePlan {
-    /// What data files are made by. `local_root`: the table's folder, on a local disk.
+    /// What data files are made by; `local_root` is [`super::files::local_root`]'s.
     pub fn files(&self, files: &Files, local_root: Option<PathBuf>) -> FilesSpec {
         FilesSpec {
             schema: self.schema.clone(),

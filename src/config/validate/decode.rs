@@ -69,9 +69,8 @@ fn schema(text: &str, path: &Path, report: &mut Report<'_>) -> Option<TableSchem
     let schema = match ddl::parse(text) {
         Ok(schema) => schema,
         Err(error) => {
-            let hint = "for example `id BIGINT NOT NULL, name STRING, at TIMESTAMP`";
-            let what = format!("{} ({})", error.message, place(text, error.position));
-            report.refuse(Code::Schema, path, what, hint);
+            let what = format!("{}: {}", place(text, error.position), error.message);
+            report.refuse(Code::Schema, path, what, "");
             return None;
         }
     };

@@ -164,9 +164,9 @@ fn dead_letters(
     let policy = raw.decode.as_ref().and_then(|decode| decode.on_bad_record);
     let Some(raw) = &raw.dead_letters else {
         if policy == Some(OnBadRecord::DeadLetter) && !report.touches(&path) {
-            let what = "must be set, since `decode.on_bad_record` is `dead_letter`";
+            let policy = Path::parse("decode.on_bad_record");
             let hint = "for example `dead_letters: {table: s3://lake/dead_letters}`";
-            report.refuse(Code::Missing, &path.key("table"), what, hint);
+            report.refuse(Code::Missing, &policy, "needs `dead_letters.table`", hint);
         }
         return None;
     };
@@ -238,8 +238,14 @@ fn retry(raw: &raw::Retry, path: &Path, report: &mut Report<'_>) -> Option<Retry
     if let (Some(first), Some(longest)) = (initial_backoff, max_backoff)
         && first > longest
     {
-        let what = "is shorter than `retry.initial_backoff`";
-        report.refuse(Code::Contradiction, &path.key("max_backoff"), what, "");
+        // The one that was set is to blame, not the default that it meets.
+        let sites = report.sites();
+        let (first, longest) = (path.key("initial_backoff"), path.key("max_backoff"));
+        let (blamed, what) = match sites.strength(&first) > sites.strength(&longest) {
+            true => (first, format!("is longer than `{longest}`")),
+            false => (longest, format!("is shorter than `{first}`")),
+        };
+        report.refuse(Code::Contradiction, &blamed, what, "");
     }
     let give_up_after = match raw.give_up_after.as_ref()?.0.as_str() {
         "never" => Some(None),
@@ -324,7 +330,16 @@ fn read<T>(
     match result {
         Ok(value) => Some(value),
         Err(refusal) => {
-            let what = format!("{} {}", report.sites().quote(path, text), refusal.what);
+            let joint = if refusal.what.starts_with('`') {
+                ": "
+            } else {
+                " "
+            };
+            let what = format!(
+                "{}{joint}{}",
+                report.sites().quote(path, text),
+                refusal.what
+            );
             report.refuse(refusal.code, path, what, refusal.hint);
             None
         }

@@ -492,8 +492,5 @@ fn mentions_type(data_type: &Value, name: &str) -> bool {
             .get(*part)
             .is_some_and(|inner| mentions_type(inner, name))
     };
-    data_type.as_str() == Some(name)
-        || ["elementType", "keyType", "valueType"]
-            .iter()
-            .any(|p| part(&p))
+    data_type.as_str() == Some(name) || ["elementType", "keyType", "valueType"].iter().any(part)
 }

@@ -125,10 +125,9 @@ fn has_few_values(values: &ArrayRef) -> bool {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut seen = HashSet::with_capacity(present / REPEATS + 1);
     for row in 0..sample.len() {
-        if sample.is_valid(row) && seen.insert(hash_value(&hasher, &sample, row)) {
-            if seen.len() * REPEATS > present {
-                return false;
-            }
+        let is_new = sample.is_valid(row) && seen.insert(hash_value(&hasher, &sample, row));
+        if is_new && seen.len() * REPEATS > present {
+            return false;
         }
     }
     true

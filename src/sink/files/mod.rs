@@ -34,7 +34,7 @@ use super::adapt::adapt;
 use super::error::is_denied;
 use super::partitions::{self, Part, SplitError, Splitter, UnusableValue, Values};
 use super::stats::IndexedColumns;
-use crate::config::{Compression, Files};
+use crate::config::{Compression, Files, TableLocation};
 use crate::disposition::{Disposition, Exit};
 
 /// What the files of an output are like; the same for all its batches.
@@ -69,6 +69,12 @@ impl FilesSpec {
     }
 }
 
+/// The table's folder, when the table is on a local disk.
+pub fn local_root(table: &TableLocation) -> Option<PathBuf> {
+    let is_local = table.url.scheme() == "file";
+    table.url.to_file_path().ok().filter(|_| is_local)
+}
+
 /// What a writer may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -76,13 +82,13 @@ pub struct Bounds {
     pub open_files: usize,
     /// Bytes of row groups and upload buffers.
     pub memory_bytes: usize,
-    /// Bytes of one row group while it is built.
+    /// Encoded bytes of one row group.
     pub row_group_bytes: usize,
 }
 
 impl Default for Bounds {
-    /// An eighth of the memory a connector is meant to run in, each (DESIGN.md: 192 MiB at the peak);
-    /// a million rows of 260 B JSON are a row group of 13 MB.
+    /// A quarter of the memory that a connector is meant to run in for all files, and a third of that for
+    /// one row group: some 300,000 rows of 260 B JSON.
     fn default() -> Self {
         Self {
             open_files: 64,
@@ -206,6 +212,11 @@ impl FilesWriter {
                 .sum::<u64>()
     }
 
+    /// Bytes held in memory for the open files.
+    pub fn held_bytes(&self) -> usize {
+        self.open.values().map(|open| open.file.held_bytes()).sum()
+    }
+
     fn split(&mut self, batch: &RecordBatch) -> Result<Vec<Part>, FilesError> {
         let splitter = match &mut self.splitter {
             Some(splitter) => splitter,
@@ -241,7 +252,7 @@ impl FilesWriter {
         };
         open.last_write = self.clock;
         open.file.write(&rows)?;
-        if open.file.memory_bytes() >= self.spec.bounds.row_group_bytes {
+        if open.file.row_group_bytes() >= self.spec.bounds.row_group_bytes {
             open.file.end_row_group()?;
         }
         if open.file.size_estimate() >= self.spec.target_size {
@@ -336,8 +347,7 @@ impl FilesWriter {
             ..
         } = self.spec.bounds;
         while self.open.len() > 1 {
-            let held: usize = self.open.values().map(|open| open.file.held_bytes()).sum();
-            if self.open.len() <= open_files && held <= memory_bytes {
+            if self.open.len() <= open_files && self.held_bytes() <= memory_bytes {
                 break;
             }
             let oldest = self.open.iter().min_by_key(|(_, open)| open.last_write);

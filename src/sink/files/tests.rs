@@ -160,12 +160,11 @@ fn a_file_of_many_parts_is_uploaded_while_it_is_written() {
     let mut writer = bench.writer(&spec);
     for batch in &batches {
         writer.write(batch).expect("a store that works");
-        let held: usize = writer
-            .open
-            .values()
-            .map(|open| open.file.held_bytes())
-            .sum();
-        assert!(held < 20 << 20, "{held} bytes held");
+        assert!(
+            writer.held_bytes() < 20 << 20,
+            "{} bytes held",
+            writer.held_bytes()
+        );
     }
     let files = writer.finish().expect("a store that works");
     let [file] = files.as_slice() else {

@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod broken;
+mod generated;
+mod layers;
+
 /// The repository.
 fn repository() -> &'static FilePath {
     FilePath::new(env!("CARGO_MANIFEST_DIR"))
