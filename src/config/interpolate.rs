@@ -45,14 +45,12 @@ impl Broken {
     }
 }
 
+/// Hears of a text with references: where it is, as written, and as resolved.
+pub(super) type Found<'a> = dyn FnMut(&Path, &str, Result<&str, Broken>) + 'a;
+
 /// Resolves every text under `value`; tells `found` of each that held a reference or couldn't be resolved. What
 /// can't be resolved becomes null.
-pub(super) fn tree(
-    value: &mut Value,
-    path: &Path,
-    sources: &Sources,
-    found: &mut dyn FnMut(&Path, &str, Result<&str, Broken>),
-) {
+pub(super) fn tree(value: &mut Value, path: &Path, sources: &Sources, found: &mut Found<'_>) {
     match value {
         Value::String(written) if written.contains('$') => match text(written, sources) {
             Ok((resolved, has_reference)) => {

@@ -97,6 +97,7 @@ impl Engine {
                 "{error}; recovering"
             );
             self.status.enter(state);
+            self.status.loop_returns_within(None);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.shutdown.requested() => return Ok(()),

@@ -61,11 +61,13 @@ struct ReadDone {
 }
 
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+type ReadOrder = (ReadJob, SyncSender<Chunk>, Reply<ReadDone>);
+type WriteOrder = (BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>);
 
 /// The two threads.
 pub struct Pipeline {
-    reads: mpsc::Sender<(ReadJob, SyncSender<Chunk>, Reply<ReadDone>)>,
-    writes: mpsc::Sender<(BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>)>,
+    reads: mpsc::Sender<ReadOrder>,
+    writes: mpsc::Sender<WriteOrder>,
     stop: Arc<AtomicBool>,
 }
 
@@ -127,7 +129,7 @@ impl Drop for Pipeline {
 fn read_loop(
     mut reader: Reader,
     mut decoder: Decoder,
-    jobs: &Receiver<(ReadJob, SyncSender<Chunk>, Reply<ReadDone>)>,
+    jobs: &Receiver<ReadOrder>,
     stop: &AtomicBool,
 ) {
     while let Ok((job, chunks, reply)) = jobs.recv() {
@@ -188,7 +190,7 @@ fn read(
     })
 }
 
-fn write_loop(jobs: &Receiver<(BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>)>) {
+fn write_loop(jobs: &Receiver<WriteOrder>) {
     while let Ok((writer, chunks, reply)) = jobs.recv() {
         let _ = reply.send(write(writer, &chunks));
     }

@@ -156,7 +156,7 @@ mod tests {
             prop_assert!(total <= max_records + planned.len() as u64);
             prop_assert_eq!(planned.is_empty(), waiting(&backlogs) == 0);
             for p in &planned {
-                let (next, len) = parts[usize::try_from(p.partition.id.partition).unwrap()];
+                let (next, len) = parts[usize::try_from(p.partition.id.partition).expect("made above")];
                 prop_assert!(p.range.start == next && p.range.end <= next + len && !p.range.is_empty());
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use super::batch::{BatchWriter, OutputFiles};
+use super::batch::{BatchWriter, OutputFiles, Share};
 use super::pipeline::{Batch, Held, Pipeline, ReadJob};
 use super::plan::{self, Backlog, PlannedRange};
 use super::recovery::{self, Extent, Rules};
@@ -21,10 +21,10 @@ use crate::config::{
 use crate::decode::{Decoder, dead_letter_schema, metadata_field};
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
 use crate::offsets::{Fates, TopicPartition};
-use crate::sink::dead_letters;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
 use crate::sink::progress::{Owner, Topic};
+use crate::sink::{DataFile, dead_letters};
 use crate::source::{Catalog, Control, OffsetSpec, Reader, Target};
 
 /// With an interval of zero and nothing to do: how often the broker is asked. Half of it is added to the latency of
@@ -40,6 +40,11 @@ const DEAD_LETTER_FILES: Files = Files {
     target_size: 128 << 20,
     compression: Compression::Zstd { level: 1 },
 };
+
+/// A commit that takes longer than all its time-outs together is stuck: `/healthz` says so.
+const COMMIT_PROMISE: Option<Duration> = Some(Duration::from_secs(600));
+/// The same for the pauses between batches, beyond the trigger's interval.
+const IDLE_PROMISE: Duration = Duration::from_secs(60);
 
 /// The columns of an output's table: the declared ones, then its metadata columns.
 pub fn output_schema(spec: &Connector, metadata: &[MetadataColumn]) -> Schema {
@@ -99,6 +104,91 @@ struct Output {
     columns: Vec<usize>,
     /// Progress once every batch that was read is committed.
     planned: BTreeMap<Arc<SourcePartition>, i64>,
+}
+
+impl Output {
+    /// Commits this output's part of the batch; the version that it became.
+    async fn commit(
+        &mut self,
+        batch: &Batch,
+        takes: &BTreeSet<Arc<SourcePartition>>,
+        files: Vec<DataFile>,
+        durations: &mut PhaseDurations,
+    ) -> Result<u64, EngineError> {
+        let began = Instant::now();
+        let (infos, share) = ranges(&self.table, batch, takes);
+        let (count, bytes) = (
+            files.len() as u64,
+            files.iter().map(|file| file.size_bytes).sum(),
+        );
+        let before = self.table.version();
+        let committed = self.table.commit(infos, files).await;
+        self.metrics.commit(commit_result(&committed, before));
+        let committed = committed?;
+        self.metrics.landed(committed.version, SystemTime::now());
+        self.metrics.files(count, bytes);
+        self.metrics.records(&share.fates, share.payload_bytes);
+        self.metrics.batch(Phase::Commit, began.elapsed());
+        if let Some(oldest) = batch.seen.oldest_ms {
+            self.metrics.latency(age(oldest));
+        }
+        durations.set(Phase::Commit, began.elapsed());
+        Ok(committed.version)
+    }
+
+    fn report(
+        &self,
+        batch: &Batch,
+        takes: &BTreeSet<Arc<SourcePartition>>,
+        version: u64,
+        began: Instant,
+        durations: PhaseDurations,
+    ) -> Report {
+        let moved = batch
+            .ranges
+            .iter()
+            .filter(|(partition, _)| takes.contains(partition));
+        let ends = moved
+            .map(|(partition, range)| (partition.id.clone(), range.end))
+            .collect();
+        let mut share = Share::default();
+        let shares = batch
+            .written
+            .shares
+            .iter()
+            .filter(|(partition, _)| takes.contains(*partition));
+        shares.for_each(|(_, part)| share.add(part));
+        Report {
+            version,
+            began,
+            share,
+            durations,
+            ends,
+        }
+    }
+}
+
+/// What the status is told of a commit.
+struct Report {
+    version: u64,
+    began: Instant,
+    share: Share,
+    durations: PhaseDurations,
+    ends: Vec<(TopicPartition, i64)>,
+}
+
+impl Report {
+    fn borrow(&self) -> BatchReport<'_> {
+        BatchReport {
+            version: self.version,
+            committed_at: SystemTime::now(),
+            began: self.began,
+            fates: self.share.fates,
+            payload_bytes: self.share.payload_bytes,
+            durations: self.durations,
+            committed: &self.ends,
+        }
+    }
 }
 
 pub(super) struct Session<'a> {
@@ -206,6 +296,7 @@ impl<'a> Session<'a> {
     pub(super) async fn next_batch(&mut self) -> Result<Option<Reading>, EngineError> {
         let shutdown = self.engine.shutdown.clone();
         loop {
+            self.promise(Some(self.until_trigger() + IDLE_PROMISE));
             if shutdown.is_requested() {
                 return Ok(None);
             }
@@ -289,72 +380,51 @@ impl<'a> Session<'a> {
             began,
             plan_took,
         } = done;
+        self.promise(COMMIT_PROMISE);
         let committing = Instant::now();
         self.commit_dead_letters(&mut batch).await?;
-        let files = std::mem::take(&mut batch.written.outputs);
         let mut durations = PhaseDurations::default();
         durations.set(Phase::Plan, plan_took);
         durations.set(Phase::Read, batch.read_took);
         durations.set(Phase::Write, batch.write_took);
+        let files = std::mem::take(&mut batch.written.outputs);
         for ((output, takes), files) in self.outputs.iter_mut().zip(&takes).zip(files) {
-            if takes.is_empty() {
-                continue;
+            if !takes.is_empty() {
+                let version = output.commit(&batch, takes, files, &mut durations).await?;
+                durations.set(Phase::Batch, began.elapsed());
+                let report = output.report(&batch, takes, version, began, durations);
+                self.engine
+                    .status
+                    .committed(output.table.owner.stream(), &report.borrow());
             }
-            let (infos, fates) = ranges(&output.table, &batch, takes);
-            let bytes = files.iter().map(|file| file.size_bytes).sum();
-            output.metrics.files(files.len() as u64, bytes);
-            let before = output.table.version();
-            let committed = output.table.commit(infos, files).await;
-            output.metrics.commit(commit_result(&committed, before));
-            let committed = committed?;
-            let at = SystemTime::now();
-            output.metrics.landed(committed.version, at);
-            output.metrics.records(&fates, batch.written.payload_bytes);
-            output.metrics.batch(Phase::Commit, committing.elapsed());
-            if let Some(oldest) = batch.seen.oldest_ms {
-                output.metrics.latency(age(oldest));
-            }
-            durations.set(Phase::Commit, committing.elapsed());
-            durations.set(Phase::Batch, began.elapsed());
-            let ends: Vec<_> = batch
-                .ranges
-                .iter()
-                .filter(|(partition, _)| takes.contains(partition))
-                .map(|(partition, range)| (partition.id.clone(), range.end))
-                .collect();
-            self.engine.status.committed(
-                output.table.owner.stream(),
-                &BatchReport {
-                    version: committed.version,
-                    committed_at: at,
-                    began,
-                    fates,
-                    payload_bytes: batch.written.payload_bytes,
-                    durations,
-                    committed: &ends,
-                },
-            );
         }
-        for (phase, took) in [
-            (Phase::Plan, plan_took),
-            (Phase::Read, batch.read_took),
-            (Phase::Write, batch.write_took),
-            (Phase::Commit, committing.elapsed()),
-            (Phase::Batch, began.elapsed()),
+        durations.set(Phase::Commit, committing.elapsed());
+        durations.set(Phase::Batch, began.elapsed());
+        for phase in [
+            Phase::Plan,
+            Phase::Read,
+            Phase::Write,
+            Phase::Commit,
+            Phase::Batch,
         ] {
-            self.engine.metrics.batch(phase, took);
+            self.engine.metrics.batch(phase, durations.get(phase));
         }
-        let total = batch.written.total();
+        let Share {
+            fates,
+            payload_bytes,
+        } = batch.written.total();
+        let ms = |phase| u64::try_from(durations.get(phase).as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
-            records = total.records(),
-            rows = total.rows,
-            dead_letters = total.dead_letters,
-            gaps = total.gaps,
+            records = fates.records(),
+            rows = fates.rows,
+            dead_letters = fates.dead_letters,
+            gaps = fates.gaps,
+            payload_bytes,
             versions = ?self.outputs.iter().map(|o| o.table.version()).collect::<Vec<_>>(),
-            read_ms = batch.read_took.as_millis() as u64,
-            write_ms = batch.write_took.as_millis() as u64,
-            commit_ms = committing.elapsed().as_millis() as u64,
-            batch_ms = began.elapsed().as_millis() as u64,
+            read_ms = ms(Phase::Read),
+            write_ms = ms(Phase::Write),
+            commit_ms = ms(Phase::Commit),
+            batch_ms = ms(Phase::Batch),
             "committed"
         );
         Ok(())
@@ -384,6 +454,11 @@ impl<'a> Session<'a> {
         if let Some(table) = self.dead_letters {
             table.close().await;
         }
+    }
+
+    /// By when the loop will be back here, for `/healthz`.
+    fn promise(&self, within: Option<Duration>) {
+        self.engine.status.loop_returns_within(within);
     }
 
     fn spec(&self) -> &Connector {
@@ -586,7 +661,7 @@ impl<'a> Session<'a> {
     }
 
     fn judge(&mut self, batch: &Batch) -> Result<(), EngineError> {
-        self.judged.add(&batch.written.total());
+        self.judged.add(&batch.written.total().fates);
         let records = self.judged.records();
         if records < JUDGED_RECORDS {
             return Ok(());
@@ -617,7 +692,7 @@ impl<'a> Session<'a> {
         let Some(table) = self.dead_letters.as_mut().filter(|_| !files.is_empty()) else {
             return Ok(());
         };
-        let mut infos = Vec::new();
+        let (mut infos, mut below) = (Vec::new(), 0);
         for (partition, range) in &batch.ranges {
             let Some(last) = table.last(partition) else {
                 continue;
@@ -640,10 +715,11 @@ impl<'a> Session<'a> {
                 ));
             } else if letters > 0 {
                 // Added to what was judged before: it moves nothing.
+                below += letters;
                 infos.push(last.next(last.end, Fates::default()));
             }
         }
-        table.commit(infos, files).await?;
+        table.commit_with(infos, files, below).await?;
         Ok(())
     }
 
@@ -804,26 +880,26 @@ async fn open_dead_letters(
     Ok(Some(table))
 }
 
-/// An output's part of a batch, in words: each partition's range, and the sum of its fates.
+/// An output's part of a batch, in words: each partition's range, and the sum.
 fn ranges(
     table: &Table,
     batch: &Batch,
     takes: &BTreeSet<Arc<SourcePartition>>,
-) -> (Vec<PartitionInfo>, Fates) {
-    let mut total = Fates::default();
+) -> (Vec<PartitionInfo>, Share) {
+    let mut total = Share::default();
     let infos = batch
         .ranges
         .iter()
         .filter(|(partition, range)| takes.contains(partition) && !range.is_empty())
         .filter_map(|(partition, range)| {
-            let fates = batch
+            let share = batch
                 .written
-                .fates
+                .shares
                 .get(partition)
                 .copied()
                 .unwrap_or_default();
-            total.add(&fates);
-            Some(table.last(partition)?.next(range.end, fates))
+            total.add(&share);
+            Some(table.last(partition)?.next(range.end, share.fates))
         })
         .collect();
     (infos, total)

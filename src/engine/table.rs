@@ -166,7 +166,7 @@ impl Table {
             let now = self.log.txn(&id);
             expected.entry(id).or_insert(now);
         }
-        self.put(infos, expected, Vec::new(), properties, "SLUICE START")
+        self.put(infos, expected, Vec::new(), properties, "SLUICE START", 0)
             .await?;
         Ok(())
     }
@@ -192,14 +192,31 @@ impl Table {
         infos: Vec<PartitionInfo>,
         files: Vec<DataFile>,
     ) -> Result<Committed, CommitError> {
+        self.commit_with(infos, files, 0).await
+    }
+
+    /// The same for a side stream, of whose rows so many lie in ranges that it has judged before.
+    pub async fn commit_with(
+        &mut self,
+        infos: Vec<PartitionInfo>,
+        files: Vec<DataFile>,
+        added_below: u64,
+    ) -> Result<Committed, CommitError> {
         let mut expected = BTreeMap::new();
         for info in &infos {
             let partition = info.source_partition();
             let txn = self.held.get(&partition).map(|held| held.txn);
             expected.insert(self.owner.app_id(&partition), txn);
         }
-        self.put(infos, expected, files, BTreeMap::new(), "WRITE")
-            .await
+        self.put(
+            infos,
+            expected,
+            files,
+            BTreeMap::new(),
+            "WRITE",
+            added_below,
+        )
+        .await
     }
 
     /// Writes `txn`s again that would expire, without moving them. Most tables keep theirs for ever.
@@ -234,6 +251,7 @@ impl Table {
         adds: Vec<DataFile>,
         properties: BTreeMap<String, String>,
         operation: &'static str,
+        added_below: u64,
     ) -> Result<Committed, CommitError> {
         let set = infos
             .iter()
@@ -247,7 +265,8 @@ impl Table {
                 adds.iter().map(|file| file.size_bytes).sum(),
             ),
         ]);
-        let info = SluiceInfo::new(&self.owner, &self.config, infos.clone());
+        let mut info = SluiceInfo::new(&self.owner, &self.config, infos.clone());
+        info.added_below = added_below;
         let transaction = Transaction {
             attempt: Uuid::new_v4(),
             expected,

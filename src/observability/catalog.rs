@@ -116,7 +116,7 @@ pub const TRIGGER_DELAY: Descriptor = histogram(
 pub const LATENCY: Descriptor = histogram(
     "sluice_end_to_end_latency_seconds",
     &["output"],
-    "From a record's Kafka timestamp to its commit; one observation per partition and batch, of the oldest record.",
+    "From a record's Kafka timestamp to its commit; one observation per batch, of its oldest record.",
     LATENCIES,
 );
 pub const LAG_RECORDS: Descriptor = gauge(

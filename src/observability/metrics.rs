@@ -304,7 +304,7 @@ impl OutputMetrics {
         self.phases[phase as usize].record(took.as_secs_f64());
     }
 
-    /// From the oldest record of one partition's part of a batch to its commit.
+    /// From the oldest record of a batch to its commit.
     pub fn latency(&self, oldest: Duration) {
         self.latency.record(oldest.as_secs_f64());
     }

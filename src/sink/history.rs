@@ -41,6 +41,14 @@ pub struct SluiceInfo {
     /// Of the configuration ([`crate::config::Connector::fingerprint`]).
     pub config: String,
     pub partitions: Vec<PartitionInfo>,
+    /// Side streams: rows added to ranges that were judged before, which move nothing. Some outputs read old ranges.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub added_below: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl SluiceInfo {
@@ -52,6 +60,7 @@ impl SluiceInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: config.to_owned(),
             partitions,
+            added_below: 0,
         }
     }
 

@@ -130,7 +130,8 @@ impl Verifier {
             .partitions
             .iter()
             .map(|partition| partition.fates.rows)
-            .sum();
+            .sum::<u64>()
+            + info.added_below;
         if commit.files.added_rows != Some(rows) {
             let added = commit
                 .files
