@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A topic's identity as the broker knows it (KIP-516): base64 text, or `0` where the broker has none.
 ///
 /// A recreated topic has the old name and a new id.
@@ -106,7 +108,8 @@ impl fmt::Display for OffsetRange {
 
 /// What became of the records of a range. The sum of all fates is the length of the range: that is
 /// what `sluice verify` proves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Fates {
     /// Written to the output's table.
     pub rows: u64,

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use regex::Regex;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use url::Url;
 
 use crate::schema::TableSchema;
@@ -66,9 +68,12 @@ pub enum Start {
     Offsets(BTreeMap<String, BTreeMap<i32, i64>>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnDataLoss {
+    /// Stop: a person decides.
     Fail,
+    /// Go on behind the gap, and write the gap into the commit.
     Continue,
 }
 
@@ -88,25 +93,38 @@ pub struct Decode {
     pub bad_record_limit: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum TimestampFormat {
+    /// Text: `2026-11-01T12:30:00.5Z`; for DATE `2026-11-01`.
     Iso8601,
+    /// A number: seconds since 1970-01-01T00:00:00Z.
     EpochSeconds,
+    /// A number: milliseconds.
     EpochMillis,
+    /// A number: microseconds.
     EpochMicros,
+    /// A number: nanoseconds, cut to microseconds.
     EpochNanos,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum UnknownFields {
+    /// Leave them out.
     Ignore,
+    /// Such a record is a bad record.
     Fail,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnBadRecord {
+    /// Stop before the batch is committed.
     Fail,
+    /// Leave the record out; it is counted.
     Skip,
+    /// Keep the record in the table of `dead_letters`.
     DeadLetter,
 }
 
@@ -163,14 +181,18 @@ pub struct Output {
     pub table_properties: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum CreateTable {
+    /// Create it on the first commit.
     IfMissing,
+    /// A missing table is an error.
     Never,
 }
 
 /// What Kafka says of a record, as a column `kafka_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum MetadataColumn {
     /// `kafka_topic` STRING NOT NULL
     Topic,
@@ -184,6 +206,34 @@ pub enum MetadataColumn {
     Key,
     /// `kafka_headers` ARRAY<STRUCT<key: STRING, value: BINARY>>; null where there are none
     Headers,
+}
+
+impl MetadataColumn {
+    pub const ALL: [Self; 6] = [
+        Self::Topic,
+        Self::Partition,
+        Self::Offset,
+        Self::Timestamp,
+        Self::Key,
+        Self::Headers,
+    ];
+
+    /// The column's name in the table.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Topic => "kafka_topic",
+            Self::Partition => "kafka_partition",
+            Self::Offset => "kafka_offset",
+            Self::Timestamp => "kafka_timestamp",
+            Self::Key => "kafka_key",
+            Self::Headers => "kafka_headers",
+        }
+    }
+
+    /// The column's name in the configuration.
+    pub fn word(self) -> &'static str {
+        self.column().trim_start_matches("kafka_")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,168 @@
-//! To come.
+//! The engine: the loop that turns offset ranges into commits, and what it does about every error.
+//!
+//! Crash-only: whatever fails, the session ends and the next one recovers from the tables, exactly as after a crash;
+//! so the path that matters is taken all the time. Only this module acts on an error's [`Disposition`].
+
+mod batch;
+mod error;
+mod pipeline;
 pub mod plan;
+pub mod recovery;
 pub mod retry;
+mod session;
+pub mod shutdown;
+mod table;
 pub mod trigger;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+pub use error::EngineError;
+pub use table::{Table, TableSpec, now_ms};
+
+use crate::config::Connector;
+use crate::disposition::Disposition;
+use crate::observability::{Metrics, State, Status};
+use crate::offsets::TopicPartition;
+use retry::Backoff;
+use session::Session;
+pub use session::output_schema;
+use shutdown::Shutdown;
+
+/// How a session ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The trigger has nothing more to do, or a stop was requested.
+    Done,
+    /// Topics or partitions came or went: recover, which finds out.
+    Changed,
+}
+
+/// Runs one connector.
+pub struct Engine {
+    spec: Arc<Connector>,
+    status: Status,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    /// With `once` and `available_now`: the ends found at the first recovery. They stay, whatever is produced later.
+    available: OnceLock<BTreeMap<TopicPartition, i64>>,
+}
+
+impl Engine {
+    pub fn new(spec: Connector, status: Status, metrics: Metrics, shutdown: Shutdown) -> Self {
+        Self {
+            spec: Arc::new(spec),
+            status,
+            metrics,
+            shutdown,
+            available: OnceLock::new(),
+        }
+    }
+
+    /// Runs until the trigger is done or a stop is requested; an error is one that no waiting mends.
+    pub async fn run(self) -> Result<(), EngineError> {
+        let (shutdown, grace) = (self.shutdown.clone(), self.spec.shutdown_timeout);
+        let status = self.status.clone();
+        tokio::select! {
+            ended = self.sessions() => ended,
+            // A commit cut off here has landed or it hasn't; the next start finds out.
+            () = shutdown.overdue(grace) => {
+                tracing::warn!("the batch under way was abandoned: `shutdown_timeout` has passed");
+                status.enter(State::Stopping);
+                Ok(())
+            }
+        }
+    }
+
+    /// Session after session, until one is done or fails for good.
+    async fn sessions(&self) -> Result<(), EngineError> {
+        let mut backoff = Backoff::new(self.spec.retry);
+        let mut failing_since = None;
+        loop {
+            let error = match self.session(&mut backoff).await {
+                Ok(Ended::Done) => return Ok(()),
+                Ok(Ended::Changed) => continue,
+                Err(error) => error,
+            };
+            self.status.failed(error.code(), &error.to_string());
+            self.metrics.error(error.code());
+            let since = *failing_since.get_or_insert_with(Instant::now);
+            let Some((state, wait)) = wait_after(&error, &mut backoff) else {
+                return Err(given_up(error, since.elapsed()));
+            };
+            tracing::warn!(
+                code = error.code(),
+                wait_ms = wait.as_millis() as u64,
+                "{error}; recovering"
+            );
+            self.status.enter(state);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.shutdown.requested() => return Ok(()),
+            }
+        }
+    }
+
+    /// THE LOOP. A batch is planned, read, decoded and written to files; then, while the next one is being read, it
+    /// is committed and acknowledged.
+    async fn session(&self, backoff: &mut Backoff) -> Result<Ended, EngineError> {
+        self.status.enter(State::Recovering);
+        let shutdown = self.shutdown.clone();
+        let mut session = tokio::select! {
+            session = Session::recover(self) => session?,
+            () = shutdown.requested() => return Ok(Ended::Done),
+        };
+        self.status.enter(State::Running);
+        let mut reading = session.next_batch().await?;
+        while let Some(batch) = reading.take() {
+            let batch = session.read(batch).await?;
+            let changes = session.look_at_topics().await?;
+            if changes.are_other_topics() {
+                return Ok(Ended::Changed);
+            }
+            if !changes.any() {
+                reading = session.next_batch_if_due().await?;
+            }
+            session.commit(batch).await?;
+            backoff.succeeded();
+            session.acknowledge();
+            if changes.any() {
+                return Ok(Ended::Changed);
+            }
+            if reading.is_none() {
+                reading = session.next_batch().await?;
+            }
+        }
+        let ended = session.ended();
+        if ended == Ended::Done {
+            self.status.enter(State::Stopping);
+            session.close().await;
+        }
+        Ok(ended)
+    }
+}
+
+/// What an error's disposition comes to: the state to be in and the time to wait; `None`: stop.
+fn wait_after(error: &EngineError, backoff: &mut Backoff) -> Option<(State, Duration)> {
+    match error.disposition() {
+        Disposition::Retry => backoff
+            .after_failure(Instant::now())
+            .map(|wait| (State::BackingOff, wait)),
+        Disposition::StandDown => backoff
+            .after_fenced()
+            .map(|wait| (State::StandingDown, wait)),
+        Disposition::Stop(_) => None,
+    }
+}
+
+/// The error to stop with: a passing one, that didn't pass, says so.
+fn given_up(error: EngineError, waited: Duration) -> EngineError {
+    match error.disposition() {
+        Disposition::Retry => EngineError::GaveUp {
+            waited,
+            last: Box::new(error),
+        },
+        _ => error,
+    }
+}

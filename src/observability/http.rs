@@ -31,7 +31,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     #[error(
-        "SL5901 http.listen: {addr}: {source}; choose a free address, or `http: null` for no server"
+        "http.listen: {addr}: {source}; choose a free address, or leave `http` out for no server"
     )]
     Bind {
         addr: SocketAddr,

@@ -4,8 +4,33 @@
 //! Parquet files of chunks; [`commit`] puts files and progress into the log as one version, or says why not.
 //! Nothing else in sluice knows Delta Lake. The rules are PROTOCOL.md's (docs/SEMANTICS.md).
 
+mod adapt;
+pub mod commit;
+pub mod create;
+pub mod dead_letters;
+pub mod delta_schema;
+pub mod entry;
+pub mod error;
+pub mod features;
+pub mod files;
+pub mod history;
+mod interval;
+mod local;
+pub mod log;
+pub mod maintenance;
+mod partitions;
+pub mod progress;
+mod replay;
+pub mod rewind;
+pub mod stats;
+pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod verify;
+
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -15,6 +40,66 @@ pub struct Txn {
     pub version: i64,
     /// Milliseconds since the Unix epoch.
     pub last_updated: Option<i64>,
+}
+
+/// A `protocol` action: what a reader and a writer must be able to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Protocol {
+    pub min_reader_version: i32,
+    pub min_writer_version: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader_features: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer_features: Option<Vec<String>>,
+}
+
+/// A `metaData` action, whole: a change of one property writes all of it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub format: Format,
+    /// Delta's schema, JSON text.
+    pub schema_string: String,
+    #[serde(default)]
+    pub partition_columns: Vec<String>,
+    #[serde(default, deserialize_with = "without_nulls")]
+    pub configuration: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_time: Option<i64>,
+}
+
+/// How a table's files are written: always Parquet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    pub provider: String,
+    #[serde(default, deserialize_with = "without_nulls")]
+    pub options: BTreeMap<String, String>,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self {
+            provider: "parquet".to_owned(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+/// Some writers store a property without a value as null; to a reader it isn't there.
+fn without_nulls<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let map = Option::<BTreeMap<String, Option<String>>>::deserialize(input)?.unwrap_or_default();
+    Ok(map
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect())
 }
 
 /// A finished Parquet file, not yet in the table.

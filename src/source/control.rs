@@ -1,11 +1,13 @@
 //! Looking things up: topics, their ids and partitions, offsets. Publishing: the group's offsets.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::native::{self, Client, OffsetSpec, TopicInfo};
@@ -44,6 +46,8 @@ impl Catalog {
 pub struct Control {
     client: Client,
     source: config::Source,
+    /// Ids of brokers that topics can be asked of; empty until needed, and after a failure.
+    brokers: Mutex<Vec<i32>>,
 }
 
 impl Control {
@@ -52,6 +56,7 @@ impl Control {
         Ok(Self {
             client: client::control(source)?,
             source: source.clone(),
+            brokers: Mutex::default(),
         })
     }
 
@@ -133,15 +138,7 @@ impl Control {
     }
 
     fn matching(&self, pattern: &regex::Regex) -> Result<Vec<String>, SourceError> {
-        let metadata = self
-            .client
-            .fetch_metadata(None, LOOKUP_TIMEOUT)
-            .map_err(|error| {
-                let code = error
-                    .rdkafka_error_code()
-                    .unwrap_or(RDKafkaErrorCode::Unknown);
-                self.unreachable("list topics", code)
-            })?;
+        let metadata = self.metadata("list topics")?;
         let names: Vec<String> = metadata
             .topics()
             .iter()
@@ -163,8 +160,41 @@ impl Control {
         &self,
         names: &[String],
     ) -> Result<BTreeMap<String, Result<TopicInfo, RDKafkaErrorCode>>, SourceError> {
-        native::describe_topics(&self.client, names, LOOKUP_TIMEOUT)
-            .map_err(|code| self.unreachable("describe topics", code))
+        let broker = self.any_broker()?;
+        native::describe_topics(&self.client, broker, names, LOOKUP_TIMEOUT).map_err(|code| {
+            self.known_brokers().clear();
+            self.unreachable("describe topics", code)
+        })
+    }
+
+    fn any_broker(&self) -> Result<i32, SourceError> {
+        let mut known = self.known_brokers();
+        if known.is_empty() {
+            let metadata = self.metadata("list brokers")?;
+            known.extend(
+                metadata
+                    .brokers()
+                    .iter()
+                    .map(rdkafka::metadata::MetadataBroker::id),
+            );
+        }
+        fastrand::choice(known.iter().copied())
+            .ok_or_else(|| self.unreachable("list brokers", RDKafkaErrorCode::BrokerNotAvailable))
+    }
+
+    fn known_brokers(&self) -> MutexGuard<'_, Vec<i32>> {
+        self.brokers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn metadata(&self, action: &'static str) -> Result<Metadata, SourceError> {
+        self.client
+            .fetch_metadata(None, LOOKUP_TIMEOUT)
+            .map_err(|error| {
+                let code = error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown);
+                self.unreachable(action, code)
+            })
     }
 
     fn unreachable(&self, action: &'static str, code: RDKafkaErrorCode) -> SourceError {

@@ -284,9 +284,12 @@ pub(super) struct TopicInfo {
     pub partitions: Vec<i32>,
 }
 
-/// Describes topics in one request; per topic its ids and partitions, or why not.
+/// Describes topics in one request to the broker with this id; per topic its id and partitions, or why not.
+///
+/// Any broker can answer. librdkafka would ask the controller, which a cluster may not name.
 pub(super) fn describe_topics(
     client: &Client,
+    broker: i32,
     names: &[String],
     timeout: Duration,
 ) -> Result<BTreeMap<String, Result<TopicInfo, RDKafkaErrorCode>>, RDKafkaErrorCode> {
@@ -301,6 +304,13 @@ pub(super) fn describe_topics(
         let topics =
             rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let event = request(client, operation, timeout, |client, options, queue| {
+            let mut reason = [0; 256];
+            rd::rd_kafka_AdminOptions_set_broker(
+                options,
+                broker,
+                reason.as_mut_ptr(),
+                reason.len(),
+            );
             rd::rd_kafka_DescribeTopics(client, topics, options, queue);
         });
         rd::rd_kafka_TopicCollection_destroy(topics);

@@ -1,0 +1,114 @@
+//! What can end a session, and what the engine does about it.
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::decode::DecodeError;
+use crate::disposition::{Disposition, Exit};
+use crate::offsets::TopicPartition;
+use crate::sink::create::TableError;
+use crate::sink::error::{CommitError, SinkError};
+use crate::sink::files::FilesError;
+use crate::source::SourceError;
+
+#[derive(Debug, Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(
+        "stopped, nothing committed: {bad} of {records} records are bad, `decode.bad_record_limit` allows {:.1} %; \
+         the first: {first}",
+        limit * 100.0
+    )]
+    TooManyBad {
+        bad: u64,
+        records: u64,
+        limit: f64,
+        first: String,
+    },
+    #[error(
+        "{partition}: the broker no longer has the offsets from {from} to {to} ({reason}), and they were not read; \
+         set `source.on_data_loss: continue` to go on at {to} and record the gap, or use `sluice rewind`"
+    )]
+    DataLoss {
+        partition: TopicPartition,
+        from: i64,
+        to: i64,
+        reason: &'static str,
+    },
+    #[error(
+        "{partition}: `source.start` says offset {offset}, but the broker has {earliest} to {latest}; correct it"
+    )]
+    StartOutOfRange {
+        partition: TopicPartition,
+        offset: i64,
+        earliest: i64,
+        latest: i64,
+    },
+    #[error(
+        "{partition}: the broker has fewer partitions than the table has progress for; use `sluice rewind`"
+    )]
+    PartitionVanished { partition: TopicPartition },
+    #[error("thread {0} ended before its work was done")]
+    ThreadGone(&'static str),
+    #[error("a thread can't be started: {0}")]
+    Thread(#[from] io::Error),
+    #[error("stopped while reading")]
+    Stopped,
+    #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
+    GaveUp {
+        waited: Duration,
+        last: Box<EngineError>,
+    },
+}
+
+impl EngineError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Source(error) => error.code(),
+            Self::Decode(error) => error.code(),
+            Self::Table(error) => error.code(),
+            Self::Sink(error) => error.code(),
+            Self::Files(error) => error.code(),
+            Self::Commit(error) => error.code(),
+            Self::TooManyBad { .. } => "SL5001",
+            Self::DataLoss { .. } => "SL5002",
+            Self::StartOutOfRange { .. } => "SL5003",
+            Self::PartitionVanished { .. } => "SL5004",
+            Self::ThreadGone(_) => "SL5005",
+            Self::Thread(_) => "SL5006",
+            Self::Stopped => "SL5007",
+            Self::GaveUp { .. } => "SL5008",
+        }
+    }
+
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Source(error) => error.disposition(),
+            Self::Decode(error) => error.disposition(),
+            Self::Table(error) => error.disposition(),
+            Self::Sink(error) => error.disposition(),
+            Self::Files(error) => error.disposition(),
+            Self::Commit(error) => error.disposition(),
+            Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
+                Disposition::Stop(Exit::DataRefused)
+            }
+            Self::StartOutOfRange { .. } => Disposition::Stop(Exit::Configuration),
+            Self::ThreadGone(_) | Self::Thread(_) => Disposition::Stop(Exit::Bug),
+            Self::Stopped => Disposition::Retry,
+            Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! One table and one owner's progress in it, as a session holds them: opened, begun, committed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::datatypes::Schema;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::EngineError;
+use crate::chunk::SourcePartition;
+use crate::config::{CreateTable, Files, Storage, TableLocation};
+use crate::sink::commit;
+use crate::sink::create;
+use crate::sink::error::{CommitError, SinkError};
+use crate::sink::features::TableExpectation;
+use crate::sink::files::{FilesSpec, FilesWriter, Naming};
+use crate::sink::history::{self, PartitionInfo, SluiceInfo};
+use crate::sink::log::TableLog;
+use crate::sink::maintenance::Maintenance;
+use crate::sink::progress::{self, Marker, Owner, Position, Standing, Topic};
+use crate::sink::store::TableStore;
+use crate::sink::{Committed, DataFile, Transaction, Txn};
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a table is to be.
+pub struct TableSpec<'a> {
+    pub owner: Owner,
+    pub location: &'a TableLocation,
+    pub storage: &'a Storage,
+    pub schema: &'a Schema,
+    pub partition_by: &'a [String],
+    pub create: CreateTable,
+    pub properties: &'a BTreeMap<String, String>,
+    pub files: &'a Files,
+    /// The configuration's fingerprint.
+    pub config: &'a str,
+}
+
+/// A partition's progress: the `txn` that says it, and the readable copy that continues.
+#[derive(Debug, Clone)]
+struct Held {
+    txn: Txn,
+    last: PartitionInfo,
+}
+
+pub struct Table {
+    pub owner: Owner,
+    pub store: TableStore,
+    log: TableLog,
+    files: FilesSpec,
+    held: BTreeMap<Arc<SourcePartition>, Held>,
+    maintenance: Maintenance,
+    config: String,
+}
+
+impl Table {
+    /// Opens the table, or creates it where it is missing and may be. Nothing of progress is read yet.
+    pub async fn open(spec: &TableSpec<'_>) -> Result<Self, EngineError> {
+        let store = TableStore::open(spec.location, spec.storage)?;
+        let expected = TableExpectation {
+            schema: spec.schema,
+            partition_by: spec.partition_by,
+        };
+        let (log, plan) =
+            create::open_or_create(&store, &expected, spec.create, spec.properties, now_ms())
+                .await?;
+        progress::txn_retention(&log, store.table())?;
+        store.prove_conditional_puts().await?;
+        Ok(Self {
+            owner: spec.owner.clone(),
+            files: plan.files(spec.files, local_root(spec.location)),
+            maintenance: Maintenance::new(&log),
+            store,
+            log,
+            held: BTreeMap::new(),
+            config: spec.config.to_owned(),
+        })
+    }
+
+    pub fn version(&self) -> u64 {
+        self.log.version()
+    }
+
+    /// How the table stands to the source's topics.
+    pub fn standing(&self, topics: &BTreeMap<String, Topic>) -> Result<Standing, SinkError> {
+        Standing::of(&self.log, self.store.table(), &self.owner, topics)
+    }
+
+    /// The next offset of each partition held.
+    pub fn next(&self) -> BTreeMap<Arc<SourcePartition>, i64> {
+        self.held
+            .iter()
+            .map(|(partition, held)| (partition.clone(), held.txn.version))
+            .collect()
+    }
+
+    pub fn next_of(&self, partition: &SourcePartition) -> Option<i64> {
+        self.held.get(partition).map(|held| held.txn.version)
+    }
+
+    /// Holds the progress that `standing` found, with its running counts where the log still tells them.
+    pub async fn hold(&mut self, standing: &Standing) -> Result<(), SinkError> {
+        let found: Vec<(SourcePartition, Txn)> = standing
+            .positions
+            .iter()
+            .filter_map(|(partition, position)| match position {
+                Position::At(txn) => Some((partition.clone(), *txn)),
+                _ => None,
+            })
+            .collect();
+        let ids: Vec<SourcePartition> = found.iter().map(|(id, _)| id.clone()).collect();
+        let mut told = history::recall(&self.store, &self.log, &self.owner, &ids).await?;
+        for (id, txn) in found {
+            let last = told
+                .remove(&id)
+                .unwrap_or_else(|| PartitionInfo::at(&id, txn.version, None));
+            self.held.insert(Arc::new(id), Held { txn, last });
+        }
+        Ok(())
+    }
+
+    /// The readable copy that a partition's next commit continues.
+    pub fn last(&self, partition: &SourcePartition) -> Option<&PartitionInfo> {
+        self.held.get(partition).map(|held| &held.last)
+    }
+
+    /// A commit without data: resolved starts, adopted ids, recorded gaps and resets. It comes before anything is
+    /// read, and marks every partition in it as begun. `standing`: what it was worked out from.
+    pub async fn begin(
+        &mut self,
+        infos: Vec<PartitionInfo>,
+        standing: &Standing,
+    ) -> Result<(), EngineError> {
+        let begun: Vec<SourcePartition> =
+            infos.iter().map(PartitionInfo::source_partition).collect();
+        let marker = Marker::of(&self.log, self.store.table(), &self.owner)?.unwrap_or_default();
+        let properties = marker
+            .with(begun.iter())
+            .map(|marker| (self.owner.marker(), marker.to_text()))
+            .into_iter()
+            .collect();
+        let mut expected = standing.expected(&self.owner);
+        for partition in &begun {
+            let id = self.owner.app_id(partition);
+            let now = self.log.txn(&id);
+            expected.entry(id).or_insert(now);
+        }
+        self.put(infos, expected, Vec::new(), properties, "SLUICE START")
+            .await?;
+        Ok(())
+    }
+
+    /// The files that a batch's rows go into.
+    pub fn files(&self) -> FilesWriter {
+        let naming = Naming {
+            output: self.owner.stream().trim_start_matches('.').to_owned(),
+            epoch: self.log.version() + 1,
+            attempt: Uuid::new_v4(),
+        };
+        FilesWriter::new(
+            &self.files,
+            self.store.objects().clone(),
+            naming,
+            Handle::current(),
+        )
+    }
+
+    /// Commits a batch: its files and the progress of the partitions in it.
+    pub async fn commit(
+        &mut self,
+        infos: Vec<PartitionInfo>,
+        files: Vec<DataFile>,
+    ) -> Result<Committed, CommitError> {
+        let mut expected = BTreeMap::new();
+        for info in &infos {
+            let partition = info.source_partition();
+            let txn = self.held.get(&partition).map(|held| held.txn);
+            expected.insert(self.owner.app_id(&partition), txn);
+        }
+        self.put(infos, expected, files, BTreeMap::new(), "WRITE")
+            .await
+    }
+
+    /// Writes `txn`s again that would expire, without moving them. Most tables keep theirs for ever.
+    pub async fn refresh_txns(&mut self) -> Result<(), CommitError> {
+        let due = self.due();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let infos = self.held.values().map(|held| held.last.clone());
+        let infos: Vec<PartitionInfo> = infos
+            .filter(|last| due.contains(&self.owner.app_id(&last.source_partition())))
+            .map(|last| last.next(last.end, Default::default()))
+            .collect();
+        self.commit(infos, Vec::new()).await.map(drop)
+    }
+
+    fn due(&self) -> BTreeSet<String> {
+        let Ok(Some(retention)) = progress::txn_retention(&self.log, self.store.table()) else {
+            return BTreeSet::new();
+        };
+        let ids: Vec<String> = self.held.keys().map(|p| self.owner.app_id(p)).collect();
+        let ids = ids.iter().map(String::as_str);
+        progress::due(&self.log, ids, retention, now_ms())
+            .into_keys()
+            .collect()
+    }
+
+    async fn put(
+        &mut self,
+        infos: Vec<PartitionInfo>,
+        expected: BTreeMap<String, Option<Txn>>,
+        adds: Vec<DataFile>,
+        properties: BTreeMap<String, String>,
+        operation: &'static str,
+    ) -> Result<Committed, CommitError> {
+        let set = infos
+            .iter()
+            .map(|i| (self.owner.app_id(&i.source_partition()), i.end))
+            .collect();
+        let metrics = BTreeMap::from([
+            ("numFiles", adds.len() as u64),
+            ("numOutputRows", adds.iter().map(|file| file.rows).sum()),
+            (
+                "numOutputBytes",
+                adds.iter().map(|file| file.size_bytes).sum(),
+            ),
+        ]);
+        let info = SluiceInfo::new(&self.owner, &self.config, infos.clone());
+        let transaction = Transaction {
+            attempt: Uuid::new_v4(),
+            expected,
+            set,
+            adds,
+            properties,
+            operation,
+            metrics,
+            info: serde_json::to_value(info).expect("plain data serialises"),
+        };
+        let committed = commit::commit(&mut self.log, &self.store, &transaction, now_ms).await?;
+        for last in infos {
+            let partition = last.source_partition();
+            let txn = self.log.txn(&self.owner.app_id(&partition));
+            let txn = txn.expect("a commit that landed is folded into the log");
+            self.held.insert(Arc::new(partition), Held { txn, last });
+        }
+        self.maintenance
+            .after_commit(&self.log, &self.store, now_ms());
+        Ok(committed)
+    }
+
+    /// Waits for a checkpoint under way, so that the process may end.
+    pub async fn close(self) {
+        self.maintenance.finish().await;
+    }
+}
+
+/// Where a table on a local disk is: its files are written there without a detour, and synced.
+fn local_root(location: &TableLocation) -> Option<PathBuf> {
+    (location.url.scheme() == "file")
+        .then(|| location.url.to_file_path().ok())
+        .flatten()
+}
