@@ -286,9 +286,7 @@ mod tests {
     #[test]
     fn the_reference_page_lists_each_code() {
         let source = include_str!("flaw.rs");
-        let (source, _) = source
-            .split_once("#[cfg(test)]")
-            .expect("tests at the end");
+        let (source, _) = source.split_once("#[cfg(test)]").expect("tests at the end");
         let page = include_str!("../../docs/reference/json.md");
         assert_eq!(codes(source), codes(page));
         assert_eq!(codes(source).len(), 36);
