@@ -746,6 +746,7 @@ async fn begin(
     extent: &Extent,
 ) -> Result<(), EngineError> {
     let standing = table.standing(topics)?;
+    table.refuse_unanswered_restore().await?;
     table.hold(&standing).await?;
     let rules = Rules {
         start: &spec.source.start,

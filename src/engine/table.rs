@@ -108,6 +108,17 @@ impl Table {
         self.held.get(partition).map(|held| held.txn.version)
     }
 
+    /// A connector that stopped for a RESTORE must not go on just because it was started again.
+    pub async fn refuse_unanswered_restore(&self) -> Result<(), CommitError> {
+        match history::unanswered_restore(&self.store, &self.log, &self.owner).await? {
+            Some(version) => Err(CommitError::Restored {
+                table: self.store.table().to_owned(),
+                version,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Holds the progress that `standing` found, with its running counts where the log still tells them.
     pub async fn hold(&mut self, standing: &Standing) -> Result<(), SinkError> {
         let found: Vec<(SourcePartition, Txn)> = standing

@@ -59,7 +59,7 @@ pub fn init_logging(format: LogFormat, level: &str) -> Result<(), ParseError> {
 fn filter(variable: Option<&str>, level: &str) -> Result<EnvFilter, ParseError> {
     match variable.filter(|text| !text.trim().is_empty()) {
         Some(text) => EnvFilter::try_new(text),
-        None => EnvFilter::try_new(format!("warn,sluice={level}")),
+        None => EnvFilter::try_new(format!("warn,buoyant_kernel=off,sluice={level}")),
     }
 }
 
