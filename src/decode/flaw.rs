@@ -273,3 +273,22 @@ impl fmt::Display for Reject {
         f.write_str(&self.flaw.sentence(&self.declared))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    fn codes(text: &str) -> BTreeSet<&str> {
+        let starts = text.match_indices("SL30").map(|(at, _)| at);
+        starts.map(|at| &text[at..at + 6]).collect()
+    }
+
+    #[test]
+    fn the_reference_page_lists_each_code() {
+        let source = include_str!("flaw.rs");
+        let (source, _) = source.split_once("#[cfg(test)]").expect("tests at the end");
+        let page = include_str!("../../docs/reference/json.md");
+        assert_eq!(codes(source), codes(page));
+        assert_eq!(codes(source).len(), 36);
+    }
+}

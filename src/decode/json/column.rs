@@ -32,6 +32,7 @@ pub(super) struct Column {
     field: FieldRef,
     nulls: NullBufferBuilder,
     values: Values,
+    len: usize,
 }
 
 /// The buffers of a column by its type. A null takes a place in them.
@@ -103,6 +104,7 @@ impl Column {
             field,
             nulls: NullBufferBuilder::new(0),
             values,
+            len: 0,
         }
     }
 
@@ -112,7 +114,7 @@ impl Column {
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.nulls.len()
+        self.len
     }
 
     /// Reads the value at the cursor.
@@ -173,6 +175,7 @@ impl Column {
         match read {
             Ok(()) => {
                 self.nulls.append_non_null();
+                self.len += 1;
                 Ok(())
             }
             Err(reject) => Err(reject.declared(|| format_type(self.field.data_type()))),
@@ -232,6 +235,7 @@ impl Column {
     /// Appends a null, for a column that allows it or under a struct that is null itself.
     pub(super) fn append_null(&mut self) {
         self.nulls.append_null();
+        self.len += 1;
         match &mut self.values {
             Values::Boolean(values) => values.append(false),
             Values::Int8(values) => values.push(0),
@@ -251,6 +255,7 @@ impl Column {
     /// Drops all values from `len` on, complete or not.
     pub(super) fn truncate(&mut self, len: usize) {
         self.nulls.truncate(len);
+        self.len = len;
         match &mut self.values {
             Values::Boolean(values) => values.truncate(len),
             Values::Int8(values) => values.truncate(len),
@@ -270,6 +275,7 @@ impl Column {
     /// The column so far; leaves it empty.
     pub(super) fn finish(&mut self) -> ArrayRef {
         let nulls = self.nulls.finish();
+        self.len = 0;
         let data_type = self.field.data_type();
         match &mut self.values {
             Values::Boolean(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),

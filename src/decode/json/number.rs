@@ -32,7 +32,7 @@ const EXACT_POWERS_F32: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8
 
 impl<'a> Number<'a> {
     /// Reads the number that `bytes` begins with, a `-` or a digit. On a flaw: the byte at fault, and the rule.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, (usize, &'static str)> {
         let negative = bytes.first() == Some(&b'-');
         let start = usize::from(negative);
@@ -199,7 +199,7 @@ const POWERS: [i128; 39] = {
 };
 
 /// Reads digits from `at` on into `value`, wrapping around; answers where they end.
-#[inline]
+#[inline(always)]
 fn digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
     while let Some(&byte) = bytes.get(at) {
         let digit = byte.wrapping_sub(b'0');

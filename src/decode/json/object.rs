@@ -8,13 +8,13 @@ use arrow::datatypes::Fields;
 
 use super::super::flaw::{Flaw, Reject, Scan, Step};
 use super::column::Column;
-use super::scan::Scanner;
+use super::scan::{Scanner, Token};
 
 pub(super) struct Object {
     fields: Fields,
     columns: Vec<Column>,
     /// Of each column: its name and a colon as most producers write them, `"name":`.
-    tokens: Vec<Box<[u8]>>,
+    tokens: Vec<Token>,
     /// Names and their columns, sorted.
     names: Vec<(Box<[u8]>, usize)>,
     /// The column that followed each column last time; the last place is for the first field of an object.
@@ -28,10 +28,7 @@ impl Object {
     pub(super) fn new(fields: Fields, columns: Vec<Column>, refuse_unknown: bool) -> Self {
         let names = fields.iter().map(|field| field.name());
         let token = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
-        let tokens = names
-            .clone()
-            .map(|name| token(name).into_bytes().into())
-            .collect();
+        let tokens = names.clone().map(|name| Token::new(token(name))).collect();
         let mut sorted: Vec<(Box<[u8]>, usize)> = names
             .enumerate()
             .map(|(index, name)| (name.as_bytes().into(), index))
@@ -88,7 +85,7 @@ impl Object {
     #[inline]
     fn field(&mut self, json: &mut Scanner<'_>, previous: usize) -> Scan<Option<usize>> {
         let expected = self.successors[previous];
-        if json.take_all(&self.tokens[expected]) {
+        if json.take_token(&self.tokens[expected]) {
             json.skip_blanks();
             return Ok(Some(expected));
         }

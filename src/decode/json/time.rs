@@ -35,13 +35,13 @@ pub(super) fn timestamp(text: &[u8], zone: Option<Tz>) -> Result<i64, Flaw> {
     }
     let two = |tens: u8, ones: u8| two_digits(tens, ones).ok_or(Flaw::Timestamp);
     let (hour, minute) = (two(time[1], time[2])?, two(time[4], time[5])?);
-    let (second, rest) = match rest {
-        [b':', tens, ones, rest @ ..] => (two(*tens, *ones)?, rest),
-        _ => (0, rest),
-    };
-    let (micros, rest) = match rest {
-        [b'.' | b',', rest @ ..] => fraction(rest)?,
-        _ => (0, rest),
+    let (second, micros, rest) = match rest {
+        [b':', tens, ones, b'.' | b',', rest @ ..] => {
+            let (micros, rest) = fraction(rest)?;
+            (two(*tens, *ones)?, micros, rest)
+        }
+        [b':', tens, ones, rest @ ..] => (two(*tens, *ones)?, 0, rest),
+        _ => (0, 0, rest),
     };
     let offset = offset_minutes(rest)?;
     let days = days(date, Flaw::Timestamp)?;
@@ -267,6 +267,7 @@ mod tests {
             ("2024-02-29T", Flaw::Timestamp),
             ("2024-02-29T12", Flaw::Timestamp),
             ("2024-02-29T12:34:5", Flaw::Timestamp),
+            ("2024-02-29T12:34.5", Flaw::Timestamp), // half a minute, by ISO 8601
             ("2024-02-29T12:34:56.", Flaw::Timestamp),
             ("2024-02-29T12:34:56.Z", Flaw::Timestamp),
             ("2024-02-29T12:34:56 Z", Flaw::Timestamp),
