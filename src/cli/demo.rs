@@ -57,9 +57,7 @@ fn show(args: &DemoArgs) -> io::Result<Exit> {
     let began = Instant::now();
     let folder = new_folder(args.folder.as_deref())?;
     let cluster = MockCluster::new(1).map_err(io::Error::other)?;
-    cluster
-        .create_topic(TOPIC, PARTITIONS, 1)
-        .map_err(io::Error::other)?;
+    cluster.create_topic(TOPIC, PARTITIONS, 1).map_err(io::Error::other)?;
     let brokers = cluster.bootstrap_servers();
     produce(&brokers, args.records)?;
     print::line(format!(
@@ -79,14 +77,9 @@ fn show(args: &DemoArgs) -> io::Result<Exit> {
     print::line(format!("$ sluice run {}", config.display()));
     let status = sluice(&folder, &["run"], &config)?.wait()?;
     if !status.success() {
-        return Err(io::Error::other(format!(
-            "the second run ended with {status}"
-        )));
+        return Err(io::Error::other(format!("the second run ended with {status}")));
     }
-    print::line(format!(
-        "  done: version {}",
-        newest_version(&folder.join("orders"))
-    ));
+    print::line(format!("  done: version {}", newest_version(&folder.join("orders"))));
 
     print::line(format!("$ sluice verify {}", config.display()));
     let proof = sluice(&folder, &["verify"], &config)?.wait()?;
@@ -95,11 +88,7 @@ fn show(args: &DemoArgs) -> io::Result<Exit> {
         began.elapsed().as_secs_f64()
     ));
     print::line(snippets(&folder));
-    Ok(if proof.success() {
-        Exit::Done
-    } else {
-        Exit::NegativeFinding
-    })
+    Ok(if proof.success() { Exit::Done } else { Exit::NegativeFinding })
 }
 
 fn new_folder(wanted: Option<&Path>) -> io::Result<PathBuf> {
@@ -119,18 +108,10 @@ fn produce(brokers: &str, records: u32) -> io::Result<()> {
         .create()
         .map_err(io::Error::other)?;
     for number in 0..records {
-        let (key, value) = (
-            format!("customer-{}", number % 1_000),
-            order(number, records),
-        );
+        let (key, value) = (format!("customer-{}", number % 1_000), order(number, records));
         let partition = i32::try_from(number).unwrap_or(0) % PARTITIONS;
-        let record = BaseRecord::to(TOPIC)
-            .partition(partition)
-            .key(&key)
-            .payload(&value);
-        producer
-            .send(record)
-            .map_err(|(error, _)| io::Error::other(error))?;
+        let record = BaseRecord::to(TOPIC).partition(partition).key(&key).payload(&value);
+        producer.send(record).map_err(|(error, _)| io::Error::other(error))?;
     }
     producer.flush(PATIENCE).map_err(io::Error::other)
 }
@@ -220,10 +201,7 @@ fn newest_version(table: &Path) -> usize {
         return 0;
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
-        .max()
-        .unwrap_or(0)
+    names.filter_map(|name| name.strip_suffix(".json")?.parse().ok()).max().unwrap_or(0)
 }
 
 /// Data files that no entry of the log names.

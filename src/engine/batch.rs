@@ -70,23 +70,13 @@ pub struct Writing {
 
 impl Writing {
     pub fn new(writer: BatchWriter) -> Self {
-        Self {
-            writer,
-            written: Written::default(),
-        }
+        Self { writer, written: Written::default() }
     }
 
     pub fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
         let counts = &mut self.written;
-        let share = Share {
-            fates: chunk.fates,
-            payload_bytes: chunk.payload_bytes,
-        };
-        counts
-            .shares
-            .entry(chunk.partition.clone())
-            .or_default()
-            .add(&share);
+        let share = Share { fates: chunk.fates, payload_bytes: chunk.payload_bytes };
+        counts.shares.entry(chunk.partition.clone()).or_default().add(&share);
         if chunk.rows.num_rows() > 0 {
             for output in &mut self.writer.outputs {
                 if output.takes.contains(&chunk.partition) {
@@ -97,10 +87,8 @@ impl Writing {
         }
         if let (Some(letters), Some(files)) = (&chunk.dead_letters, &mut self.writer.dead_letters) {
             files.write(letters)?;
-            *counts
-                .new_dead_letters
-                .entry(chunk.partition.clone())
-                .or_default() += letters.num_rows() as u64;
+            *counts.new_dead_letters.entry(chunk.partition.clone()).or_default() +=
+                letters.num_rows() as u64;
         }
         Ok(())
     }
@@ -117,6 +105,5 @@ impl Writing {
 }
 
 fn project(rows: &RecordBatch, columns: &[usize]) -> Result<RecordBatch, EngineError> {
-    rows.project(columns)
-        .map_err(|error| FilesError::Rows(error).into())
+    rows.project(columns).map_err(|error| FilesError::Rows(error).into())
 }

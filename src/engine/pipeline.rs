@@ -83,11 +83,7 @@ impl Pipeline {
         thread::Builder::new()
             .name("sluice-write".into())
             .spawn(move || write_loop(&write_jobs))?;
-        Ok(Self {
-            reads,
-            writes,
-            stop,
-        })
+        Ok(Self { reads, writes, stop })
     }
 
     /// Starts to read and write a batch; it goes on while the future is not polled. One at a time.
@@ -172,9 +168,7 @@ fn read(
                     seen.newest_ms.insert(partition, newest);
                 }
                 let chunk = decoder.finish(end);
-                chunks
-                    .send(chunk)
-                    .map_err(|_| EngineError::ThreadGone("sluice-write"))
+                chunks.send(chunk).map_err(|_| EngineError::ThreadGone("sluice-write"))
             }
         })
         .map_err(|error| match error {
@@ -183,11 +177,7 @@ fn read(
             ReadError::Stopped => EngineError::Stopped,
         })?;
     seen.first_bad = decoder.take_first_bad().map(|bad| bad.to_string());
-    Ok(ReadDone {
-        ranges,
-        seen,
-        took: began.elapsed(),
-    })
+    Ok(ReadDone { ranges, seen, took: began.elapsed() })
 }
 
 fn write_loop(jobs: &Receiver<WriteOrder>) {

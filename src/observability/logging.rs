@@ -28,11 +28,7 @@ pub enum LogFormat {
 impl LogFormat {
     /// Text on a terminal, JSON where a collector reads.
     pub fn suited_to_stderr() -> Self {
-        if io::stderr().is_terminal() {
-            Self::Text
-        } else {
-            Self::Json
-        }
+        if io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
 }
 
@@ -42,16 +38,10 @@ impl LogFormat {
 /// When `SLUICE_LOG` or `level` is no filter.
 pub fn init_logging(format: LogFormat, level: &str) -> Result<(), ParseError> {
     let filter = filter(std::env::var(FILTER_VARIABLE).ok().as_deref(), level)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(Stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr);
     let started = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(colours()).try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_ansi(false)
-            .try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
@@ -110,11 +100,7 @@ mod tests {
     #[test]
     fn the_variable_replaces_the_level() {
         check(None, "info", &["buoyant_kernel=off", "sluice=info", "warn"]);
-        check(
-            Some(" "),
-            "debug",
-            &["buoyant_kernel=off", "sluice=debug", "warn"],
-        );
+        check(Some(" "), "debug", &["buoyant_kernel=off", "sluice=debug", "warn"]);
         check(Some("sluice::sink=trace"), "info", &["sluice::sink=trace"]);
     }
 

@@ -29,24 +29,12 @@ impl Object {
         let names = fields.iter().map(|field| field.name());
         let token = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
         let tokens = names.clone().map(|name| Token::new(token(name))).collect();
-        let mut sorted: Vec<(Box<[u8]>, usize)> = names
-            .enumerate()
-            .map(|(index, name)| (name.as_bytes().into(), index))
-            .collect();
+        let mut sorted: Vec<(Box<[u8]>, usize)> =
+            names.enumerate().map(|(index, name)| (name.as_bytes().into(), index)).collect();
         sorted.sort_unstable();
-        let successors = (1..=columns.len())
-            .map(|next| next % columns.len().max(1))
-            .chain([0])
-            .collect();
-        Self {
-            fields,
-            columns,
-            tokens,
-            names: sorted,
-            successors,
-            len: 0,
-            refuse_unknown,
-        }
+        let successors =
+            (1..=columns.len()).map(|next| next % columns.len().max(1)).chain([0]).collect();
+        Self { fields, columns, tokens, names: sorted, successors, len: 0, refuse_unknown }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -93,10 +81,7 @@ impl Object {
             return json.unexpected("a field name in quotes");
         }
         let name = json.text()?;
-        let index = self
-            .names
-            .binary_search_by(|(known, _)| (**known).cmp(name))
-            .ok();
+        let index = self.names.binary_search_by(|(known, _)| (**known).cmp(name)).ok();
         let index = index.map(|place| self.names[place].1);
         if let Some(index) = index {
             self.successors[previous] = index;
@@ -118,11 +103,7 @@ impl Object {
 
     /// Gives the columns whose field did not come a null.
     fn fill_missing(&mut self, end: usize) -> Scan<()> {
-        for column in self
-            .columns
-            .iter_mut()
-            .filter(|column| column.len() == self.len)
-        {
+        for column in self.columns.iter_mut().filter(|column| column.len() == self.len) {
             if !column.field().is_nullable() {
                 let step = Step::Field(column.field().name().clone());
                 return Err(Reject::new(Flaw::Missing, end).inside(step));
@@ -139,9 +120,7 @@ impl Object {
 
     /// Drops all objects from `len` on, complete or not.
     pub(super) fn truncate(&mut self, len: usize) {
-        self.columns
-            .iter_mut()
-            .for_each(|column| column.truncate(len));
+        self.columns.iter_mut().for_each(|column| column.truncate(len));
         self.len = len;
     }
 

@@ -16,12 +16,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            levels: 0,
-            scratch,
-        }
+        Self { bytes, at: 0, levels: 0, scratch }
     }
 
     #[inline]
@@ -131,12 +126,7 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         let same = |(a, b): &(&u8, u8)| **a == *b;
-        self.at += self
-            .rest()
-            .iter()
-            .zip(literal.bytes())
-            .take_while(same)
-            .count();
+        self.at += self.rest().iter().zip(literal.bytes()).take_while(same).count();
         self.unexpected("`true`, `false` or `null`")
     }
 
@@ -234,11 +224,7 @@ impl<'a> Scanner<'a> {
             return self.fail(Flaw::NotFinite);
         }
         self.at += length;
-        self.fail(if self.peek().is_none() {
-            Flaw::EndsEarly
-        } else {
-            Flaw::Number(rule)
-        })
+        self.fail(if self.peek().is_none() { Flaw::EndsEarly } else { Flaw::Number(rule) })
     }
 
     /// The text of the string whose opening quote stands here, valid until the next call.
@@ -402,11 +388,7 @@ impl Token {
             bytes[..text.len()].copy_from_slice(&text);
             mask[..text.len()].fill(0xFF);
         }
-        Self {
-            text,
-            words: words(bytes),
-            masks: words(mask),
-        }
+        Self { text, words: words(bytes), masks: words(mask) }
     }
 
     #[inline(always)]

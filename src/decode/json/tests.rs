@@ -45,10 +45,7 @@ pub(super) fn spec() -> Decode {
 
 /// Reads documents into one batch, and says of each whether it was accepted.
 fn read(reader: &mut Reader, documents: &[Vec<u8>]) -> (Vec<bool>, RecordBatch) {
-    let accepted = documents
-        .iter()
-        .map(|document| reader.read(document).is_ok())
-        .collect();
+    let accepted = documents.iter().map(|document| reader.read(document).is_ok()).collect();
     let schema = Arc::clone(spec().schema.arrow());
     let batch = RecordBatch::try_new(schema, reader.finish()).expect("columns of equal length");
     (accepted, batch)
@@ -59,13 +56,8 @@ fn check(reader: &mut Reader, documents: &[Vec<u8>]) -> Result<(), TestCaseError
     let expected: Vec<Option<Vec<Cell>>> =
         documents.iter().map(|d| model::read(&spec, d)).collect();
     let (accepted, batch) = read(reader, documents);
-    let shown = || {
-        documents
-            .iter()
-            .map(|d| d.escape_ascii().to_string())
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
+    let shown =
+        || documents.iter().map(|d| d.escape_ascii().to_string()).collect::<Vec<_>>().join("\n");
     let judged: Vec<bool> = expected.iter().map(Option::is_some).collect();
     prop_assert_eq!(
         &accepted,
@@ -74,11 +66,7 @@ fn check(reader: &mut Reader, documents: &[Vec<u8>]) -> Result<(), TestCaseError
         shown()
     );
     for (row, expected) in expected.into_iter().flatten().enumerate() {
-        let cells: Vec<Cell> = batch
-            .columns()
-            .iter()
-            .map(|c| model::cell(c, row))
-            .collect();
+        let cells: Vec<Cell> = batch.columns().iter().map(|c| model::cell(c, row)).collect();
         prop_assert_eq!(cells, expected, "row {} of:\n{}", row, shown());
     }
     Ok(())
@@ -92,17 +80,11 @@ fn the_decoder_agrees_with_a_naive_model_on_serde_json() {
     let tally = RefCell::new([0u64; 2]);
     // Three documents a case, so that a flawed one stands between others.
     let tapes = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..160), 3);
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&tapes, |tapes| {
-            let documents: Vec<Vec<u8>> = tapes
-                .iter()
-                .map(|tape| documents::document(&mut Tape::new(tape)))
-                .collect();
+            let documents: Vec<Vec<u8>> =
+                tapes.iter().map(|tape| documents::document(&mut Tape::new(tape))).collect();
             for document in &documents {
                 tally.borrow_mut()[usize::from(model::read(&spec(), document).is_some())] += 1;
             }

@@ -4,19 +4,11 @@ use super::*;
 
 /// Decodes one column, each text as a value of it, null for the last row.
 fn check_column(data_type: &str, texts: &[&str], expected: impl Array + 'static) {
-    let values: Vec<String> = texts
-        .iter()
-        .map(|text| format!("{{\"c\":{text}}}"))
-        .collect();
+    let values: Vec<String> = texts.iter().map(|text| format!("{{\"c\":{text}}}")).collect();
     let mut values: Vec<&str> = values.iter().map(String::as_str).collect();
     values.push("{}");
     let chunk = chunk(&spec(&format!("c {data_type}")), &values);
-    assert_eq!(
-        chunk.fates.rows as usize,
-        values.len(),
-        "{data_type}: {:?}",
-        chunk.dead_letters
-    );
+    assert_eq!(chunk.fates.rows as usize, values.len(), "{data_type}: {:?}", chunk.dead_letters);
     let expected: ArrayRef = Arc::new(expected);
     assert_eq!(chunk.rows.column(0), &expected, "{data_type}");
 }
@@ -28,11 +20,7 @@ fn each_type_is_read_to_its_limits() {
         &["true", "false", "null"],
         BooleanArray::from(vec![Some(true), Some(false), None, None]),
     );
-    check_column(
-        "TINYINT",
-        &["127", "-128"],
-        Int8Array::from(vec![Some(127), Some(-128), None]),
-    );
+    check_column("TINYINT", &["127", "-128"], Int8Array::from(vec![Some(127), Some(-128), None]));
     check_column(
         "SMALLINT",
         &["32767", "-32768"],
@@ -63,24 +51,12 @@ fn each_type_is_read_to_its_limits() {
     let decimals = Decimal128Array::from(vec![Some(150), Some(-999_999), Some(0), None]);
     let decimals = decimals.with_precision_and_scale(6, 2).expect("valid");
     check_column("DECIMAL(6,2)", &["1.5", "-9999.990", "0"], decimals);
-    let strings = vec![
-        Some(""),
-        Some("a\"\\/\u{8}\u{c}\n\r\tä€😀\0"),
-        Some("plain ä text"),
-        None,
-    ];
-    let texts = [
-        "\"\"",
-        r#""a\"\\\/\b\f\n\r\t\u00e4\u20AC\ud83d\ude00\u0000""#,
-        "\"plain ä text\"",
-    ];
+    let strings = vec![Some(""), Some("a\"\\/\u{8}\u{c}\n\r\tä€😀\0"), Some("plain ä text"), None];
+    let texts =
+        ["\"\"", r#""a\"\\\/\b\f\n\r\t\u00e4\u20AC\ud83d\ude00\u0000""#, "\"plain ä text\""];
     check_column("STRING", &texts, StringArray::from(strings));
     let bytes: Vec<Option<&[u8]>> = vec![Some(b""), Some(b"a"), Some(b"\xFF\xFE\xFD"), None];
-    check_column(
-        "BINARY",
-        &["\"\"", "\"YQ==\"", "\"\\/\\/79\""],
-        BinaryArray::from(bytes),
-    );
+    check_column("BINARY", &["\"\"", "\"YQ==\"", "\"\\/\\/79\""], BinaryArray::from(bytes));
     check_column(
         "DATE",
         &["\"1970-01-02\"", "\"0001-01-01\""],
@@ -92,10 +68,7 @@ fn each_type_is_read_to_its_limits() {
         &["\"1970-01-01T00:00:01.5\"", "\"1969-12-31 23:00\""],
         micros.clone(),
     );
-    let texts = [
-        "\"1970-01-01T01:00:01.500+01:00\"",
-        "\"1969-12-31T23:00:00\"",
-    ];
+    let texts = ["\"1970-01-01T01:00:01.500+01:00\"", "\"1969-12-31T23:00:00\""];
     check_column("TIMESTAMP", &texts, micros.with_timezone("UTC"));
 }
 
@@ -108,14 +81,8 @@ fn epoch_numbers_are_read_in_the_declared_unit() {
         ("s.n", TimestampFormat::EpochMicros),
         ("l", TimestampFormat::EpochNanos),
     ];
-    spec.timestamps = formats
-        .map(|(name, format)| (name.to_owned(), format))
-        .into();
-    let rows = chunk(
-        &spec,
-        &[r#"{"d":86400,"t":1.5,"s":{"n":-7},"l":[1999,-1]}"#],
-    )
-    .rows;
+    spec.timestamps = formats.map(|(name, format)| (name.to_owned(), format)).into();
+    let rows = chunk(&spec, &[r#"{"d":86400,"t":1.5,"s":{"n":-7},"l":[1999,-1]}"#]).rows;
     assert_eq!(rows.column(0).as_ref(), &Date32Array::from(vec![1]));
     assert_eq!(
         rows.column(1).as_ref(),
@@ -157,19 +124,13 @@ fn nested_values_are_read_with_nulls_at_every_level() {
     let numbers: Vec<_> = inner.values().as_primitive::<Int32Type>().iter().collect();
     assert_eq!(numbers, [Some(1), None]);
     let maps = rows.column(1).as_map();
-    assert_eq!(
-        (maps.value_offsets(), maps.is_null(1)),
-        (&[0, 2, 2, 2][..], true)
-    );
+    assert_eq!((maps.value_offsets(), maps.is_null(1)), (&[0, 2, 2, 2][..], true));
     assert_eq!(maps.keys().as_ref(), &StringArray::from(vec!["k", ""]));
     assert!(maps.values().is_null(1));
     let structs = rows.column(2).as_struct();
     assert!(structs.is_null(1));
     assert_eq!(structs.column(0).as_primitive::<Int32Type>().value(2), 2);
-    assert_eq!(
-        structs.column(1).as_ref(),
-        &StringArray::from(vec![None, None, Some("z")])
-    );
+    assert_eq!(structs.column(1).as_ref(), &StringArray::from(vec![None, None, Some("z")]));
 }
 
 #[test]
@@ -196,9 +157,7 @@ fn a_bad_row_in_the_middle_leaves_the_others_as_they_were() {
     let mut offset = 0;
     for (i, bad) in bad.iter().enumerate() {
         for value in [bad.as_slice(), good[i % 3].as_bytes()] {
-            decoder
-                .push(&message(offset, value))
-                .expect("no policy `fail`");
+            decoder.push(&message(offset, value)).expect("no policy `fail`");
             offset += 1;
         }
     }
@@ -207,20 +166,11 @@ fn a_bad_row_in_the_middle_leaves_the_others_as_they_were() {
     let clean = chunk(&spec, &clean);
     assert_eq!(
         mixed.fates,
-        Fates {
-            rows: clean.fates.rows,
-            dead_letters: bad.len() as u64,
-            ..Fates::default()
-        }
+        Fates { rows: clean.fates.rows, dead_letters: bad.len() as u64, ..Fates::default() }
     );
     assert_eq!(mixed.rows, clean.rows);
     assert_eq!(
-        mixed
-            .row_offsets
-            .values()
-            .iter()
-            .copied()
-            .collect::<Vec<_>>(),
+        mixed.row_offsets.values().iter().copied().collect::<Vec<_>>(),
         (1..offset).step_by(2).collect::<Vec<_>>()
     );
 }

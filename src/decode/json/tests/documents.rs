@@ -39,9 +39,7 @@ impl<'a> Tape<'a> {
     }
 
     fn digits(&mut self, count: usize) -> String {
-        (0..count)
-            .map(|_| char::from(b'0' + self.byte() % 10))
-            .collect()
+        (0..count).map(|_| char::from(b'0' + self.byte() % 10)).collect()
     }
 }
 
@@ -65,11 +63,7 @@ pub(super) fn document(tape: &mut Tape<'_>) -> Vec<u8> {
 fn mutate(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
     let at = (usize::from(tape.byte()) << 8 | usize::from(tape.byte())) % (out.len() + 1);
     let special = *b"\"\\{}[]:,0-e.+ \n\0u";
-    let byte = if tape.one_in(3) {
-        tape.byte()
-    } else {
-        special[tape.below(special.len())]
-    };
+    let byte = if tape.one_in(3) { tape.byte() } else { special[tape.below(special.len())] };
     match tape.below(6) {
         0 => out.insert(at, byte),
         1 if at < out.len() => out[at] = byte,
@@ -169,9 +163,7 @@ fn fitting_value(tape: &mut Tape<'_>, name: &str, out: &mut Vec<u8>) {
             if tape.one_in(2) {
                 out.extend(b",\"m\":");
                 entries(tape, out, |tape, out| {
-                    items(tape, out, |tape, out| {
-                        out.extend(format!("\"{}\"", date(tape)).bytes())
-                    });
+                    items(tape, out, |tape, out| out.extend(format!("\"{}\"", date(tape)).bytes()));
                 });
             }
             out.push(b'}');
@@ -217,16 +209,7 @@ fn any_value(tape: &mut Tape<'_>, out: &mut Vec<u8>, depth: usize) {
     match tape.below(if depth > 4 { 6 } else { 9 }) {
         0 => out.extend(b"null"),
         1 => out.extend(
-            tape.pick(&[
-                "true",
-                "false",
-                "NaN",
-                "Infinity",
-                "-Infinity",
-                "nul",
-                "True",
-            ])
-            .bytes(),
+            tape.pick(&["true", "false", "NaN", "Infinity", "-Infinity", "nul", "True"]).bytes(),
         ),
         2 => integer(tape, out),
         3 => number(tape, "d", out),
@@ -307,11 +290,7 @@ fn number(tape: &mut Tape<'_>, name: &str, out: &mut Vec<u8>) {
     }
     if tape.one_in(8) {
         let sign = tape.pick(&["", "-", "+"]);
-        let exponent = if tape.one_in(3) {
-            tape.digits(3)
-        } else {
-            tape.digits(1)
-        };
+        let exponent = if tape.one_in(3) { tape.digits(3) } else { tape.digits(1) };
         out.extend(format!("{}{sign}{exponent}", tape.pick(&["e", "E"])).bytes());
     }
 }
@@ -321,16 +300,7 @@ fn string(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
     for _ in 0..tape.below(5) {
         let piece: &[u8] = match tape.below(12) {
             0..=4 => tape
-                .pick(&[
-                    "a",
-                    "seven77",
-                    "eight888",
-                    "sixteen characte",
-                    " ",
-                    "ä",
-                    "€uro",
-                    "😀",
-                ])
+                .pick(&["a", "seven77", "eight888", "sixteen characte", " ", "ä", "€uro", "😀"])
                 .as_bytes(),
             5..=8 => tape
                 .pick(&[
@@ -344,28 +314,14 @@ fn string(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
                     "\\u0000",
                 ])
                 .as_bytes(),
-            9 => tape
-                .pick(&["\u{7f}", "\u{80}", "\u{ffff}", "\u{10ffff}", "/", "'"])
-                .as_bytes(),
+            9 => tape.pick(&["\u{7f}", "\u{80}", "\u{ffff}", "\u{10ffff}", "/", "'"]).as_bytes(),
             10 if tape.one_in(4) => tape
-                .pick(&[
-                    "\\ud83d",
-                    "\\ude00",
-                    "\\ud83d\\u0041",
-                    "\\x",
-                    "\\u12",
-                    "\n",
-                    "\t",
-                    "\0",
-                ])
+                .pick(&["\\ud83d", "\\ude00", "\\ud83d\\u0041", "\\x", "\\u12", "\n", "\t", "\0"])
                 .as_bytes(),
-            11 if tape.one_in(4) => [
-                &b"\xFF"[..],
-                b"\xC3",
-                b"\xED\xA0\x80",
-                b"\xC0\x80",
-                b"\xF4\x90\x80\x80",
-            ][tape.below(5)],
+            11 if tape.one_in(4) => {
+                [&b"\xFF"[..], b"\xC3", b"\xED\xA0\x80", b"\xC0\x80", b"\xF4\x90\x80\x80"]
+                    [tape.below(5)]
+            }
             _ => b"0123456789",
         };
         out.extend(piece);
@@ -392,11 +348,7 @@ fn date(tape: &mut Tape<'_>) -> String {
     };
     let months = tape.either(6, 13, 12);
     let month = 1 + tape.below(months);
-    let day = if tape.one_in(4) {
-        28 + tape.below(5)
-    } else {
-        1 + tape.below(28)
-    };
+    let day = if tape.one_in(4) { 28 + tape.below(5) } else { 1 + tape.below(28) };
     let separator = if tape.one_in(20) { "/" } else { "-" };
     format!("{year}{separator}{month:02}-{day:02}")
 }
@@ -407,11 +359,7 @@ fn timestamp(tape: &mut Tape<'_>, zoned: bool, out: &mut Vec<u8>) {
     } else {
         date(tape)
     };
-    let separator = if tape.one_in(16) {
-        "_"
-    } else {
-        tape.pick(&["T", "T", " ", "t"])
-    };
+    let separator = if tape.one_in(16) { "_" } else { tape.pick(&["T", "T", " ", "t"]) };
     let hours = tape.either(16, 25, 24);
     let hour = if tape.one_in(3) { 2 } else { tape.below(hours) };
     let minutes = tape.either(8, 61, 60);
@@ -425,24 +373,14 @@ fn timestamp(tape: &mut Tape<'_>, zoned: bool, out: &mut Vec<u8>) {
         let most = tape.either(8, 9, 6);
         let count = 1 + tape.below(most);
         let zeros = "0".repeat(tape.below(5));
-        out.extend(
-            format!(
-                "{}{}{zeros}",
-                tape.pick(&[".", ".", ","]),
-                tape.digits(count)
-            )
-            .bytes(),
-        );
+        out.extend(format!("{}{}{zeros}", tape.pick(&[".", ".", ","]), tape.digits(count)).bytes());
     }
     let zones = ["Z", "z", "+02:00", "-0530", "+01", "+18:00", "\\u005a"];
     if zoned && tape.one_in(2) || tape.one_in(16) {
         out.extend(tape.pick(&zones).bytes());
     }
     if tape.one_in(16) {
-        out.extend(
-            tape.pick(&["-18:01", "+02:60", "+1", "[UTC]", "00:00"])
-                .bytes(),
-        );
+        out.extend(tape.pick(&["-18:01", "+02:60", "+1", "[UTC]", "00:00"]).bytes());
     }
     out.push(b'"');
 }

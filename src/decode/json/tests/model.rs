@@ -43,15 +43,9 @@ pub(super) fn read(spec: &Decode, document: &[u8]) -> Option<Vec<Cell>> {
     let text = std::str::from_utf8(document).ok()?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
     let (json, rest) = parse(text.trim_start_matches(BLANKS), 1)?;
-    assert!(
-        rest.trim_matches(BLANKS).is_empty(),
-        "serde_json saw the end, too"
-    );
+    assert!(rest.trim_matches(BLANKS).is_empty(), "serde_json saw the end, too");
     if let Ok(value) = serde_json::from_str::<Value>(text) {
-        assert!(
-            same(&json, &value),
-            "the model's own parser agrees with serde_json's values"
-        );
+        assert!(same(&json, &value), "the model's own parser agrees with serde_json's values");
     }
     let Json::Object(fields) = json else {
         return None;
@@ -91,10 +85,7 @@ fn parse(text: &str, level: usize) -> Option<(Json, &str)> {
             let (mut fields, mut rest) = (Vec::new(), text[1..].trim_start_matches(BLANKS));
             while !rest.starts_with('}') {
                 let (name, after) = parse_text(rest)?;
-                let after = after
-                    .trim_start_matches(BLANKS)
-                    .strip_prefix(':')
-                    .expect("JSON");
+                let after = after.trim_start_matches(BLANKS).strip_prefix(':').expect("JSON");
                 let (value, after) = parse(after.trim_start_matches(BLANKS), level + 1)?;
                 fields.push((name, value));
                 rest = after
@@ -105,9 +96,7 @@ fn parse(text: &str, level: usize) -> Option<(Json, &str)> {
             (Json::Object(fields), &rest[1..])
         }
         _ => {
-            let end = text
-                .find(|c| !"+-.0123456789eE".contains(c))
-                .unwrap_or(text.len());
+            let end = text.find(|c| !"+-.0123456789eE".contains(c)).unwrap_or(text.len());
             (Json::Number(text[..end].to_owned()), &text[end..])
         }
     })
@@ -139,8 +128,7 @@ fn same(json: &Json, value: &Value) -> bool {
             // Of twins, serde_json keeps the last.
             let last = |name: &str| a.iter().rev().find(|(n, _)| n == name);
             a.iter().all(|(n, _)| b.contains_key(n))
-                && b.iter()
-                    .all(|(n, b)| last(n).is_some_and(|(_, a)| same(a, b)))
+                && b.iter().all(|(n, b)| last(n).is_some_and(|(_, a)| same(a, b)))
         }
         _ => false,
     }
@@ -154,25 +142,18 @@ fn columns(
 ) -> Option<Vec<Cell>> {
     let column = |field: &FieldRef| {
         let mut found = fields.iter().filter(|(name, _)| name == field.name());
-        let path = if path.is_empty() {
-            field.name().clone()
-        } else {
-            format!("{path}.{}", field.name())
-        };
-        let cell = found.next().map_or(Some(Cell::Null), |(_, json)| {
-            value(spec, field.data_type(), &path, json)
-        })?;
+        let path =
+            if path.is_empty() { field.name().clone() } else { format!("{path}.{}", field.name()) };
+        let cell = found
+            .next()
+            .map_or(Some(Cell::Null), |(_, json)| value(spec, field.data_type(), &path, json))?;
         (found.next().is_none() && (field.is_nullable() || cell != Cell::Null)).then_some(cell)
     };
     declared.iter().map(column).collect()
 }
 
 fn value(spec: &Decode, data_type: &DataType, path: &str, json: &Json) -> Option<Cell> {
-    let format = spec
-        .timestamps
-        .get(path)
-        .copied()
-        .unwrap_or(TimestampFormat::Iso8601);
+    let format = spec.timestamps.get(path).copied().unwrap_or(TimestampFormat::Iso8601);
     let iso = format == TimestampFormat::Iso8601;
     Some(match (data_type, json) {
         (_, Json::Null) => Cell::Null,
@@ -181,12 +162,9 @@ fn value(spec: &Decode, data_type: &DataType, path: &str, json: &Json) -> Option
         (DataType::Int16, Json::Number(text)) => Cell::Integer(text.parse::<i16>().ok()?.into()),
         (DataType::Int32, Json::Number(text)) => Cell::Integer(text.parse::<i32>().ok()?.into()),
         (DataType::Int64, Json::Number(text)) => Cell::Integer(text.parse::<i64>().ok()?.into()),
-        (DataType::Float32, Json::Number(text)) => Cell::Float(
-            text.parse::<f32>()
-                .ok()
-                .filter(|f| f.is_finite())?
-                .to_bits(),
-        ),
+        (DataType::Float32, Json::Number(text)) => {
+            Cell::Float(text.parse::<f32>().ok().filter(|f| f.is_finite())?.to_bits())
+        }
         (DataType::Float64, Json::Number(text)) => {
             Cell::Double(serde_json::from_str::<f64>(text).ok()?.to_bits())
         }
@@ -202,9 +180,9 @@ fn value(spec: &Decode, data_type: &DataType, path: &str, json: &Json) -> Option
             (engine.encode(&bytes) == *text).then_some(Cell::Bytes(bytes))?
         }
         (DataType::Date32, Json::Text(text)) if iso => Cell::Integer(days(text)?),
-        (DataType::Timestamp(_, zone), Json::Text(text)) if iso => Cell::Integer(bounded(
-            timestamp(text, zone.as_ref().map(|_| spec.timezone))?,
-        )?),
+        (DataType::Timestamp(_, zone), Json::Text(text)) if iso => {
+            Cell::Integer(bounded(timestamp(text, zone.as_ref().map(|_| spec.timezone))?)?)
+        }
         (DataType::Date32, Json::Number(text)) if !iso => {
             Cell::Integer(epoch(text, format)?.div_euclid(86_400_000_000))
         }
@@ -212,16 +190,12 @@ fn value(spec: &Decode, data_type: &DataType, path: &str, json: &Json) -> Option
             Cell::Integer(epoch(text, format)?)
         }
         (DataType::List(element), Json::Array(items)) => {
-            let items: Option<Vec<Cell>> = items
-                .iter()
-                .map(|i| value(spec, element.data_type(), path, i))
-                .collect();
+            let items: Option<Vec<Cell>> =
+                items.iter().map(|i| value(spec, element.data_type(), path, i)).collect();
             Cell::List(items?)
         }
         (DataType::Map(entries, _), Json::Object(fields)) => {
-            let DataType::Struct(pair) = entries.data_type() else {
-                panic!("a map's entries")
-            };
+            let DataType::Struct(pair) = entries.data_type() else { panic!("a map's entries") };
             let names: std::collections::BTreeSet<&String> =
                 fields.iter().map(|(name, _)| name).collect();
             let entry = |(name, json): &(String, Json)| {
@@ -240,9 +214,7 @@ fn value(spec: &Decode, data_type: &DataType, path: &str, json: &Json) -> Option
 /// The digits of `text × 10^scale`, which must be whole, without leading zeros.
 fn decimal(text: &str, scale: i64) -> Option<String> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (sign, mantissa) = mantissa
-        .strip_prefix('-')
-        .map_or(("", mantissa), |rest| ("-", rest));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     if !mantissa.contains(|c| ('1'..='9').contains(&c)) {
         return Some("0".into());
@@ -251,20 +223,13 @@ fn decimal(text: &str, scale: i64) -> Option<String> {
     let (mut whole, mut fraction) = (whole.to_owned(), fraction.to_owned());
     for _ in 0..shift.abs() {
         if shift > 0 {
-            whole.push(if fraction.is_empty() {
-                '0'
-            } else {
-                fraction.remove(0)
-            });
+            whole.push(if fraction.is_empty() { '0' } else { fraction.remove(0) });
         } else {
             fraction.insert(0, whole.pop().unwrap_or('0'));
         }
     }
     let digits = whole.trim_start_matches('0');
-    fraction
-        .chars()
-        .all(|c| c == '0')
-        .then(|| format!("{sign}{digits}"))
+    fraction.chars().all(|c| c == '0').then(|| format!("{sign}{digits}"))
 }
 
 fn epoch(text: &str, format: TimestampFormat) -> Option<i128> {
@@ -282,16 +247,10 @@ fn bounded(micros: i128) -> Option<i128> {
     let at = |year, micros: i64| {
         let date = NaiveDate::from_ymd_opt(year, 1, 1).expect("a year");
         i128::from(
-            date.and_hms_opt(0, 0, 0)
-                .expect("midnight")
-                .and_utc()
-                .timestamp_micros()
-                + micros,
+            date.and_hms_opt(0, 0, 0).expect("midnight").and_utc().timestamp_micros() + micros,
         )
     };
-    (at(1, 0)..=at(10_000, -1))
-        .contains(&micros)
-        .then_some(micros)
+    (at(1, 0)..=at(10_000, -1)).contains(&micros).then_some(micros)
 }
 
 fn days(text: &str) -> Option<i128> {
@@ -308,29 +267,19 @@ fn timestamp(text: &str, zone: Option<chrono_tz::Tz>) -> Option<i128> {
     let part = |i: usize| found.get(i).map(|m| m.as_str());
     let second = part(3).unwrap_or("00");
     let time = format!("{}:{second}", &found[2]);
-    let time = chrono::NaiveTime::parse_from_str(&time, "%H:%M:%S")
-        .ok()
-        .filter(|_| second != "60")?;
+    let time =
+        chrono::NaiveTime::parse_from_str(&time, "%H:%M:%S").ok().filter(|_| second != "60")?;
     let fraction = format!("{:0<6}", part(4).unwrap_or("0"));
     let (micros, lost) = fraction.split_at(6);
-    let micros: i64 = lost
-        .chars()
-        .all(|c| c == '0')
-        .then_some(micros)?
-        .parse()
-        .ok()?;
+    let micros: i64 = lost.chars().all(|c| c == '0').then_some(micros)?.parse().ok()?;
     days(&found[1])?;
-    let local = NaiveDate::parse_from_str(&found[1], "%Y-%m-%d")
-        .ok()?
-        .and_time(time);
+    let local = NaiveDate::parse_from_str(&found[1], "%Y-%m-%d").ok()?.and_time(time);
     let local = local + chrono::TimeDelta::microseconds(micros);
     let minutes = match (part(5), part(6)) {
         (Some(_), _) => Some(0),
         (_, Some(sign)) => {
-            let (hours, minutes) = (
-                part(7)?.parse::<i64>().ok()?,
-                part(8).unwrap_or("0").parse::<i64>().ok()?,
-            );
+            let (hours, minutes) =
+                (part(7)?.parse::<i64>().ok()?, part(8).unwrap_or("0").parse::<i64>().ok()?);
             let total = hours * 60 + minutes;
             (minutes < 60 && total <= 18 * 60)
                 .then_some(if sign == "-" { -total } else { total })
@@ -341,15 +290,12 @@ fn timestamp(text: &str, zone: Option<chrono_tz::Tz>) -> Option<i128> {
     match (zone, minutes) {
         (None, None) => Some(local.and_utc().timestamp_micros().into()),
         (None, Some(_)) => None,
-        (Some(_), Some(minutes)) => Some(i128::from(
-            local.and_utc().timestamp_micros() - minutes * 60_000_000,
-        )),
-        (Some(zone), None) => Some(
-            zone.from_local_datetime(&local)
-                .earliest()?
-                .timestamp_micros()
-                .into(),
-        ),
+        (Some(_), Some(minutes)) => {
+            Some(i128::from(local.and_utc().timestamp_micros() - minutes * 60_000_000))
+        }
+        (Some(zone), None) => {
+            Some(zone.from_local_datetime(&local).earliest()?.timestamp_micros().into())
+        }
     }
 }
 
@@ -377,21 +323,13 @@ pub(super) fn cell(array: &dyn Array, row: usize) -> Cell {
         DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).to_owned()),
         DataType::Binary => Cell::Bytes(array.as_binary::<i32>().value(row).to_vec()),
         DataType::List(_) => Cell::List(cells(&array.as_list::<i32>().value(row))),
-        DataType::Struct(_) => Cell::Struct(
-            array
-                .as_struct()
-                .columns()
-                .iter()
-                .map(|c| cell(c, row))
-                .collect(),
-        ),
+        DataType::Struct(_) => {
+            Cell::Struct(array.as_struct().columns().iter().map(|c| cell(c, row)).collect())
+        }
         DataType::Map(..) => {
             let entries = array.as_map().value(row);
-            let keys = entries
-                .column(0)
-                .as_string::<i32>()
-                .iter()
-                .map(|k| k.expect("a key").to_owned());
+            let keys =
+                entries.column(0).as_string::<i32>().iter().map(|k| k.expect("a key").to_owned());
             Cell::Map(keys.zip(cells(entries.column(1))).collect())
         }
         other => panic!("no column has the type {other}"),
