@@ -24,6 +24,11 @@ impl Backoff {
         self.failing_since = None;
     }
 
+    /// How long there has been no success.
+    pub fn failing_for(&self, now: Instant) -> Duration {
+        self.failing_since.map_or(Duration::ZERO, |since| now.duration_since(since))
+    }
+
     /// The wait after one more failure; `None`: `give_up_after` has passed.
     pub fn after_failure(&mut self, now: Instant) -> Option<Duration> {
         let since = *self.failing_since.get_or_insert(now);
