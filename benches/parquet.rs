@@ -27,14 +27,8 @@ const BATCHES: usize = 64;
 const REPEATS: usize = 2;
 const ROUNDS: usize = 5;
 
-const INTEGERS: [&str; 6] = [
-    "quantity",
-    "event_time",
-    "amount",
-    "kafka_partition",
-    "kafka_offset",
-    "kafka_timestamp",
-];
+const INTEGERS: [&str; 6] =
+    ["quantity", "event_time", "amount", "kafka_partition", "kafka_offset", "kafka_timestamp"];
 const FEW_VALUES: [&str; 3] = ["country", "status", "channel"];
 const MANY_VALUES: [&str; 3] = ["order_id", "customer", "note"];
 
@@ -75,10 +69,7 @@ fn variants() -> Vec<(&'static str, WriteBatches)> {
     vec![
         plain("Parquet's defaults, zstd 1", base(zstd(1))),
         plain("+ chunk statistics only", chunk(zstd(1))),
-        plain(
-            "+ integers and times delta-packed",
-            delta_integers(chunk(zstd(1))),
-        ),
+        plain("+ integers and times delta-packed", delta_integers(chunk(zstd(1)))),
         plain("+ dictionaries only for few values", packed(zstd(1))),
         plain("+ other strings DELTA_LENGTH_BYTE_ARRAY", lengths(zstd(1))),
         plain(
@@ -93,28 +84,17 @@ fn variants() -> Vec<(&'static str, WriteBatches)> {
             "pages without a limit of rows",
             lengths(zstd(1)).set_data_page_row_count_limit(1 << 30),
         ),
-        plain(
-            "integers left uncompressed",
-            uncompressed_integers(lengths(zstd(1))),
-        ),
-        plain(
-            "no statistics",
-            lengths(zstd(1)).set_statistics_enabled(EnabledStatistics::None),
-        ),
+        plain("integers left uncompressed", uncompressed_integers(lengths(zstd(1)))),
+        plain("no statistics", lengths(zstd(1)).set_statistics_enabled(EnabledStatistics::None)),
         plain("zstd 3", lengths(zstd(3))),
         plain("snappy", lengths(Codec::SNAPPY)),
         plain("no compression", lengths(Codec::UNCOMPRESSED)),
-        (
-            "`FilesWriter`, to a local disk, synced",
-            Box::new(files_writer),
-        ),
+        ("`FilesWriter`, to a local disk, synced", Box::new(files_writer)),
     ]
 }
 
 fn base(codec: Codec) -> WriterPropertiesBuilder {
-    WriterProperties::builder()
-        .set_compression(codec)
-        .set_max_row_group_row_count(Some(1 << 20))
+    WriterProperties::builder().set_compression(codec).set_max_row_group_row_count(Some(1 << 20))
 }
 
 fn delta_integers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
@@ -165,17 +145,10 @@ fn files_writer(batches: &[RecordBatch]) -> u64 {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = LocalFileSystem::new_with_prefix(folder.path()).expect("it exists");
     let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let files = Files {
-        target_size: 1 << 30,
-        compression: Compression::Zstd { level: 1 },
-    };
+    let files = Files { target_size: 1 << 30, compression: Compression::Zstd { level: 1 } };
     let mut spec = FilesSpec::plain(batches[0].schema(), &files);
     spec.local_root = Some(folder.path().to_path_buf());
-    let naming = Naming {
-        output: "bench".into(),
-        epoch: 1,
-        attempt: Uuid::nil(),
-    };
+    let naming = Naming { output: "bench".into(), epoch: 1, attempt: Uuid::nil() };
     let mut writer = FilesWriter::new(&spec, Arc::new(store), naming, runtime.handle().clone());
     for batch in (0..REPEATS).flat_map(|_| batches) {
         writer.write(batch).expect("a disk that works");
@@ -190,9 +163,7 @@ fn orders(batch: usize, random: &mut fastrand::Rng) -> RecordBatch {
     let offsets = || first..first + rows as i64;
     let start = 1_790_000_000_000_000;
     let mut texts = |make: &mut dyn FnMut(&mut fastrand::Rng) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(
-            (0..rows).map(|_| make(random)),
-        ))
+        Arc::new(StringArray::from_iter_values((0..rows).map(|_| make(random))))
     };
     let order_id = texts(&mut |r| format!("{:016x}{:016x}", r.u64(..), r.u64(..)));
     let customer = texts(&mut |r| format!("customer-{:06}", r.u32(..200_000)));
@@ -201,15 +172,10 @@ fn orders(batch: usize, random: &mut fastrand::Rng) -> RecordBatch {
     let status =
         texts(&mut |r| ["created", "paid", "shipped", "cancelled"][r.usize(..4)].to_owned());
     let channel = texts(&mut |r| format!("channel-{:02}", r.u8(..40)));
-    let note = texts(&mut |r| {
-        (0..8)
-            .map(|_| WORDS[r.usize(..WORDS.len())])
-            .collect::<Vec<_>>()
-            .join(" ")
-    });
-    let quantity: ArrayRef = Arc::new(Int32Array::from_iter_values(
-        (0..rows).map(|_| random.i32(1..20)),
-    ));
+    let note =
+        texts(&mut |r| (0..8).map(|_| WORDS[r.usize(..WORDS.len())]).collect::<Vec<_>>().join(" "));
+    let quantity: ArrayRef =
+        Arc::new(Int32Array::from_iter_values((0..rows).map(|_| random.i32(1..20))));
     let amount =
         Decimal128Array::from_iter_values((0..rows).map(|_| i128::from(random.u32(..50_000_000))));
     let amount = amount.with_precision_and_scale(18, 4).expect("in range");
@@ -231,14 +197,8 @@ fn orders(batch: usize, random: &mut fastrand::Rng) -> RecordBatch {
         ("amount", Arc::new(amount) as ArrayRef),
         ("weight", Arc::new(weight) as ArrayRef),
         ("event_time", event_time),
-        (
-            "kafka_partition",
-            Arc::new(Int32Array::from_value(2, rows)) as ArrayRef,
-        ),
-        (
-            "kafka_offset",
-            Arc::new(Int64Array::from_iter_values(offsets())) as ArrayRef,
-        ),
+        ("kafka_partition", Arc::new(Int32Array::from_value(2, rows)) as ArrayRef),
+        ("kafka_offset", Arc::new(Int64Array::from_iter_values(offsets())) as ArrayRef),
         ("kafka_timestamp", times(200, &mut || 0)),
     ])
     .expect("columns of one length")
@@ -277,11 +237,7 @@ fn cpu_seconds() -> io::Result<f64> {
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let (_, fields) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
-    let ticks: Vec<f64> = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|f| f.parse().ok())
-        .collect();
+    let ticks: Vec<f64> =
+        fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
     Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
 }

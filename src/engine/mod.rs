@@ -51,13 +51,7 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(spec: Connector, status: Status, metrics: Metrics, shutdown: Shutdown) -> Self {
-        Self {
-            spec: Arc::new(spec),
-            status,
-            metrics,
-            shutdown,
-            available: OnceLock::new(),
-        }
+        Self { spec: Arc::new(spec), status, metrics, shutdown, available: OnceLock::new() }
     }
 
     /// Runs until the trigger is done or a stop is requested; an error is one that no waiting mends.
@@ -97,6 +91,7 @@ impl Engine {
                 "{error}; recovering"
             );
             self.status.enter(state);
+            self.status.loop_returns_within(None);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.shutdown.requested() => return Ok(()),
@@ -146,12 +141,10 @@ impl Engine {
 /// What an error's disposition comes to: the state to be in and the time to wait; `None`: stop.
 fn wait_after(error: &EngineError, backoff: &mut Backoff) -> Option<(State, Duration)> {
     match error.disposition() {
-        Disposition::Retry => backoff
-            .after_failure(Instant::now())
-            .map(|wait| (State::BackingOff, wait)),
-        Disposition::StandDown => backoff
-            .after_fenced()
-            .map(|wait| (State::StandingDown, wait)),
+        Disposition::Retry => {
+            backoff.after_failure(Instant::now()).map(|wait| (State::BackingOff, wait))
+        }
+        Disposition::StandDown => backoff.after_fenced().map(|wait| (State::StandingDown, wait)),
         Disposition::Stop(_) => None,
     }
 }
@@ -159,10 +152,7 @@ fn wait_after(error: &EngineError, backoff: &mut Backoff) -> Option<(State, Dura
 /// The error to stop with: a passing one, that didn't pass, says so.
 fn given_up(error: EngineError, waited: Duration) -> EngineError {
     match error.disposition() {
-        Disposition::Retry => EngineError::GaveUp {
-            waited,
-            last: Box::new(error),
-        },
+        Disposition::Retry => EngineError::GaveUp { waited, last: Box::new(error) },
         _ => error,
     }
 }

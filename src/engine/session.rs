@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use super::batch::{BatchWriter, OutputFiles};
+use super::batch::{BatchWriter, OutputFiles, Share};
 use super::pipeline::{Batch, Held, Pipeline, ReadJob};
 use super::plan::{self, Backlog, PlannedRange};
 use super::recovery::{self, Extent, Rules};
@@ -21,10 +21,10 @@ use crate::config::{
 use crate::decode::{Decoder, dead_letter_schema, metadata_field};
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
 use crate::offsets::{Fates, TopicPartition};
-use crate::sink::dead_letters;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
 use crate::sink::progress::{Owner, Topic};
+use crate::sink::{DataFile, dead_letters};
 use crate::source::{Catalog, Control, OffsetSpec, Reader, Target};
 
 /// With an interval of zero and nothing to do: how often the broker is asked. Half of it is added to the latency of
@@ -36,25 +36,18 @@ const TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// record in a batch of one is no wrong schema.
 const JUDGED_RECORDS: u64 = 100;
 /// Dead letters are few: a file of this size never comes to be, and one batch's letters are one file.
-const DEAD_LETTER_FILES: Files = Files {
-    target_size: 128 << 20,
-    compression: Compression::Zstd { level: 1 },
-};
+const DEAD_LETTER_FILES: Files =
+    Files { target_size: 128 << 20, compression: Compression::Zstd { level: 1 } };
+
+/// A commit that takes longer than all its time-outs together is stuck: `/healthz` says so.
+const COMMIT_PROMISE: Option<Duration> = Some(Duration::from_secs(600));
+/// The same for the pauses between batches, beyond the trigger's interval.
+const IDLE_PROMISE: Duration = Duration::from_secs(60);
 
 /// The columns of an output's table: the declared ones, then its metadata columns.
 pub fn output_schema(spec: &Connector, metadata: &[MetadataColumn]) -> Schema {
-    let declared = spec
-        .decode
-        .schema
-        .arrow()
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone());
-    Schema::new(
-        declared
-            .chain(metadata.iter().map(|&c| metadata_field(c)))
-            .collect::<Vec<_>>(),
-    )
+    let declared = spec.decode.schema.arrow().fields().iter().map(|field| field.as_ref().clone());
+    Schema::new(declared.chain(metadata.iter().map(|&c| metadata_field(c))).collect::<Vec<_>>())
 }
 
 /// A batch under way: planned, and being read and written.
@@ -101,6 +94,74 @@ struct Output {
     planned: BTreeMap<Arc<SourcePartition>, i64>,
 }
 
+impl Output {
+    /// Commits this output's part of the batch; the version that it became.
+    async fn commit(
+        &mut self,
+        batch: &Batch,
+        takes: &BTreeSet<Arc<SourcePartition>>,
+        files: Vec<DataFile>,
+        durations: &mut PhaseDurations,
+    ) -> Result<u64, EngineError> {
+        let began = Instant::now();
+        let (infos, share) = ranges(&self.table, batch, takes);
+        let (count, bytes) = (files.len() as u64, files.iter().map(|file| file.size_bytes).sum());
+        let before = self.table.version();
+        let committed = self.table.commit(infos, files).await;
+        self.metrics.commit(commit_result(&committed, before));
+        let committed = committed?;
+        self.metrics.landed(committed.version, SystemTime::now());
+        self.metrics.files(count, bytes);
+        self.metrics.records(&share.fates, share.payload_bytes);
+        self.metrics.batch(Phase::Commit, began.elapsed());
+        if let Some(oldest) = batch.seen.oldest_ms {
+            self.metrics.latency(age(oldest));
+        }
+        durations.set(Phase::Commit, began.elapsed());
+        Ok(committed.version)
+    }
+
+    fn report(
+        &self,
+        batch: &Batch,
+        takes: &BTreeSet<Arc<SourcePartition>>,
+        version: u64,
+        began: Instant,
+        durations: PhaseDurations,
+    ) -> Report {
+        let moved = batch.ranges.iter().filter(|(partition, _)| takes.contains(partition));
+        let ends = moved.map(|(partition, range)| (partition.id.clone(), range.end)).collect();
+        let mut share = Share::default();
+        let shares =
+            batch.written.shares.iter().filter(|(partition, _)| takes.contains(*partition));
+        shares.for_each(|(_, part)| share.add(part));
+        Report { version, began, share, durations, ends }
+    }
+}
+
+/// What the status is told of a commit.
+struct Report {
+    version: u64,
+    began: Instant,
+    share: Share,
+    durations: PhaseDurations,
+    ends: Vec<(TopicPartition, i64)>,
+}
+
+impl Report {
+    fn borrow(&self) -> BatchReport<'_> {
+        BatchReport {
+            version: self.version,
+            committed_at: SystemTime::now(),
+            began: self.began,
+            fates: self.share.fates,
+            payload_bytes: self.share.payload_bytes,
+            durations: self.durations,
+            committed: &self.ends,
+        }
+    }
+}
+
 pub(super) struct Session<'a> {
     engine: &'a Engine,
     control: Arc<Control>,
@@ -129,11 +190,8 @@ impl<'a> Session<'a> {
             engine.available.get_or_init(|| extent.latest.clone());
         }
 
-        let metadata: BTreeSet<MetadataColumn> = spec
-            .outputs
-            .values()
-            .flat_map(|output| output.metadata_columns.clone())
-            .collect();
+        let metadata: BTreeSet<MetadataColumn> =
+            spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
         let decoder = Decoder::new(&spec.decode, &metadata)?.with_fingerprint(&spec.fingerprint);
         let mut outputs = Vec::new();
         for output in spec.outputs.values() {
@@ -151,29 +209,13 @@ impl<'a> Session<'a> {
                 config: &spec.fingerprint,
             })
             .await?;
-            begin(
-                &mut table,
-                &spec,
-                &topics(&catalog, output.topics.as_deref()),
-                &extent,
-            )
-            .await?;
+            begin(&mut table, &spec, &topics(&catalog, output.topics.as_deref()), &extent).await?;
             let columns = positions(&decoder.row_schema(), &schema);
             let planned = table.next();
             let metrics = engine.metrics.output(&output.name);
-            let committed: Vec<_> = planned
-                .iter()
-                .map(|(p, next)| (p.id.clone(), *next))
-                .collect();
-            engine
-                .status
-                .recovered(&output.name, table.version(), &committed);
-            outputs.push(Output {
-                table,
-                metrics,
-                columns,
-                planned,
-            });
+            let committed: Vec<_> = planned.iter().map(|(p, next)| (p.id.clone(), *next)).collect();
+            engine.status.recovered(&output.name, table.version(), &committed);
+            outputs.push(Output { table, metrics, columns, planned });
         }
         let starts: BTreeMap<Arc<SourcePartition>, i64> =
             plan::gather(outputs.iter().map(|output| &output.planned))
@@ -206,6 +248,7 @@ impl<'a> Session<'a> {
     pub(super) async fn next_batch(&mut self) -> Result<Option<Reading>, EngineError> {
         let shutdown = self.engine.shutdown.clone();
         loop {
+            self.promise(Some(self.until_trigger() + IDLE_PROMISE));
             if shutdown.is_requested() {
                 return Ok(None);
             }
@@ -242,12 +285,7 @@ impl<'a> Session<'a> {
 
     /// The batch, once it is read and written, judged by `bad_record_limit`.
     pub(super) async fn read(&mut self, reading: Reading) -> Result<Done, EngineError> {
-        let Reading {
-            work,
-            takes,
-            began,
-            plan_took,
-        } = reading;
+        let Reading { work, takes, began, plan_took } = reading;
         let batch = work.await?;
         self.judge(&batch)?;
         for (output, takes) in self.outputs.iter_mut().zip(&takes) {
@@ -258,12 +296,7 @@ impl<'a> Session<'a> {
             }
         }
         self.newest_ms.extend(batch.seen.newest_ms.clone());
-        Ok(Done {
-            batch,
-            takes,
-            began,
-            plan_took,
-        })
+        Ok(Done { batch, takes, began, plan_took })
     }
 
     /// Asks the broker for the topics. What was read under ids that are still the same belongs to them.
@@ -275,86 +308,46 @@ impl<'a> Session<'a> {
                 .get(name)
                 .is_none_or(|is| is.id != was.id || is.partitions.len() < was.partitions.len())
         });
-        Ok(Changes {
-            other_topics,
-            more: now != self.catalog,
-        })
+        Ok(Changes { other_topics, more: now != self.catalog })
     }
 
     /// Commits the batch: its dead letters first, then each output that it moves.
     pub(super) async fn commit(&mut self, done: Done) -> Result<(), EngineError> {
-        let Done {
-            mut batch,
-            takes,
-            began,
-            plan_took,
-        } = done;
+        let Done { mut batch, takes, began, plan_took } = done;
+        self.promise(COMMIT_PROMISE);
         let committing = Instant::now();
         self.commit_dead_letters(&mut batch).await?;
-        let files = std::mem::take(&mut batch.written.outputs);
         let mut durations = PhaseDurations::default();
         durations.set(Phase::Plan, plan_took);
         durations.set(Phase::Read, batch.read_took);
         durations.set(Phase::Write, batch.write_took);
+        let files = std::mem::take(&mut batch.written.outputs);
         for ((output, takes), files) in self.outputs.iter_mut().zip(&takes).zip(files) {
-            if takes.is_empty() {
-                continue;
+            if !takes.is_empty() {
+                let version = output.commit(&batch, takes, files, &mut durations).await?;
+                durations.set(Phase::Batch, began.elapsed());
+                let report = output.report(&batch, takes, version, began, durations);
+                self.engine.status.committed(output.table.owner.stream(), &report.borrow());
             }
-            let (infos, fates) = ranges(&output.table, &batch, takes);
-            let bytes = files.iter().map(|file| file.size_bytes).sum();
-            output.metrics.files(files.len() as u64, bytes);
-            let before = output.table.version();
-            let committed = output.table.commit(infos, files).await;
-            output.metrics.commit(commit_result(&committed, before));
-            let committed = committed?;
-            let at = SystemTime::now();
-            output.metrics.landed(committed.version, at);
-            output.metrics.records(&fates, batch.written.payload_bytes);
-            output.metrics.batch(Phase::Commit, committing.elapsed());
-            if let Some(oldest) = batch.seen.oldest_ms {
-                output.metrics.latency(age(oldest));
-            }
-            durations.set(Phase::Commit, committing.elapsed());
-            durations.set(Phase::Batch, began.elapsed());
-            let ends: Vec<_> = batch
-                .ranges
-                .iter()
-                .filter(|(partition, _)| takes.contains(partition))
-                .map(|(partition, range)| (partition.id.clone(), range.end))
-                .collect();
-            self.engine.status.committed(
-                output.table.owner.stream(),
-                &BatchReport {
-                    version: committed.version,
-                    committed_at: at,
-                    began,
-                    fates,
-                    payload_bytes: batch.written.payload_bytes,
-                    durations,
-                    committed: &ends,
-                },
-            );
         }
-        for (phase, took) in [
-            (Phase::Plan, plan_took),
-            (Phase::Read, batch.read_took),
-            (Phase::Write, batch.write_took),
-            (Phase::Commit, committing.elapsed()),
-            (Phase::Batch, began.elapsed()),
-        ] {
-            self.engine.metrics.batch(phase, took);
+        durations.set(Phase::Commit, committing.elapsed());
+        durations.set(Phase::Batch, began.elapsed());
+        for phase in [Phase::Plan, Phase::Read, Phase::Write, Phase::Commit, Phase::Batch] {
+            self.engine.metrics.batch(phase, durations.get(phase));
         }
-        let total = batch.written.total();
+        let Share { fates, payload_bytes } = batch.written.total();
+        let ms = |phase| u64::try_from(durations.get(phase).as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
-            records = total.records(),
-            rows = total.rows,
-            dead_letters = total.dead_letters,
-            gaps = total.gaps,
+            records = fates.records(),
+            rows = fates.rows,
+            dead_letters = fates.dead_letters,
+            gaps = fates.gaps,
+            payload_bytes,
             versions = ?self.outputs.iter().map(|o| o.table.version()).collect::<Vec<_>>(),
-            read_ms = batch.read_took.as_millis() as u64,
-            write_ms = batch.write_took.as_millis() as u64,
-            commit_ms = committing.elapsed().as_millis() as u64,
-            batch_ms = began.elapsed().as_millis() as u64,
+            read_ms = ms(Phase::Read),
+            write_ms = ms(Phase::Write),
+            commit_ms = ms(Phase::Commit),
+            batch_ms = ms(Phase::Batch),
             "committed"
         );
         Ok(())
@@ -386,16 +379,17 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// By when the loop will be back here, for `/healthz`.
+    fn promise(&self, within: Option<Duration>) {
+        self.engine.status.loop_returns_within(within);
+    }
+
     fn spec(&self) -> &Connector {
         &self.engine.spec
     }
 
     fn committed(&self) -> BTreeMap<Arc<SourcePartition>, BTreeSet<i64>> {
-        let next: Vec<_> = self
-            .outputs
-            .iter()
-            .map(|output| output.table.next())
-            .collect();
+        let next: Vec<_> = self.outputs.iter().map(|output| output.table.next()).collect();
         plan::gather(&next)
     }
 
@@ -444,11 +438,8 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let limits = self.spec().limits;
-        let (max_records, max_bytes) = if once {
-            (u64::MAX, u64::MAX)
-        } else {
-            (limits.max_records, limits.max_bytes)
-        };
+        let (max_records, max_bytes) =
+            if once { (u64::MAX, u64::MAX) } else { (limits.max_records, limits.max_bytes) };
         let planned = plan::plan(&backlogs, max_records);
         if planned.is_empty() {
             return Ok(None);
@@ -458,25 +449,10 @@ impl<'a> Session<'a> {
         let (writer, takes) = self.writer(&planned);
         let targets = planned
             .iter()
-            .map(|p| Target {
-                partition: p.partition.clone(),
-                end: p.range.end,
-            })
+            .map(|p| Target { partition: p.partition.clone(), end: p.range.end })
             .collect();
-        let work = self.pipeline.start_batch(
-            ReadJob {
-                targets,
-                max_bytes,
-                held,
-            },
-            writer,
-        );
-        Ok(Some(Reading {
-            work: Box::pin(work),
-            takes,
-            began,
-            plan_took: began.elapsed(),
-        }))
+        let work = self.pipeline.start_batch(ReadJob { targets, max_bytes, held }, writer);
+        Ok(Some(Reading { work: Box::pin(work), takes, began, plan_took: began.elapsed() }))
     }
 
     /// Each partition's progress per output, and its end as this trigger sees it. Where the dead-letter table is
@@ -492,18 +468,11 @@ impl<'a> Session<'a> {
                     }
                     None => latest,
                 };
-                let judged = self
-                    .dead_letters
-                    .as_ref()
-                    .and_then(|t| t.next_of(&partition));
+                let judged = self.dead_letters.as_ref().and_then(|t| t.next_of(&partition));
                 next.extend(
                     judged.filter(|judged| next.first().is_some_and(|first| first < judged)),
                 );
-                Backlog {
-                    partition,
-                    next,
-                    end,
-                }
+                Backlog { partition, next, end }
             })
             .collect()
     }
@@ -527,21 +496,14 @@ impl<'a> Session<'a> {
         };
         let judged: Vec<_> = planned
             .iter()
-            .filter(|p| {
-                table
-                    .next_of(&p.partition)
-                    .is_some_and(|next| p.range.start < next)
-            })
+            .filter(|p| table.next_of(&p.partition).is_some_and(|next| p.range.start < next))
             .map(|p| (p.partition.clone(), p.range))
             .collect();
         if judged.is_empty() {
             return Ok(Held::new());
         }
         let held = dead_letters::held(&table.store, &judged).await?;
-        Ok(held
-            .into_iter()
-            .map(|(partition, offsets)| (partition, Arc::new(offsets)))
-            .collect())
+        Ok(held.into_iter().map(|(partition, offsets)| (partition, Arc::new(offsets))).collect())
     }
 
     fn writer(
@@ -553,16 +515,9 @@ impl<'a> Session<'a> {
             .iter()
             .map(|output| {
                 let is_next = |p: &&PlannedRange| {
-                    output
-                        .planned
-                        .get(&p.partition)
-                        .is_some_and(|next| *next == p.range.start)
+                    output.planned.get(&p.partition).is_some_and(|next| *next == p.range.start)
                 };
-                planned
-                    .iter()
-                    .filter(is_next)
-                    .map(|p| p.partition.clone())
-                    .collect()
+                planned.iter().filter(is_next).map(|p| p.partition.clone()).collect()
             })
             .collect();
         let outputs = self
@@ -576,17 +531,11 @@ impl<'a> Session<'a> {
             })
             .collect();
         let dead_letters = self.dead_letters.as_ref().map(Table::files);
-        (
-            BatchWriter {
-                outputs,
-                dead_letters,
-            },
-            takes,
-        )
+        (BatchWriter { outputs, dead_letters }, takes)
     }
 
     fn judge(&mut self, batch: &Batch) -> Result<(), EngineError> {
-        self.judged.add(&batch.written.total());
+        self.judged.add(&batch.written.total().fates);
         let records = self.judged.records();
         if records < JUDGED_RECORDS {
             return Ok(());
@@ -595,17 +544,9 @@ impl<'a> Session<'a> {
         self.judged = Fates::default();
         let limit = self.spec().decode.bad_record_limit;
         if bad as f64 > limit * records as f64 {
-            let first = batch
-                .seen
-                .first_bad
-                .clone()
-                .unwrap_or_else(|| "in a batch before".to_owned());
-            return Err(EngineError::TooManyBad {
-                bad,
-                records,
-                limit,
-                first,
-            });
+            let first =
+                batch.seen.first_bad.clone().unwrap_or_else(|| "in a batch before".to_owned());
+            return Err(EngineError::TooManyBad { bad, records, limit, first });
         }
         Ok(())
     }
@@ -617,33 +558,22 @@ impl<'a> Session<'a> {
         let Some(table) = self.dead_letters.as_mut().filter(|_| !files.is_empty()) else {
             return Ok(());
         };
-        let mut infos = Vec::new();
+        let (mut infos, mut below) = (Vec::new(), 0);
         for (partition, range) in &batch.ranges {
             let Some(last) = table.last(partition) else {
                 continue;
             };
-            let letters = batch
-                .written
-                .new_dead_letters
-                .get(partition)
-                .copied()
-                .unwrap_or(0);
+            let letters = batch.written.new_dead_letters.get(partition).copied().unwrap_or(0);
             if range.end > last.end {
                 let gaps = last.end.abs_diff(range.end).saturating_sub(letters);
-                infos.push(last.next(
-                    range.end,
-                    Fates {
-                        rows: letters,
-                        gaps,
-                        ..Fates::default()
-                    },
-                ));
+                infos.push(last.next(range.end, Fates { rows: letters, gaps, ..Fates::default() }));
             } else if letters > 0 {
                 // Added to what was judged before: it moves nothing.
+                below += letters;
                 infos.push(last.next(last.end, Fates::default()));
             }
         }
-        table.commit(infos, files).await?;
+        table.commit_with(infos, files, below).await?;
         Ok(())
     }
 
@@ -683,9 +613,7 @@ async fn look<T: Send + 'static>(
 ) -> Result<T, EngineError> {
     let control = control.clone();
     let answer = tokio::task::spawn_blocking(move || call(&control)).await;
-    answer
-        .map_err(|_| EngineError::ThreadGone("blocking"))?
-        .map_err(EngineError::from)
+    answer.map_err(|_| EngineError::ThreadGone("blocking"))?.map_err(EngineError::from)
 }
 
 async fn extent(
@@ -698,24 +626,14 @@ async fn extent(
         let ids = ids.clone();
         look(control, move |c| c.offsets(&ids, spec))
     };
-    let (earliest, latest) = (
-        at(OffsetSpec::Earliest).await?,
-        at(OffsetSpec::Latest).await?,
-    );
+    let (earliest, latest) = (at(OffsetSpec::Earliest).await?, at(OffsetSpec::Latest).await?);
     let at_time = match start {
         Start::Timestamp(ms) => at(OffsetSpec::Timestamp(*ms)).await?,
         _ => BTreeMap::new(),
     };
     // −1: no record is that young.
-    let at_time = at_time
-        .into_iter()
-        .filter(|(_, offset)| *offset >= 0)
-        .collect();
-    Ok(Extent {
-        earliest,
-        latest,
-        at_time,
-    })
+    let at_time = at_time.into_iter().filter(|(_, offset)| *offset >= 0).collect();
+    Ok(Extent { earliest, latest, at_time })
 }
 
 /// The topics that an output reads, as progress is told by them.
@@ -727,13 +645,7 @@ fn topics(catalog: &Catalog, wanted: Option<&[String]>) -> BTreeMap<String, Topi
         .filter(|(name, _)| is_wanted(name))
         .map(|(name, entry)| {
             let partitions = i32::try_from(entry.partitions.len()).unwrap_or(i32::MAX);
-            (
-                name.clone(),
-                Topic {
-                    id: entry.id.clone(),
-                    partitions,
-                },
-            )
+            (name.clone(), Topic { id: entry.id.clone(), partitions })
         })
         .collect()
 }
@@ -746,11 +658,9 @@ async fn begin(
     extent: &Extent,
 ) -> Result<(), EngineError> {
     let standing = table.standing(topics)?;
+    table.refuse_unanswered_restore().await?;
     table.hold(&standing).await?;
-    let rules = Rules {
-        start: &spec.source.start,
-        on_data_loss: spec.source.on_data_loss,
-    };
+    let rules = Rules { start: &spec.source.start, on_data_loss: spec.source.on_data_loss };
     if !standing.first_run && spec.source.start != Start::Earliest {
         tracing::info!(
             table = table.store.table(),
@@ -771,10 +681,8 @@ async fn open_dead_letters(
     catalog: &Catalog,
     starts: &BTreeMap<Arc<SourcePartition>, i64>,
 ) -> Result<Option<Table>, EngineError> {
-    let Some(letters) = spec
-        .dead_letters
-        .as_ref()
-        .filter(|_| spec.decode.on_bad_record == OnBadRecord::DeadLetter)
+    let Some(letters) =
+        spec.dead_letters.as_ref().filter(|_| spec.decode.on_bad_record == OnBadRecord::DeadLetter)
     else {
         return Ok(None);
     };
@@ -803,26 +711,21 @@ async fn open_dead_letters(
     Ok(Some(table))
 }
 
-/// An output's part of a batch, in words: each partition's range, and the sum of its fates.
+/// An output's part of a batch, in words: each partition's range, and the sum.
 fn ranges(
     table: &Table,
     batch: &Batch,
     takes: &BTreeSet<Arc<SourcePartition>>,
-) -> (Vec<PartitionInfo>, Fates) {
-    let mut total = Fates::default();
+) -> (Vec<PartitionInfo>, Share) {
+    let mut total = Share::default();
     let infos = batch
         .ranges
         .iter()
         .filter(|(partition, range)| takes.contains(partition) && !range.is_empty())
         .filter_map(|(partition, range)| {
-            let fates = batch
-                .written
-                .fates
-                .get(partition)
-                .copied()
-                .unwrap_or_default();
-            total.add(&fates);
-            Some(table.last(partition)?.next(range.end, fates))
+            let share = batch.written.shares.get(partition).copied().unwrap_or_default();
+            total.add(&share);
+            Some(table.last(partition)?.next(range.end, share.fates))
         })
         .collect();
     (infos, total)
@@ -844,10 +747,7 @@ fn positions(rows: &SchemaRef, output: &Schema) -> Vec<usize> {
     output
         .fields()
         .iter()
-        .map(|field| {
-            rows.index_of(field.name())
-                .expect("a chunk holds all outputs' columns")
-        })
+        .map(|field| rows.index_of(field.name()).expect("a chunk holds all outputs' columns"))
         .collect()
 }
 

@@ -401,10 +401,7 @@ fn settings_that_exclude_each_other_are_refused() {
 fn the_dead_letter_table_is_no_outputs_table() {
     let told = told(&[
         ("  value:", "  on_bad_record: dead_letter\n  value:"),
-        (
-            "outputs:",
-            "dead_letters: {table: s3a://lake/orders}\noutputs:",
-        ),
+        ("outputs:", "dead_letters: {table: s3a://lake/orders}\noutputs:"),
     ]);
     let expected = "connector.yaml:13: SL1008 outputs.orders.table: is the table of `dead_letters` too; give each a table of its own";
     assert_eq!(told, expected);
@@ -531,14 +528,8 @@ fn the_schema_and_the_columns_named_beside_it_must_fit() {
 #[test]
 fn a_table_keeps_a_column_that_it_is_not_partitioned_by() {
     let told = told(&[
-        (
-            "id BIGINT NOT NULL, country STRING, at TIMESTAMP, tags ARRAY<STRING>",
-            "id BIGINT",
-        ),
-        (
-            "    table:",
-            "    metadata_columns: []\n    partition_by: [id]\n    table:",
-        ),
+        ("id BIGINT NOT NULL, country STRING, at TIMESTAMP, tags ARRAY<STRING>", "id BIGINT"),
+        ("    table:", "    metadata_columns: []\n    partition_by: [id]\n    table:"),
     ]);
     let expected = "connector.yaml:12: SL1013 outputs.orders.partition_by: names all columns of the table; leave a column to be written into the files";
     assert_eq!(told, expected);
@@ -609,10 +600,7 @@ fn files_that_are_no_configuration_are_refused() {
     let expected = "nowhere.yaml: SL1010 can't be read: no such file or directory; give the path of a configuration file; sluice reads connector.yaml by default";
     assert_eq!(errors.to_string(), expected);
     let list = load(&sources("- a\n")).expect_err("a list is no connector");
-    assert_eq!(
-        list.to_string(),
-        "stdin:1: SL1010 must be a map of keys and values"
-    );
+    assert_eq!(list.to_string(), "stdin:1: SL1010 must be a map of keys and values");
 }
 
 #[test]
@@ -622,15 +610,9 @@ fn every_problem_is_told_at_once_in_the_order_of_the_file() {
         ("kafka-0:9092", "kafka-0"),
         ("country STRING", "country STRNG"),
         ("s3://lake/orders", "hdfs://lake"),
-        (
-            "    table:",
-            "    tabel: x\n    partition_by: [contry]\n    table:",
-        ),
+        ("    table:", "    tabel: x\n    partition_by: [contry]\n    table:"),
     ]);
-    let codes: Vec<&str> = told
-        .lines()
-        .filter_map(|line| line.split(": ").nth(1))
-        .collect();
+    let codes: Vec<&str> = told.lines().filter_map(|line| line.split(": ").nth(1)).collect();
     let expected = [
         "SL1007 name",
         "SL1007 source.brokers[0]",

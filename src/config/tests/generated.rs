@@ -9,10 +9,7 @@ fn same(file: &str, expected: &str) {
         fs::write(&path, expected).expect("a file");
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == expected,
-        "{file} has drifted: run `UPDATE=1 cargo test --release config`"
-    );
+    assert!(found == expected, "{file} has drifted: run `UPDATE=1 cargo test --release config`");
 }
 
 #[test]

@@ -45,25 +45,15 @@ fn the_environment_wins_over_files_and_set_over_the_environment() {
             ("SLUICE__SOURCE__GROUP_ID", "null"),
             ("SLUICE_PORT", "tcp://10.0.0.1:80"),
         ],
-        &[
-            "limits.max_records=8",
-            "source.client.client.id=me",
-            "trigger.mode=once",
-        ],
+        &["limits.max_records=8", "source.client.client.id=me", "trigger.mode=once"],
     ));
     assert_eq!(connector.source.brokers, ["a:1", "b:2"]);
     assert_eq!(connector.limits.max_records, 8);
     let output = &connector.outputs["orders-EU"];
     assert_eq!(output.table.url.as_str(), "s3://lake/env/");
     assert_eq!(output.files.target_size, 1 << 20);
-    assert_eq!(
-        connector.source.client["sasl.password"].expose(),
-        "[not: a list, *"
-    );
-    assert_eq!(
-        connector.source.client["security.protocol"].expose(),
-        "SASL_SSL"
-    );
+    assert_eq!(connector.source.client["sasl.password"].expose(), "[not: a list, *");
+    assert_eq!(connector.source.client["security.protocol"].expose(), "SASL_SSL");
     assert_eq!(connector.source.client["client.id"].expose(), "me");
     assert_eq!(connector.source.group_id, None);
     assert_eq!(connector.trigger, Trigger::Once);
@@ -85,11 +75,7 @@ fn later_files_win_and_null_takes_a_value_back() {
     assert_eq!(connector.source.brokers, ["kafka-0:9092"]);
     assert_eq!(connector.limits.max_records, 1_000_000);
 
-    fs::write(
-        folder.path().join("second.yaml"),
-        "source:\n  topisc: [x]\n",
-    )
-    .expect("a file");
+    fs::write(folder.path().join("second.yaml"), "source:\n  topisc: [x]\n").expect("a file");
     let expected = "second.yaml:2: SL1001 source.topisc: unknown key; did you mean `topics`?";
     assert_eq!(told(&sources), expected);
 }
@@ -127,11 +113,7 @@ fn messages_name_the_variable_or_the_set() {
             &["trigger.interval=10"],
             "--set trigger.interval: SL1005 trigger.interval: `10` needs a unit; write `10s` or `10ms`",
         ),
-        (
-            &[],
-            &["trigger"],
-            "--set trigger: SL1011 has no value; write `--set trigger=value`",
-        ),
+        (&[], &["trigger"], "--set trigger: SL1011 has no value; write `--set trigger=value`"),
         (
             &[],
             &["limits.max_records=few"],
@@ -149,14 +131,8 @@ fn references_stand_for_text_of_the_type_that_is_asked_for() {
     fs::write(folder.path().join("password"), "pa${ss}\n\n").expect("a file");
     let text = BASE
         .replace("[orders]", "${file:topics}")
-        .replace(
-            "SASL_SSL}",
-            "'${env:X:-SASL}_SSL', sasl.password: '${file:password}'}",
-        )
-        .replace(
-            "name: shop",
-            "name: ${env:EMPTY:-shop}\nlimits: {max_records: '${env:MAX}'}",
-        )
+        .replace("SASL_SSL}", "'${env:X:-SASL}_SSL', sasl.password: '${file:password}'}")
+        .replace("name: shop", "name: ${env:EMPTY:-shop}\nlimits: {max_records: '${env:MAX}'}")
         .replace("s3://lake/orders", "'/lake/$${x}/$a'");
     let sources = Sources {
         env: variables(&[("MAX", "12"), ("EMPTY", "")]),
@@ -167,18 +143,9 @@ fn references_stand_for_text_of_the_type_that_is_asked_for() {
     assert_eq!(connector.name, "shop");
     assert_eq!(connector.limits.max_records, 12);
     assert!(matches!(&connector.source.topics, Topics::List(list) if list == &["a", "b"]));
-    assert_eq!(
-        connector.source.client["security.protocol"].expose(),
-        "SASL_SSL"
-    );
-    assert_eq!(
-        connector.source.client["sasl.password"].expose(),
-        "pa${ss}\n"
-    );
-    assert_eq!(
-        connector.outputs["orders-EU"].table.as_written,
-        "/lake/${x}/$a"
-    );
+    assert_eq!(connector.source.client["security.protocol"].expose(), "SASL_SSL");
+    assert_eq!(connector.source.client["sasl.password"].expose(), "pa${ss}\n");
+    assert_eq!(connector.outputs["orders-EU"].table.as_written, "/lake/${x}/$a");
 }
 
 #[test]
@@ -231,10 +198,7 @@ fn what_is_shown_has_origins_and_no_secrets() {
     let line = |start: &str| {
         let lines = yaml.lines().map(str::trim_start);
         let mut lines = lines.filter(|line| line.starts_with(start));
-        lines
-            .next()
-            .unwrap_or_else(|| panic!("no {start} in\n{yaml}"))
-            .to_owned()
+        lines.next().unwrap_or_else(|| panic!("no {start} in\n{yaml}")).to_owned()
     };
     let ends = |start: &str, origin: &str| {
         let line = line(start);
@@ -242,37 +206,22 @@ fn what_is_shown_has_origins_and_no_secrets() {
     };
     ends("name: full_1", "full.yaml:2");
     ends("sasl.username: sluice", "full.yaml:11, ${env:KAFKA_USER}");
-    ends(
-        "sasl.password: \"***\"",
-        "full.yaml:12, ${env:KAFKA_PASSWORD}",
-    );
+    ends("sasl.password: \"***\"", "full.yaml:12, ${env:KAFKA_PASSWORD}");
     ends("zstd_level: 3", "full.yaml:50");
-    ends(
-        "metadata_columns: [partition, offset, timestamp]",
-        "# default",
-    );
+    ends("metadata_columns: [partition, offset, timestamp]", "# default");
 }
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    for (name, secrets) in [
-        ("minimal.yaml", &[][..]),
-        ("full.yaml", &SECRETS[..]),
-        ("pattern.yaml", &[][..]),
-    ] {
+    for (name, secrets) in
+        [("minimal.yaml", &[][..]), ("full.yaml", &SECRETS[..]), ("pattern.yaml", &[][..])]
+    {
         let first = fixture(name, secrets);
         let text = show(&first);
         let again = loaded(&sources(&text));
-        assert_eq!(
-            again.connector.fingerprint, first.connector.fingerprint,
-            "{text}"
-        );
+        assert_eq!(again.connector.fingerprint, first.connector.fingerprint, "{text}");
         // Hidden values are the same text in both.
-        assert_eq!(
-            show_json(&again)["config"],
-            show_json(&first)["config"],
-            "{text}"
-        );
+        assert_eq!(show_json(&again)["config"], show_json(&first)["config"], "{text}");
     }
 }
 
@@ -281,19 +230,10 @@ fn warnings_name_what_deserves_a_look() {
     let text = BASE
         .replace("SASL_SSL}", "SASL_SSL, sasl.password: plain}")
         .replace("[orders]", "[orders, refunds]")
-        .replace(
-            "{table: s3://lake/orders}",
-            "{table: /lake/my orders, topics: [orders]}",
-        )
-        .replace(
-            "name: shop",
-            "name: shop\ntrigger: {mode: once, interval: 5s}",
-        );
-    let warnings: Vec<String> = loaded(&sources(&text))
-        .warnings
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+        .replace("{table: s3://lake/orders}", "{table: /lake/my orders, topics: [orders]}")
+        .replace("name: shop", "name: shop\ntrigger: {mode: once, interval: 5s}");
+    let warnings: Vec<String> =
+        loaded(&sources(&text)).warnings.iter().map(ToString::to_string).collect();
     let expected = [
         "stdin:2: SL1017 trigger.interval: has no effect, since `trigger.mode` is not `processing_time`; remove it",
         "stdin:5: SL1017 source.topics[1]: no output takes topic `refunds`; add it to an output's `topics`, or remove it",
@@ -306,38 +246,22 @@ fn warnings_name_what_deserves_a_look() {
 #[test]
 fn a_mode_set_for_one_run_rests_the_files_interval() {
     let text = BASE.replace("name: shop", "name: shop\ntrigger: {interval: 5s}");
-    let sources = Sources {
-        sets: vec!["trigger.mode=available_now".into()],
-        ..sources(&text)
-    };
+    let sources = Sources { sets: vec!["trigger.mode=available_now".into()], ..sources(&text) };
     assert_eq!(loaded(&sources).warnings, []);
 }
 
 #[test]
 fn offline_secrets_may_be_missing_and_nothing_else() {
     let text = BASE.replace("SASL_SSL}", "SASL_SSL, sasl.password: '${env:NOT_HERE}'}");
-    let offline = Sources {
-        without_secrets: true,
-        ..sources(&text)
-    };
-    let Loaded {
-        connector,
-        warnings,
-        ..
-    } = loaded(&offline);
+    let offline = Sources { without_secrets: true, ..sources(&text) };
+    let Loaded { connector, warnings, .. } = loaded(&offline);
     assert!(!connector.source.client.contains_key("sasl.password"));
     let expected = "stdin:5: SL1009 source.client.sasl.password: `${env:NOT_HERE}` is not set; it is left out here";
     assert_eq!(warnings[0].to_string(), expected);
 
     let broken = text.replace("kafka-0:9092", "'${env:BROKER}'");
-    let told = told(&Sources {
-        without_secrets: true,
-        ..sources(&broken)
-    });
-    assert!(
-        told.starts_with("stdin:3: SL1009 source.brokers[0]"),
-        "{told}"
-    );
+    let told = told(&Sources { without_secrets: true, ..sources(&broken) });
+    assert!(told.starts_with("stdin:3: SL1009 source.brokers[0]"), "{told}");
 }
 
 #[test]
@@ -371,10 +295,7 @@ fn the_fingerprint_follows_the_meaning_and_nothing_else() {
 
 #[test]
 fn the_fingerprint_of_a_file_stays_the_same_from_version_to_version() {
-    assert_eq!(
-        loaded(&sources(BASE)).connector.fingerprint,
-        "1eb2d7ffb5c3bc55"
-    );
+    assert_eq!(loaded(&sources(BASE)).connector.fingerprint, "1eb2d7ffb5c3bc55");
 }
 
 proptest::proptest! {

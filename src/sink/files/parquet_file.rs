@@ -51,30 +51,16 @@ impl ParquetFile {
         schema: &SchemaRef,
         indexed: &IndexedColumns,
     ) -> Result<Self, FilesError> {
-        let upload = Tracked {
-            upload: Some(Upload::create(target, &path)?),
-            failure: None,
-        };
+        let upload = Tracked { upload: Some(Upload::create(target, &path)?), failure: None };
         // The Arrow schema in the footer would only repeat the table's.
         let options = ArrowWriterOptions::new()
             .with_properties(properties.as_ref().clone())
             .with_skip_arrow_metadata(true)
             .with_schema_root("spark_schema".to_owned());
-        let writer = ArrowWriter::try_new_with_options(upload, schema.clone(), options).map_err(
-            |source| FilesError::Encode {
-                path: path.clone(),
-                source,
-            },
-        )?;
+        let writer = ArrowWriter::try_new_with_options(upload, schema.clone(), options)
+            .map_err(|source| FilesError::Encode { path: path.clone(), source })?;
         let statistics = Collector::new(schema, indexed);
-        Ok(Self {
-            path,
-            number,
-            rows: 0,
-            columns: schema.fields().len(),
-            writer,
-            statistics,
-        })
+        Ok(Self { path, number, rows: 0, columns: schema.fields().len(), writer, statistics })
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -121,12 +107,7 @@ impl ParquetFile {
         let stats = self.statistics.render(&footer);
         let path = self.path;
         // `into_inner` would want to finish the file once more.
-        let upload = self
-            .writer
-            .inner_mut()
-            .upload
-            .take()
-            .expect("a file is finished once");
+        let upload = self.writer.inner_mut().upload.take().expect("a file is finished once");
         let upload = upload.finish()?;
         let file = DataFile {
             path: partitions::log_path(&path),
@@ -142,18 +123,13 @@ impl ParquetFile {
     fn failure(&mut self, error: ParquetError) -> FilesError {
         match self.writer.inner_mut().failure.take() {
             Some(source) => FilesError::store(&self.path, source),
-            None => FilesError::Encode {
-                path: self.path.clone(),
-                source: error,
-            },
+            None => FilesError::Encode { path: self.path.clone(), source: error },
         }
     }
 }
 
 fn now_millis() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
