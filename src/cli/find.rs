@@ -30,10 +30,7 @@ impl FoundTable {
 pub fn output(spec: &Connector, name: &str) -> Result<FoundTable, Exit> {
     let Some(output) = spec.outputs.get(name) else {
         let names: Vec<&str> = spec.outputs.keys().map(String::as_str).collect();
-        print::note(format!(
-            "--output {name}: no such output; there is {}",
-            names.join(", ")
-        ));
+        print::note(format!("--output {name}: no such output; there is {}", names.join(", ")));
         return Err(Exit::Usage);
     };
     Ok(FoundTable {
@@ -75,9 +72,7 @@ pub fn tables(spec: &Connector, wanted: Option<&str>) -> Result<Vec<FoundTable>,
             must_exist: spec.decode.on_bad_record == OnBadRecord::DeadLetter,
         });
     } else if wanted.is_some() {
-        print::note(format!(
-            "--output {DEAD_LETTERS}: the configuration has no `dead_letters`"
-        ));
+        print::note(format!("--output {DEAD_LETTERS}: the configuration has no `dead_letters`"));
         return Err(Exit::Usage);
     }
     Ok(tables)

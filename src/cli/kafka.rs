@@ -21,11 +21,7 @@ impl View {
     pub async fn of(source: &Source) -> Result<Self, SourceError> {
         let control = Arc::new(Control::connect(source)?);
         let catalog = look(&control, Control::discover).await?;
-        let mut view = Self {
-            catalog,
-            extent: Extent::default(),
-            control,
-        };
+        let mut view = Self { catalog, extent: Extent::default(), control };
         view.extent.earliest = view.offsets(OffsetSpec::Earliest).await?;
         view.extent.latest = view.offsets(OffsetSpec::Latest).await?;
         if let Start::Timestamp(ms) = source.start {

@@ -53,10 +53,7 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
     };
     // The dead letters' progress is no measure of lag: it moves only when there is one.
     for table in tables.iter().filter(|table| !table.is_dead_letters()) {
-        let topics = spec
-            .outputs
-            .get(&table.name)
-            .and_then(|output| output.topics.as_deref());
+        let topics = spec.outputs.get(&table.name).and_then(|output| output.topics.as_deref());
         match OutputStatus::of(table, view.as_ref(), topics).await {
             Ok(status) if args.json => status.documents().iter().for_each(print::json),
             Ok(status) => status.lines(now_ms()).iter().for_each(print::line),
@@ -107,8 +104,7 @@ impl OutputStatus {
         };
         if let Some(log) = &log {
             status.take_table(log, &table.owner);
-            status.restored =
-                history::unanswered_restore(&table.store, log, &table.owner).await?;
+            status.restored = history::unanswered_restore(&table.store, log, &table.owner).await?;
         }
         if let Some(view) = view {
             status.take_kafka(view, topics);
@@ -132,7 +128,8 @@ impl OutputStatus {
             }
             let known = |id: &SourcePartition| id.id == partition.id;
             let adopted = self.partitions.keys().filter(|id| known(id));
-            let adopted = adopted.filter(|id| id.topic_id.is_unknown() || partition.topic_id.is_unknown());
+            let adopted =
+                adopted.filter(|id| id.topic_id.is_unknown() || partition.topic_id.is_unknown());
             if !self.partitions.contains_key(&partition) {
                 if let Some(id) = adopted.last() {
                     partition = id.clone();
@@ -164,19 +161,13 @@ impl OutputStatus {
 
     fn lines(&self, now_ms: i64) -> Vec<String> {
         let Some(version) = self.version else {
-            return vec![format!(
-                "{}: there is no table at {} yet",
-                self.output, self.table
-            )];
+            return vec![format!("{}: there is no table at {} yet", self.output, self.table)];
         };
         let last = self.last_commit_ms.and_then(|ms| Some((ms, rfc3339(ms)?)));
         let last = last.map_or("never committed".to_owned(), |(ms, at)| {
             format!("last commit {at} ({} s ago)", number((now_ms - ms).max(0) / 1000))
         });
-        let mut lines = vec![format!(
-            "{}: {}, version {version}, {last}",
-            self.output, self.table
-        )];
+        let mut lines = vec![format!("{}: {}, version {version}, {last}", self.output, self.table)];
         if let Some(restored) = self.restored {
             lines.push(format!(
                 "  version {restored} restored the table to an older state: `sluice rewind` says how to go on"
@@ -211,21 +202,12 @@ mod tests {
     use crate::offsets::{TopicId, TopicPartition};
 
     fn partition(number: i32) -> SourcePartition {
-        SourcePartition {
-            id: TopicPartition::new("orders", number),
-            topic_id: TopicId::new("AbC"),
-        }
+        SourcePartition { id: TopicPartition::new("orders", number), topic_id: TopicId::new("AbC") }
     }
 
     fn status(committed: Option<i64>, end: Option<i64>) -> PartitionStatus {
-        let txn = |version| Txn {
-            version,
-            last_updated: Some(1_000),
-        };
-        PartitionStatus {
-            committed: committed.map(txn),
-            end,
-        }
+        let txn = |version| Txn { version, last_updated: Some(1_000) };
+        PartitionStatus { committed: committed.map(txn), end }
     }
 
     #[test]

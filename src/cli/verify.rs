@@ -104,11 +104,8 @@ pub(super) async fn prove(table: &FoundTable, deep: bool) -> Result<Option<Proof
         coverage.take(&commit);
     }
     let report = verifier.finish(log.txns());
-    let deep = if deep {
-        Some(deep::look(&table.store, &log, coverage.finish()).await?)
-    } else {
-        None
-    };
+    let deep =
+        if deep { Some(deep::look(&table.store, &log, coverage.finish()).await?) } else { None };
     let clean = report.is_clean() && deep.as_ref().is_none_or(DeepReport::is_clean);
     Ok(Some(Proof {
         output: table.name.clone(),
@@ -153,10 +150,8 @@ impl Proof {
         let duplicates = count(report.duplicates, "duplicate");
         if self.is_dead_letters {
             // What isn't a dead letter is a gap to this table.
-            let (rows, of) = (
-                count(report.fates.rows, "row"),
-                count(report.fates.total(), "offset"),
-            );
+            let (rows, of) =
+                (count(report.fates.rows, "row"), count(report.fates.total(), "offset"));
             return format!("{output}: {rows} of {of} judged; {duplicates} {versions}");
         }
         let gaps = count(report.fates.gaps, "gap");
@@ -173,10 +168,7 @@ impl Proof {
 /// The fates that add up to the records; those that are always there, and those that are not zero.
 fn terms(report: &Report) -> String {
     let fates = &report.fates;
-    let mut terms = vec![
-        count(fates.rows, "row"),
-        count(fates.dead_letters, "dead letter"),
-    ];
+    let mut terms = vec![count(fates.rows, "row"), count(fates.dead_letters, "dead letter")];
     if fates.skipped > 0 {
         terms.push(format!("{} skipped", number(fates.skipped)));
     }
@@ -210,12 +202,7 @@ mod tests {
             first_version: 0,
             last_version: 812,
             clean: true,
-            report: Report {
-                records: fates.records(),
-                fates,
-                reread,
-                ..Report::default()
-            },
+            report: Report { records: fates.records(), fates, reread, ..Report::default() },
             deep: None,
             is_dead_letters: false,
         }
@@ -224,23 +211,13 @@ mod tests {
     #[test]
     fn the_sum_says_what_became_of_every_record() {
         let check = |fates, reread, expected| assert_eq!(proof(fates, reread).lines(), [expected]);
-        let fates = Fates {
-            rows: 99_997,
-            dead_letters: 3,
-            ..Fates::default()
-        };
+        let fates = Fates { rows: 99_997, dead_letters: 3, ..Fates::default() };
         check(
             fates,
             0,
             "orders: 100,000 = 99,997 rows + 3 dead letters; 0 gaps, 0 duplicates (versions 0–812)",
         );
-        let fates = Fates {
-            rows: 1,
-            skipped: 2,
-            tombstones: 300,
-            gaps: 1,
-            ..Fates::default()
-        };
+        let fates = Fates { rows: 1, skipped: 2, tombstones: 300, gaps: 1, ..Fates::default() };
         check(
             fates,
             60,

@@ -282,9 +282,7 @@ pub fn of_owner<'a>(
     log: &'a TableLog,
     owner: &'a Owner,
 ) -> impl Iterator<Item = (SourcePartition, Txn)> + 'a {
-    live(log)
-        .filter(|(id, _)| owner.owns(id))
-        .map(|(id, txn)| (id.source_partition(), txn))
+    live(log).filter(|(id, _)| owner.owns(id)).map(|(id, txn)| (id.source_partition(), txn))
 }
 
 /// Progress that stands. A negative version was given away (`sluice adopt`).

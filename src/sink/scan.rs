@@ -23,9 +23,7 @@ pub(super) struct TableScan {
 
 /// The columns of a table's version, as the kernel knows them.
 pub(super) fn schema(engine: &dyn Engine, version: u64) -> DeltaResult<SchemaRef> {
-    let snapshot = Snapshot::builder_for(kernel_root())
-        .at_version(version)
-        .build(engine)?;
+    let snapshot = Snapshot::builder_for(kernel_root()).at_version(version).build(engine)?;
     Ok(snapshot.schema())
 }
 
@@ -37,9 +35,7 @@ impl TableScan {
         columns: &[&str],
         predicate: Option<Predicate>,
     ) -> DeltaResult<Self> {
-        let snapshot = Snapshot::builder_for(kernel_root())
-            .at_version(version)
-            .build(&*engine)?;
+        let snapshot = Snapshot::builder_for(kernel_root()).at_version(version).build(&*engine)?;
         let schema = snapshot.schema();
         // The table's own fields: they hold the names of mapped columns.
         let fields = columns.iter().filter_map(|name| schema.field(name)).cloned();
@@ -69,11 +65,7 @@ impl TableScan {
     }
 
     /// Hands over a file's rows, without those that a deletion vector hides.
-    pub fn read(
-        &self,
-        file: &ScanFile,
-        mut on_rows: impl FnMut(&RecordBatch),
-    ) -> DeltaResult<()> {
+    pub fn read(&self, file: &ScanFile, mut on_rows: impl FnMut(&RecordBatch)) -> DeltaResult<()> {
         let root = kernel_root();
         let live = file.dv_info.get_selection_vector(&*self.engine, &root)?;
         let meta = FileMeta {
@@ -82,11 +74,8 @@ impl TableScan {
             size: file.size.unsigned_abs(),
         };
         let physical = self.scan.physical_schema();
-        let batches = self.engine.parquet_handler().read_parquet_files(
-            &[meta],
-            physical.clone(),
-            None,
-        )?;
+        let batches =
+            self.engine.parquet_handler().read_parquet_files(&[meta], physical.clone(), None)?;
         let mut first = 0;
         for batch in batches {
             let rows = transform_to_logical(

@@ -39,12 +39,7 @@ pub struct Findings {
 
 impl Findings {
     pub fn new(json: bool) -> Self {
-        Self {
-            json,
-            failed: false,
-            unreachable: false,
-            configuration: false,
-        }
+        Self { json, failed: false, unreachable: false, configuration: false }
     }
 
     pub fn ok(&mut self, subject: &str, what: impl AsRef<str>) {
@@ -93,12 +88,7 @@ impl Findings {
 
     fn print(&self, level: Level, code: Option<&str>, subject: &str, what: &str) {
         if self.json {
-            print::json(&Finding {
-                level,
-                code,
-                subject,
-                what,
-            });
+            print::json(&Finding { level, code, subject, what });
             return;
         }
         let level = match level {

@@ -41,11 +41,7 @@ pub(super) async fn check(args: CheckArgs) -> Exit {
     let mut findings = Findings::new(args.json);
     findings.ok(
         "configuration",
-        format!(
-            "`{}` is valid, {}",
-            spec.name,
-            count(spec.outputs.len() as u64, "output")
-        ),
+        format!("`{}` is valid, {}", spec.name, count(spec.outputs.len() as u64, "output")),
     );
     decoding(&spec, &mut findings);
     let targets = Target::all(&spec);
@@ -57,9 +53,7 @@ pub(super) async fn check(args: CheckArgs) -> Exit {
     }
     let view = kafka(&spec.source, &mut findings).await;
     for target in &targets {
-        target
-            .check(&spec, view.as_ref(), args.probe_write, &mut findings)
-            .await;
+        target.check(&spec, view.as_ref(), args.probe_write, &mut findings).await;
     }
     findings.exit()
 }
@@ -69,11 +63,7 @@ fn decoding(spec: &Connector, findings: &mut Findings) {
     let metadata = MetadataColumn::ALL.into_iter().collect();
     let all = Decoder::new(&spec.decode, &metadata);
     // A declared column may have the name of a metadata column that no output asks for.
-    let asked = spec
-        .outputs
-        .values()
-        .flat_map(|output| output.metadata_columns.clone())
-        .collect();
+    let asked = spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
     match all.or_else(|_| Decoder::new(&spec.decode, &asked)) {
         Ok(_) => {
             let columns = spec.decode.schema.arrow().fields().len() as u64;
@@ -89,10 +79,7 @@ async fn kafka(source: &Source, findings: &mut Findings) -> Option<View> {
         Ok(view) => {
             for (topic, entry) in &view.catalog.0 {
                 let partitions = entry.partitions.len() as u64;
-                findings.ok(
-                    &format!("topic {topic}"),
-                    count(partitions, "partition"),
-                );
+                findings.ok(&format!("topic {topic}"), count(partitions, "partition"));
             }
             return Some(view);
         }
@@ -110,10 +97,7 @@ async fn kafka(source: &Source, findings: &mut Findings) -> Option<View> {
 /// Asks for each topic alone, so that each that is wrong is told.
 async fn each_topic(source: &Source, names: &[String], findings: &mut Findings) {
     for name in names {
-        let one = Source {
-            topics: Topics::List(vec![name.clone()]),
-            ..source.clone()
-        };
+        let one = Source { topics: Topics::List(vec![name.clone()]), ..source.clone() };
         let subject = format!("topic {name}");
         match View::of(&one).await {
             Ok(view) => {

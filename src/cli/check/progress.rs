@@ -39,10 +39,7 @@ pub async fn check(
     if let Some(log) = log {
         if let Some(version) = history::unanswered_restore(store, log, &target.owner).await? {
             let table = store.table().to_owned();
-            findings.error(
-                &target.subject,
-                &CommitError::Restored { table, version }.into(),
-            );
+            findings.error(&target.subject, &CommitError::Restored { table, version }.into());
         }
         if let Some(view) = view {
             standing(target, spec, store, log, view, findings)?;
@@ -118,10 +115,7 @@ fn begins(
     view: &View,
     findings: &mut Findings,
 ) -> Result<(), EngineError> {
-    let rules = Rules {
-        start: &spec.source.start,
-        on_data_loss: OnDataLoss::Fail,
-    };
+    let rules = Rules { start: &spec.source.start, on_data_loss: OnDataLoss::Fail };
     let opening = match recovery::opening(rules, standing, &view.extent, |_| None) {
         Err(error @ EngineError::DataLoss { .. })
             if spec.source.on_data_loss == OnDataLoss::Continue =>
@@ -143,29 +137,17 @@ fn begins(
             _ => None,
         })
         .collect();
-    let opened: Vec<_> = opening
-        .iter()
-        .map(|info| (info.source_partition().id, info.end))
-        .collect();
+    let opened: Vec<_> =
+        opening.iter().map(|info| (info.source_partition().id, info.end)).collect();
     next.extend(opened.iter().map(|(id, end)| (id, *end)));
     let waiting: u64 = next
         .iter()
         .filter_map(|(id, next)| Some(view.bounds(id)?.1.saturating_sub(*next).max(0)))
         .map(i64::unsigned_abs)
         .sum();
-    let (partitions, waiting) = (
-        count(next.len() as u64, "partition"),
-        count(waiting, "record"),
-    );
-    let how = if standing.first_run {
-        "a first run"
-    } else {
-        "goes on where it is"
-    };
-    findings.ok(
-        &target.subject,
-        format!("{how}: {partitions}, {waiting} to read"),
-    );
+    let (partitions, waiting) = (count(next.len() as u64, "partition"), count(waiting, "record"));
+    let how = if standing.first_run { "a first run" } else { "goes on where it is" };
+    findings.ok(&target.subject, format!("{how}: {partitions}, {waiting} to read"));
     Ok(())
 }
 
@@ -175,12 +157,9 @@ async fn files_of_a_batch(store: &TableStore, log: &TableLog) -> Result<Option<f
         return Ok(None);
     };
     let oldest = log.version().saturating_sub(RECENT).max(*kept.start());
-    let commits: Vec<PastCommit> = history::commits(store, oldest..=log.version())
-        .try_collect()
-        .await?;
-    let batches = commits
-        .iter()
-        .filter(|commit| commit.info.is_some() && commit.files.added > 0);
+    let commits: Vec<PastCommit> =
+        history::commits(store, oldest..=log.version()).try_collect().await?;
+    let batches = commits.iter().filter(|commit| commit.info.is_some() && commit.files.added > 0);
     let files: Vec<u64> = batches.map(|commit| commit.files.added).collect();
     let sum: u64 = files.iter().sum();
     Ok((!files.is_empty()).then(|| sum as f64 / files.len() as f64))

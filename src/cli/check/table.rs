@@ -129,19 +129,14 @@ impl<'a> Target<'a> {
         findings: &mut Findings,
     ) -> Result<(), SinkError> {
         match features::check(log.protocol(), log.metadata(), &self.expectation()) {
-            Ok(_) => findings.ok(
-                &self.subject,
-                format!("{} fits, version {}", self.location, log.version()),
-            ),
+            Ok(_) => findings
+                .ok(&self.subject, format!("{} fits, version {}", self.location, log.version())),
             Err(problems) => findings.problems(&self.subject, &problems),
         }
         txn_retention(log, store.table()).map(drop)
     }
 
     fn expectation(&self) -> TableExpectation<'_> {
-        TableExpectation {
-            schema: &self.schema,
-            partition_by: self.partition_by,
-        }
+        TableExpectation { schema: &self.schema, partition_by: self.partition_by }
     }
 }

@@ -67,10 +67,7 @@ impl Coverage {
                 let mut before = partition.cumulative;
                 subtract(&mut before, &partition.fates);
                 self.rows += before.rows;
-                vec![OffsetRange::new(
-                    partition.counted_from.min(partition.start),
-                    partition.start,
-                )]
+                vec![OffsetRange::new(partition.counted_from.min(partition.start), partition.start)]
             });
             let range = OffsetRange::new(partition.start, partition.end.max(partition.start));
             match ranges.last_mut() {
@@ -92,11 +89,7 @@ impl Coverage {
     pub fn finish(mut self) -> Self {
         let lanes = self.partitions.iter().map(|((topic, partition), ranges)| {
             let segments = segments(ranges);
-            Lane {
-                topic: topic.clone(),
-                partition: *partition,
-                segments,
-            }
+            Lane { topic: topic.clone(), partition: *partition, segments }
         });
         self.lanes = lanes.collect();
         self
@@ -164,9 +157,7 @@ impl Coverage {
             ));
             return;
         }
-        report.findings.push(format!(
-            "the commits counted {expected} rows, the table has {found}"
-        ));
+        report.findings.push(format!("the commits counted {expected} rows, the table has {found}"));
     }
 }
 
@@ -262,9 +253,7 @@ impl Pass {
             return window.take(offset);
         }
         let bounds = &self.bounds[lane];
-        let at = bounds
-            .segments
-            .partition_point(|range| range.end <= offset);
+        let at = bounds.segments.partition_point(|range| range.end <= offset);
         match bounds.segments.get(at) {
             Some(range) if range.contains(offset) => Place::OtherPass,
             Some(_) if at == 0 && bounds.before_log => Place::BeforeLog,
@@ -285,11 +274,7 @@ struct Window {
 
 impl Window {
     fn new(range: OffsetRange, depth: u64) -> Self {
-        Self {
-            range,
-            depth,
-            bits: Vec::new(),
-        }
+        Self { range, depth, bits: Vec::new() }
     }
 
     fn take(&mut self, offset: i64) -> Place {
@@ -324,10 +309,8 @@ mod tests {
     fn ranges_that_were_read_again_are_deeper() {
         let check = |ranges: &[(i64, i64)], expected: &[(i64, i64, u64)]| {
             let ranges: Vec<_> = ranges.iter().map(|(a, b)| range(*a, *b)).collect();
-            let found: Vec<_> = segments(&ranges)
-                .iter()
-                .map(|s| (s.range.start, s.range.end, s.depth))
-                .collect();
+            let found: Vec<_> =
+                segments(&ranges).iter().map(|s| (s.range.start, s.range.end, s.depth)).collect();
             assert_eq!(found, expected);
         };
         check(&[], &[]);
@@ -358,10 +341,7 @@ mod tests {
     fn an_offset_may_be_there_as_often_as_it_was_committed() {
         use Place::{Inside, Outside, Twice};
         let once = coverage(&[(0, 10)], true);
-        assert_eq!(
-            seen(&once, 1 << 20, &[0, 9, 0, 10]),
-            [[Inside, Inside, Twice, Outside]]
-        );
+        assert_eq!(seen(&once, 1 << 20, &[0, 9, 0, 10]), [[Inside, Inside, Twice, Outside]]);
         let twice = coverage(&[(0, 10), (5, 10)], true);
         assert_eq!(
             seen(&twice, 1 << 20, &[5, 5, 5, 4, 4]),

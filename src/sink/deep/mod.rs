@@ -87,9 +87,7 @@ async fn look_in_passes(
     report.files = files.len() as u64;
     damaged(store, files, &mut report.findings).await?;
     if !report.is_clean() {
-        report
-            .notes
-            .push("the rows were not read: a data file is missing or damaged".to_owned());
+        report.notes.push("the rows were not read: a data file is missing or damaged".to_owned());
         return Ok(report);
     }
     in_kernel(store, move |engine| {
@@ -97,11 +95,7 @@ async fn look_in_passes(
         let Some(columns) = columns else {
             return Ok(report);
         };
-        let looking = Looking {
-            engine,
-            version,
-            columns,
-        };
+        let looking = Looking { engine, version, columns };
         for pass in coverage.passes(pass_bits) {
             if !looking.pass(pass, &coverage, &mut report)? {
                 return Ok(report);
@@ -139,9 +133,7 @@ async fn damaged(
         if let Some((path, size)) = by_location.remove(&object.location) {
             if size != object.size {
                 let there = object.size;
-                wrong.push(format!(
-                    "{path}: the log says {size} bytes, there are {there}"
-                ));
+                wrong.push(format!("{path}: the log says {size} bytes, there are {there}"));
             }
         }
     }
@@ -177,15 +169,10 @@ impl Columns {
     ) -> DeltaResult<Option<Self>> {
         let schema = scan::schema(engine, version)?;
         let has = |name: &str| schema.field(name).is_some();
-        let missing: Vec<_> = [PARTITION, OFFSET]
-            .into_iter()
-            .filter(|name| !has(name))
-            .collect();
+        let missing: Vec<_> = [PARTITION, OFFSET].into_iter().filter(|name| !has(name)).collect();
         if !missing.is_empty() {
             let missing = missing.join(" and ");
-            notes.push(format!(
-                "the rows were not compared: the table has no column {missing}"
-            ));
+            notes.push(format!("the rows were not compared: the table has no column {missing}"));
             return Ok(None);
         }
         if !has(TOPIC) && coverage.topics() > 1 {
@@ -240,22 +227,12 @@ impl Looking {
                 if !is_of_the_file(&error) {
                     return Err(error);
                 }
-                report
-                    .findings
-                    .push(format!("{}: cannot be read: {error}", file.path));
+                report.findings.push(format!("{}: cannot be read: {error}", file.path));
                 return Ok(false);
             }
         }
-        tell(
-            &mut report.findings,
-            wrong.twice,
-            "rows that are there too often",
-        );
-        tell(
-            &mut report.findings,
-            wrong.outside,
-            "rows with offsets in no commit",
-        );
+        tell(&mut report.findings, wrong.twice, "rows that are there too often");
+        tell(&mut report.findings, wrong.outside, "rows with offsets in no commit");
         Ok(true)
     }
 
@@ -292,9 +269,7 @@ impl Looking {
                 Place::BeforeLog => report.before_log += u64::from(pass.is_first()),
                 Place::Outside if pass.is_first() => {
                     report.outside += 1;
-                    wrong
-                        .outside
-                        .push_few(|| format!("{} is in no commit", name()));
+                    wrong.outside.push_few(|| format!("{} is in no commit", name()));
                 }
                 Place::Outside => {}
             }
@@ -333,10 +308,7 @@ struct Coordinates {
 impl Coordinates {
     fn of(rows: &RecordBatch, columns: Columns) -> DeltaResult<Self> {
         let at = usize::from(columns.topic);
-        let topic = columns
-            .topic
-            .then(|| cast(rows.column(0), &DataType::Utf8))
-            .transpose()?;
+        let topic = columns.topic.then(|| cast(rows.column(0), &DataType::Utf8)).transpose()?;
         Ok(Self {
             topic,
             partition: cast(rows.column(at), &DataType::Int64)?,
@@ -348,19 +320,11 @@ impl Coordinates {
     fn row(&self, row: usize) -> (&str, i64, i64) {
         let topic = self.topic.as_ref().map_or("", |topic| {
             let topic = topic.as_string::<i32>();
-            if topic.is_null(row) {
-                ""
-            } else {
-                topic.value(row)
-            }
+            if topic.is_null(row) { "" } else { topic.value(row) }
         });
         let number = |column: &arrow::array::ArrayRef| {
             let column = column.as_primitive::<Int64Type>();
-            if column.is_null(row) {
-                -1
-            } else {
-                column.value(row)
-            }
+            if column.is_null(row) { -1 } else { column.value(row) }
         };
         (topic, number(&self.partition), number(&self.offset))
     }
@@ -371,7 +335,9 @@ fn is_of_the_file(error: &KernelError) -> bool {
     match error {
         KernelError::Backtraced { source, .. } => is_of_the_file(source),
         KernelError::ObjectStore(object_store::Error::NotFound { .. }) => true,
-        KernelError::ObjectStore(_) | KernelError::IOError(_) | KernelError::JoinFailure(_) => false,
+        KernelError::ObjectStore(_) | KernelError::IOError(_) | KernelError::JoinFailure(_) => {
+            false
+        }
         _ => true,
     }
 }
