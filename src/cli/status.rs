@@ -114,30 +114,38 @@ impl OutputStatus {
 
     fn take_table(&mut self, log: &TableLog, owner: &Owner) {
         self.last_commit_ms = history::last_commit_ms(log, owner);
-        for (partition, txn) in progress::of_owner(log, owner) {
-            let status = self.partitions.entry(partition).or_default();
-            status.committed = Some(txn);
+        let held: BTreeMap<SourcePartition, Txn> = progress::of_owner(log, owner).collect();
+        for (partition, txn) in &held {
+            // Progress from before the broker had topic ids goes on under an id.
+            let went_on =
+                |other: &SourcePartition| other.id == partition.id && !other.topic_id.is_unknown();
+            if !(partition.topic_id.is_unknown() && held.keys().any(went_on)) {
+                self.partitions.entry(partition.clone()).or_default().committed = Some(*txn);
+            }
         }
     }
 
     /// Ends belong to a topic's id: what was read of a deleted topic has none.
     fn take_kafka(&mut self, view: &View, topics: Option<&[String]>) {
-        for mut partition in view.catalog.partitions() {
+        for partition in view.catalog.partitions() {
             if topics.is_some_and(|topics| !topics.iter().any(|t| **t == *partition.id.topic)) {
                 continue;
             }
-            let known = |id: &SourcePartition| id.id == partition.id;
-            let adopted = self.partitions.keys().filter(|id| known(id));
-            let adopted =
-                adopted.filter(|id| id.topic_id.is_unknown() || partition.topic_id.is_unknown());
-            if !self.partitions.contains_key(&partition) {
-                if let Some(id) = adopted.last() {
-                    partition = id.clone();
-                }
-            }
             let end = view.extent.latest.get(&partition.id).copied();
-            self.partitions.entry(partition).or_default().end = end;
+            let key = self.known_as(partition);
+            self.partitions.entry(key).or_default().end = end;
         }
+    }
+
+    /// The partition under the id that its progress has, where one of both sides has no ids.
+    fn known_as(&self, partition: SourcePartition) -> SourcePartition {
+        if self.partitions.contains_key(&partition) {
+            return partition;
+        }
+        let is_same = |id: &&SourcePartition| {
+            id.id == partition.id && (id.topic_id.is_unknown() || partition.topic_id.is_unknown())
+        };
+        self.partitions.keys().find(is_same).cloned().unwrap_or(partition)
     }
 
     fn documents(&self) -> Vec<Value> {

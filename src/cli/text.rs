@@ -9,7 +9,7 @@ pub fn number(n: impl Into<i128>) -> String {
         text.push('-');
     }
     for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -130,11 +130,11 @@ async fn damaged(
     let mut listing = store.objects().list(None);
     let failed = |e| store.failed("the table's files cannot be listed", e);
     while let Some(object) = listing.try_next().await.map_err(failed)? {
-        if let Some((path, size)) = by_location.remove(&object.location) {
-            if size != object.size {
-                let there = object.size;
-                wrong.push(format!("{path}: the log says {size} bytes, there are {there}"));
-            }
+        if let Some((path, size)) = by_location.remove(&object.location)
+            && size != object.size
+        {
+            let there = object.size;
+            wrong.push(format!("{path}: the log says {size} bytes, there are {there}"));
         }
     }
     let missing = by_location.into_values();
