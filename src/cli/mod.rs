@@ -6,11 +6,14 @@
 mod check;
 mod config;
 mod demo;
+mod find;
+mod kafka;
 mod preview;
 mod print;
 mod rewind;
 mod run;
 mod status;
+mod text;
 mod verify;
 
 use std::path::PathBuf;

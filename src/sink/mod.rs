@@ -8,6 +8,7 @@ mod adapt;
 pub mod commit;
 pub mod create;
 pub mod dead_letters;
+pub mod deep;
 pub mod delta_schema;
 pub mod entry;
 pub mod error;
@@ -22,6 +23,7 @@ mod partitions;
 pub mod progress;
 mod replay;
 pub mod rewind;
+mod scan;
 pub mod stats;
 pub mod store;
 #[cfg(test)]

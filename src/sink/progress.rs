@@ -277,6 +277,14 @@ impl Held {
     }
 }
 
+/// All progress of one owner that stands, under whatever topic ids.
+pub fn of_owner<'a>(
+    log: &'a TableLog,
+    owner: &'a Owner,
+) -> impl Iterator<Item = (SourcePartition, Txn)> + 'a {
+    live(log).filter(|(id, _)| owner.owns(id)).map(|(id, txn)| (id.source_partition(), txn))
+}
+
 /// Progress that stands. A negative version was given away (`sluice adopt`).
 fn live(log: &TableLog) -> impl Iterator<Item = (AppId<'_>, Txn)> {
     log.txns()
