@@ -31,10 +31,9 @@ enum Style {
 
 #[expect(clippy::print_stdout, reason = "a bench prints its figures")]
 fn main() {
-    for (name, style) in [
-        ("compact, epoch_millis", Style::Compact),
-        ("spaced, ISO 8601", Style::Spaced),
-    ] {
+    for (name, style) in
+        [("compact, epoch_millis", Style::Compact), ("spaced, ISO 8601", Style::Spaced)]
+    {
         let records: Vec<Vec<u8>> = (0..RECORDS).map(|i| record(i, style)).collect();
         let bytes: usize = records.iter().map(Vec::len).sum();
         let (mut ours, mut theirs) = (Duration::MAX, Duration::MAX);
@@ -42,16 +41,10 @@ fn main() {
             ours = ours.min(timed(|| decode(&records, style)));
             theirs = theirs.min(timed(|| parse(&records)));
         }
-        println!(
-            "{name}: {} B a record, {RECORDS} records, best of {ROUNDS}",
-            bytes / RECORDS
-        );
+        println!("{name}: {} B a record, {RECORDS} records, best of {ROUNDS}", bytes / RECORDS);
         for (what, time) in [("decoder to Arrow", ours), ("serde_json::Value", theirs)] {
             let nanos = time.as_nanos() as f64 / RECORDS as f64;
-            println!(
-                "  {what:<18} {nanos:>6.0} ns/record  {:>6.3} s per million",
-                nanos / 1000.0
-            );
+            println!("  {what:<18} {nanos:>6.0} ns/record  {:>6.3} s per million", nanos / 1000.0);
         }
         println!("  ratio {:.1}", theirs.as_secs_f64() / ours.as_secs_f64());
     }
@@ -61,18 +54,12 @@ fn main() {
 fn timed(run: impl FnOnce()) -> Duration {
     let on_cpu = || {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        text.split(' ')
-            .next()?
-            .parse()
-            .ok()
-            .map(Duration::from_nanos)
+        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     };
     let (start, clock) = (on_cpu(), Instant::now());
     run();
     let elapsed = clock.elapsed();
-    start
-        .zip(on_cpu())
-        .map_or(elapsed, |(start, end)| end - start)
+    start.zip(on_cpu()).map_or(elapsed, |(start, end)| end - start)
 }
 
 fn decode(records: &[Vec<u8>], style: Style) {
@@ -82,10 +69,8 @@ fn decode(records: &[Vec<u8>], style: Style) {
         MetadataColumn::Timestamp,
     ]);
     let mut decoder = Decoder::new(&spec(style), &metadata).expect("a valid schema");
-    let partition = SourcePartition {
-        id: TopicPartition::new("orders", 0),
-        topic_id: TopicId::unknown(),
-    };
+    let partition =
+        SourcePartition { id: TopicPartition::new("orders", 0), topic_id: TopicId::unknown() };
     decoder.begin(Arc::new(partition), 0, None);
     for (offset, value) in (0..).zip(records) {
         let message = Message {
@@ -161,10 +146,6 @@ fn record(i: usize, style: Style) -> Vec<u8> {
         next(10),
     );
     let spaced = style == Style::Spaced;
-    let text = if spaced {
-        text.replace("\":", "\": ").replace(",\"", ", \"")
-    } else {
-        text
-    };
+    let text = if spaced { text.replace("\":", "\": ").replace(",\"", ", \"") } else { text };
     text.into_bytes()
 }

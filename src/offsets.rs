@@ -49,10 +49,7 @@ pub struct TopicPartition {
 
 impl TopicPartition {
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        Self {
-            topic: topic.into(),
-            partition,
-        }
+        Self { topic: topic.into(), partition }
     }
 }
 
@@ -73,10 +70,7 @@ impl OffsetRange {
     /// # Panics
     /// When `end < start`: ranges are made from positions that only grow.
     pub fn new(start: i64, end: i64) -> Self {
-        assert!(
-            start <= end,
-            "an offset range runs forward, not [{start}, {end})"
-        );
+        assert!(start <= end, "an offset range runs forward, not [{start}, {end})");
         Self { start, end }
     }
 
@@ -153,26 +147,14 @@ mod tests {
         let range = OffsetRange::new(3, 5);
         assert_eq!(range.len(), 2);
         assert!(range.contains(3) && range.contains(4) && !range.contains(5));
-        assert_eq!(
-            range.intersect(OffsetRange::new(4, 9)),
-            Some(OffsetRange::new(4, 5))
-        );
+        assert_eq!(range.intersect(OffsetRange::new(4, 9)), Some(OffsetRange::new(4, 5)));
         assert_eq!(range.intersect(OffsetRange::new(5, 9)), None);
     }
 
     #[test]
     fn fates_add_up() {
-        let mut sum = Fates {
-            rows: 2,
-            gaps: 1,
-            ..Fates::default()
-        };
-        sum.add(&Fates {
-            dead_letters: 3,
-            skipped: 1,
-            tombstones: 1,
-            ..Fates::default()
-        });
+        let mut sum = Fates { rows: 2, gaps: 1, ..Fates::default() };
+        sum.add(&Fates { dead_letters: 3, skipped: 1, tombstones: 1, ..Fates::default() });
         assert_eq!((sum.records(), sum.total()), (7, 8));
     }
 }

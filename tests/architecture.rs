@@ -38,19 +38,14 @@ fn imports_only_run_down_the_pipeline() {
         let path = module_path(&file);
         let module = path[0].as_str();
         let Some(allowed) = rules.get(module) else {
-            wrong.push(format!(
-                "src/{module}: say in tests/architecture.rs what it may import"
-            ));
+            wrong.push(format!("src/{module}: say in tests/architecture.rs what it may import"));
             continue;
         };
         let text = fs::read_to_string(&file).expect("a source file is text");
         for (line, target) in named_modules(&text, module, path.len()) {
             let own = target == module;
             if !own && rules.contains_key(target.as_str()) && !allowed.contains(target.as_str()) {
-                wrong.push(format!(
-                    "{}:{line}: {module} must not import {target}",
-                    file.display()
-                ));
+                wrong.push(format!("{}:{line}: {module} must not import {target}", file.display()));
             }
         }
     }
@@ -59,10 +54,7 @@ fn imports_only_run_down_the_pipeline() {
 
 #[test]
 fn every_module_has_a_rule_and_every_rule_a_module() {
-    let modules: BTreeSet<_> = sources()
-        .iter()
-        .map(|file| module_path(file)[0].clone())
-        .collect();
+    let modules: BTreeSet<_> = sources().iter().map(|file| module_path(file)[0].clone()).collect();
     let ruled: BTreeSet<_> = rules().into_keys().map(str::to_owned).collect();
     assert_eq!(modules, ruled);
 }
@@ -91,14 +83,9 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// `src/sink/log/replay.rs` → sink, log, replay; `src/sink/mod.rs` → sink.
 fn module_path(file: &Path) -> Vec<String> {
-    let inside = file
-        .strip_prefix(source_root())
-        .expect("a source file")
-        .with_extension("");
-    let mut path: Vec<_> = inside
-        .components()
-        .map(|part| part.as_os_str().to_string_lossy().into_owned())
-        .collect();
+    let inside = file.strip_prefix(source_root()).expect("a source file").with_extension("");
+    let mut path: Vec<_> =
+        inside.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
     path.pop_if(|last| last == "mod");
     path
 }
@@ -126,10 +113,7 @@ fn named_modules(text: &str, module: &str, depth: usize) -> Vec<(usize, String)>
         if climbs > 0 && climbs < depth {
             continue;
         }
-        let line = code[..found.get(0).expect("the match").start()]
-            .matches('\n')
-            .count()
-            + 1;
+        let line = code[..found.get(0).expect("the match").start()].matches('\n').count() + 1;
         if rest.starts_with('{') {
             named.extend(group_items(rest).into_iter().map(|item| (line, item)));
         } else {
@@ -155,40 +139,24 @@ fn group_items(group: &str) -> Vec<String> {
             outer.push(c);
         }
     }
-    GROUP_ITEMS
-        .captures_iter(&outer)
-        .map(|item| item[1].to_owned())
-        .collect()
+    GROUP_ITEMS.captures_iter(&outer).map(|item| item[1].to_owned()).collect()
 }
 
 fn without_comments(text: &str) -> String {
-    let code = |line: &str| {
-        line.find("//")
-            .map_or(line.to_owned(), |at| line[..at].to_owned())
-    };
+    let code = |line: &str| line.find("//").map_or(line.to_owned(), |at| line[..at].to_owned());
     text.lines().map(|line| code(line) + "\n").collect()
 }
 
 #[test]
 fn paths_are_found_however_they_are_written() {
     fn check(text: &str, depth: usize, expected: &[&str]) {
-        let named: Vec<_> = named_modules(text, "main", depth)
-            .into_iter()
-            .map(|(_, name)| name)
-            .collect();
+        let named: Vec<_> =
+            named_modules(text, "main", depth).into_iter().map(|(_, name)| name).collect();
         assert_eq!(named, expected, "{text}");
     }
     check("use crate::sink::Txn;", 2, &["sink"]);
-    check(
-        "use crate::{chunk::Chunk, offsets::{Fates, TopicId}};",
-        2,
-        &["chunk", "offsets"],
-    );
-    check(
-        "use crate::{\n    chunk::Chunk,\n    sink,\n};",
-        2,
-        &["chunk", "sink"],
-    );
+    check("use crate::{chunk::Chunk, offsets::{Fates, TopicId}};", 2, &["chunk", "offsets"]);
+    check("use crate::{\n    chunk::Chunk,\n    sink,\n};", 2, &["chunk", "sink"]);
     check("let a = crate::engine::run();", 2, &["engine"]);
     check("// use crate::engine;\n/// [`crate::engine`]", 2, &[]);
     check("use super::files::DataFile;", 2, &[]);

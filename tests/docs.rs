@@ -9,14 +9,8 @@ use regex::Regex;
 #[test]
 fn the_exit_codes_page_lists_the_exit_codes() {
     let code = pairs(r"(?m)^    (\w+) = (\d+),$", &read("src/disposition.rs"));
-    let page = pairs(
-        r"(?m)^\| (\d+) \| `(\w+)` \|",
-        &read("docs/reference/exit-codes.md"),
-    );
-    let page: BTreeMap<_, _> = page
-        .into_iter()
-        .map(|(number, name)| (name, number))
-        .collect();
+    let page = pairs(r"(?m)^\| (\d+) \| `(\w+)` \|", &read("docs/reference/exit-codes.md"));
+    let page: BTreeMap<_, _> = page.into_iter().map(|(number, name)| (name, number)).collect();
     assert!(code.len() > 5, "the exit codes are not where they were");
     assert_eq!(page, code);
 }
@@ -42,9 +36,7 @@ fn relative_links_resolve() {
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page is text");
         let folder = page.parent().expect("a file has a folder");
-        let dead = link
-            .captures_iter(&text)
-            .filter(|found| !folder.join(&found[1]).exists());
+        let dead = link.captures_iter(&text).filter(|found| !folder.join(&found[1]).exists());
         broken.extend(dead.map(|found| format!("{}: {}", page.display(), &found[1])));
     }
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
@@ -54,13 +46,8 @@ fn relative_links_resolve() {
 fn named_tests(page: &str) -> Vec<String> {
     let proof = Regex::new(r"✓((?:,?\s+`[\w.:]+`)+)").expect("a valid pattern");
     let name = Regex::new(r"`(?:\w+\.py::)?(\w+)`").expect("a valid pattern");
-    let proofs: String = proof
-        .captures_iter(page)
-        .map(|found| found[1].to_owned())
-        .collect();
-    name.captures_iter(&proofs)
-        .map(|found| found[1].to_owned())
-        .collect()
+    let proofs: String = proof.captures_iter(page).map(|found| found[1].to_owned()).collect();
+    name.captures_iter(&proofs).map(|found| found[1].to_owned()).collect()
 }
 
 #[test]
@@ -74,10 +61,7 @@ fn sources(folders: &[&str]) -> String {
     let mut text = String::new();
     for folder in folders {
         for file in files(&root().join(folder)) {
-            if file
-                .extension()
-                .is_some_and(|extension| extension == "rs" || extension == "py")
-            {
+            if file.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
                 text.push_str(&fs::read_to_string(&file).expect("a source file is text"));
             }
         }
@@ -87,30 +71,18 @@ fn sources(folders: &[&str]) -> String {
 
 /// All Markdown of the project.
 fn pages() -> Vec<PathBuf> {
-    let top = fs::read_dir(root())
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").path());
-    let below = ["docs", "charts", "integration"]
-        .iter()
-        .flat_map(|folder| files(&root().join(folder)));
+    let top = fs::read_dir(root()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let below =
+        ["docs", "charts", "integration"].iter().flat_map(|folder| files(&root().join(folder)));
     top.chain(below)
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").path());
-    entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                files(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
+    let entries =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 fn root() -> &'static Path {
@@ -124,8 +96,5 @@ fn read(path: &str) -> String {
 
 fn pairs(pattern: &str, text: &str) -> BTreeMap<String, String> {
     let pattern = Regex::new(pattern).expect("a valid pattern");
-    pattern
-        .captures_iter(text)
-        .map(|found| (found[1].to_owned(), found[2].to_owned()))
-        .collect()
+    pattern.captures_iter(text).map(|found| (found[1].to_owned(), found[2].to_owned())).collect()
 }

@@ -15,9 +15,7 @@ use sluice::source::{Control, Event, OffsetSpec, ReadError, Reader, Target};
 
 fn cluster(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, Source) {
     let cluster = MockCluster::new(1).expect("a mock cluster");
-    cluster
-        .create_topic("orders", partitions, 1)
-        .expect("a topic");
+    cluster.create_topic("orders", partitions, 1).expect("a topic");
     let source = Source {
         brokers: vec![cluster.bootstrap_servers()],
         topics: Topics::List(vec!["orders".into()]),
@@ -38,12 +36,7 @@ fn produce(source: &Source, partition: i32, records: std::ops::Range<usize>) {
     for n in records {
         let (key, value) = (format!("k{n}"), format!("v{n}"));
         producer
-            .send(
-                BaseRecord::to("orders")
-                    .partition(partition)
-                    .key(&key)
-                    .payload(&value),
-            )
+            .send(BaseRecord::to("orders").partition(partition).key(&key).payload(&value))
             .expect("room in the producer's queue");
     }
     producer.flush(Duration::from_secs(10)).expect("delivered");
@@ -58,33 +51,25 @@ fn read(
     let mut records = Vec::new();
     let mut current: Option<(Arc<SourcePartition>, i64)> = None;
     let ranges = reader
-        .read(
-            targets,
-            max_bytes,
-            &AtomicBool::new(false),
-            |event| -> Result<(), ()> {
-                match event {
-                    Event::Begin(partition, start) => current = Some((partition.clone(), start)),
-                    Event::Record(message) => {
-                        let (partition, _) = current.as_ref().expect("a run began");
-                        let value = String::from_utf8(message.value.expect("a value").to_vec())
-                            .expect("text");
-                        records.push((partition.id.partition, message.offset, value));
-                    }
-                    Event::End(end) => {
-                        let (_, start) = current.take().expect("a run began");
-                        assert!(end > start, "a run moves");
-                    }
+        .read(targets, max_bytes, &AtomicBool::new(false), |event| -> Result<(), ()> {
+            match event {
+                Event::Begin(partition, start) => current = Some((partition.clone(), start)),
+                Event::Record(message) => {
+                    let (partition, _) = current.as_ref().expect("a run began");
+                    let value =
+                        String::from_utf8(message.value.expect("a value").to_vec()).expect("text");
+                    records.push((partition.id.partition, message.offset, value));
                 }
-                Ok(())
-            },
-        )
+                Event::End(end) => {
+                    let (_, start) = current.take().expect("a run began");
+                    assert!(end > start, "a run moves");
+                }
+            }
+            Ok(())
+        })
         .map_err(|error| matches!(error, ReadError::Stopped))
         .expect("read");
-    (
-        records,
-        ranges.into_iter().map(|(_, range)| range).collect(),
-    )
+    (records, ranges.into_iter().map(|(_, range)| range).collect())
 }
 
 #[test]
@@ -110,10 +95,7 @@ fn ranges_are_exact_whatever_is_prefetched() {
 
     let starts = partitions.iter().map(|p| (p.clone(), 0)).collect();
     let mut reader = Reader::assign(&source, &starts, false).expect("assigned");
-    let to = |partition: usize, end| Target {
-        partition: partitions[partition].clone(),
-        end,
-    };
+    let to = |partition: usize, end| Target { partition: partitions[partition].clone(), end };
 
     let mut all = Vec::new();
     for (end0, end1) in [(1, 1), (1_500, 1), (1_501, 10), (3_000, 10)] {
@@ -124,11 +106,7 @@ fn ranges_are_exact_whatever_is_prefetched() {
     for partition in 0..2 {
         let of: Vec<_> = all.iter().filter(|r| r.0 == partition).collect();
         assert_eq!(of.len(), if partition == 0 { 3_000 } else { 10 });
-        assert!(
-            of.iter()
-                .zip(0..)
-                .all(|(r, n)| r.1 == n && r.2 == format!("v{n}"))
-        );
+        assert!(of.iter().zip(0..).all(|(r, n)| r.1 == n && r.2 == format!("v{n}")));
     }
 }
 
@@ -136,17 +114,11 @@ fn ranges_are_exact_whatever_is_prefetched() {
 fn a_byte_limit_cuts_a_range_and_the_rest_comes_next() {
     let (_cluster, source) = cluster(1);
     produce(&source, 0, 0..5_000);
-    let catalog = Control::connect(&source)
-        .expect("a client")
-        .discover()
-        .expect("topics");
+    let catalog = Control::connect(&source).expect("a client").discover().expect("topics");
     let partition = Arc::new(catalog.partitions().next().expect("one partition"));
     let mut reader =
         Reader::assign(&source, &[(partition.clone(), 0)].into(), false).expect("assigned");
-    let target = Target {
-        partition,
-        end: 5_000,
-    };
+    let target = Target { partition, end: 5_000 };
     let mut count = 0;
     let mut batches = 0;
     while count < 5_000 {

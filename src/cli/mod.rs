@@ -6,11 +6,14 @@
 mod check;
 mod config;
 mod demo;
+mod find;
+mod kafka;
 mod preview;
 mod print;
 mod rewind;
 mod run;
 mod status;
+mod text;
 mod verify;
 
 use std::path::PathBuf;
@@ -77,11 +80,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             let _ = error.print();
             return exit.into();
         }
@@ -95,10 +94,7 @@ pub fn main() -> ExitCode {
         eprintln!("--log-level: {error}");
         return Exit::Usage.into();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("the async runtime can't be started: {error}");

@@ -52,17 +52,11 @@ pub fn load(source: &ConfigSource, without_secrets: bool) -> Result<Loaded, Exit
     sources.without_secrets = without_secrets;
     match config::load(&sources) {
         Ok(loaded) => {
-            loaded
-                .warnings
-                .iter()
-                .for_each(|warning| note(warning.to_string()));
+            loaded.warnings.iter().for_each(|warning| note(warning.to_string()));
             Ok(loaded)
         }
         Err(errors) => {
-            errors
-                .problems
-                .iter()
-                .for_each(|problem| note(problem.to_string()));
+            errors.problems.iter().for_each(|problem| note(problem.to_string()));
             Err(Exit::Configuration)
         }
     }

@@ -34,10 +34,8 @@ pub(super) async fn run(args: RunArgs) -> Exit {
 
 /// Runs a connector with all that belongs to it: metrics, HTTP server, progress bar.
 pub(super) async fn connector(spec: Connector, shutdown: Shutdown) -> Result<(), Exit> {
-    let tables = spec
-        .outputs
-        .iter()
-        .map(|(name, output)| (name.as_str(), output.table.as_written.as_str()));
+    let tables =
+        spec.outputs.iter().map(|(name, output)| (name.as_str(), output.table.as_written.as_str()));
     let status = Status::new(&spec.name, tables);
     let metrics = Metrics::new(&spec.name, LagDetail::PerPartition);
     if let Trigger::ProcessingTime { interval } = spec.trigger {
@@ -56,11 +54,7 @@ pub(super) async fn connector(spec: Connector, shutdown: Shutdown) -> Result<(),
         let stopped = async move { stop.requested().await };
         tokio::spawn(server.serve(status.clone(), metrics.clone(), stopped));
     }
-    tracing::info!(
-        connector = spec.name,
-        version = env!("CARGO_PKG_VERSION"),
-        "starting"
-    );
+    tracing::info!(connector = spec.name, version = env!("CARGO_PKG_VERSION"), "starting");
     let engine = Engine::new(spec, status.clone(), metrics, shutdown);
     let ended: Result<(), EngineError> = tokio::select! {
         ended = Box::pin(engine.run()) => ended,
@@ -72,10 +66,8 @@ pub(super) async fn connector(spec: Connector, shutdown: Shutdown) -> Result<(),
 }
 
 fn stop_on_signals(trigger: ShutdownTrigger) -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -1,18 +1,228 @@
-//! `sluice verify`.
+//! `sluice verify`: proves from the tables' logs, and with `--deep` from their rows, that each offset is accounted
+//! for once. Reads tables only; Kafka isn't asked.
 
 use clap::Args;
+use futures::TryStreamExt;
+use serde::Serialize;
 
+use super::find::{self, FoundTable};
+use super::text::{count, number};
 use super::{ConfigSource, print};
+use crate::config::Connector;
 use crate::disposition::Exit;
+use crate::sink::deep::{self, Coverage, DeepReport};
+use crate::sink::error::SinkError;
+use crate::sink::history;
+use crate::sink::log::TableLog;
+use crate::sink::verify::{Report, Verifier};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     source: ConfigSource,
+    /// Only this output; `dead_letters` is the dead-letter table.
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+    /// Also read the coordinates of all rows back and look for offsets that are there twice.
+    #[arg(long)]
+    deep: bool,
+    /// One JSON document a table.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn verify(args: VerifyArgs) -> Exit {
-    let _ = args.source;
-    print::note("not there yet");
-    Exit::Bug
+    let loaded = match print::load(&args.source, false) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    match tables(&loaded.connector, &args).await {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::NegativeFinding,
+        Err(exit) => exit,
+    }
+}
+
+/// Whether all tables are clean; each is printed as soon as it is known.
+async fn tables(spec: &Connector, args: &VerifyArgs) -> Result<bool, Exit> {
+    let mut clean = true;
+    for table in find::tables(spec, args.output.as_deref())? {
+        let proof = prove(&table, args.deep).await.map_err(find::failure)?;
+        let Some(proof) = proof else {
+            clean &= !table.must_exist;
+            absent(&table, args.json);
+            continue;
+        };
+        clean &= proof.is_clean();
+        if args.json {
+            print::json(&proof);
+        } else {
+            proof.lines().into_iter().for_each(print::line);
+        }
+    }
+    Ok(clean)
+}
+
+fn absent(table: &FoundTable, json: bool) {
+    let (name, place) = (&table.name, table.store.table());
+    if json {
+        print::json(&serde_json::json!({"output": name, "table": place, "exists": false}));
+    } else {
+        print::line(format!("{name}: there is no table at {place}"));
+    }
+}
+
+/// What one table proves.
+#[derive(Debug, Serialize)]
+pub(super) struct Proof {
+    pub output: String,
+    pub table: String,
+    /// The kept versions that were walked.
+    pub first_version: u64,
+    pub last_version: u64,
+    clean: bool,
+    #[serde(flatten)]
+    pub report: Report,
+    pub deep: Option<DeepReport>,
+    #[serde(skip)]
+    is_dead_letters: bool,
+}
+
+/// Walks a table's kept log; `None`: there is no table.
+pub(super) async fn prove(table: &FoundTable, deep: bool) -> Result<Option<Proof>, SinkError> {
+    let Some(log) = TableLog::open(&table.store).await? else {
+        return Ok(None);
+    };
+    let kept = history::kept_versions(&table.store).await?;
+    let (first, last) = kept.map_or((1, 0), |kept| (*kept.start(), log.version()));
+    let mut verifier = Verifier::new(table.owner.clone());
+    let mut coverage = Coverage::new(&table.owner, first == 0);
+    let commits = history::commits(&table.store, first..=last);
+    let mut commits = std::pin::pin!(commits);
+    while let Some(commit) = commits.try_next().await? {
+        verifier.take(&commit);
+        coverage.take(&commit);
+    }
+    let report = verifier.finish(log.txns());
+    let deep =
+        if deep { Some(deep::look(&table.store, &log, coverage.finish()).await?) } else { None };
+    let clean = report.is_clean() && deep.as_ref().is_none_or(DeepReport::is_clean);
+    Ok(Some(Proof {
+        output: table.name.clone(),
+        table: table.store.table().to_owned(),
+        first_version: first,
+        last_version: last,
+        clean,
+        report,
+        deep,
+        is_dead_letters: table.is_dead_letters(),
+    }))
+}
+
+impl Proof {
+    pub(super) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// The sum, then what else there is to tell, a line each.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let Self { output, report, .. } = self;
+        let mut lines = vec![self.sum()];
+        let findings = report.findings.iter().map(ToString::to_string);
+        lines.extend(findings.map(|finding| format!("{output}: wrong: {finding}")));
+        for removal in &report.removals {
+            let (version, files) = (removal.version, count(removal.files, "file"));
+            let operation = removal.operation.as_deref().unwrap_or("an unnamed commit");
+            lines.push(format!(
+                "{output}: version {version}: another writer's {operation} removed {files}"
+            ));
+        }
+        if let Some(deep) = &self.deep {
+            lines.extend(deep_lines(output, deep));
+        }
+        lines
+    }
+
+    /// `orders: 100,000 = 99,997 rows + 3 dead letters; 0 gaps, 0 duplicates (versions 0–812)`
+    fn sum(&self) -> String {
+        let Self { output, report, .. } = self;
+        let versions = format!("(versions {}–{})", self.first_version, self.last_version);
+        let duplicates = count(report.duplicates, "duplicate");
+        if self.is_dead_letters {
+            // What isn't a dead letter is a gap to this table.
+            let (rows, of) =
+                (count(report.fates.rows, "row"), count(report.fates.total(), "offset"));
+            return format!("{output}: {rows} of {of} judged; {duplicates} {versions}");
+        }
+        let gaps = count(report.fates.gaps, "gap");
+        let reread = match report.reread {
+            0 => String::new(),
+            again => format!(", {} read again after a rewind", number(again)),
+        };
+        let records = number(report.records);
+        let terms = terms(report);
+        format!("{output}: {records} = {terms}; {gaps}, {duplicates}{reread} {versions}")
+    }
+}
+
+/// The fates that add up to the records; those that are always there, and those that are not zero.
+fn terms(report: &Report) -> String {
+    let fates = &report.fates;
+    let mut terms = vec![count(fates.rows, "row"), count(fates.dead_letters, "dead letter")];
+    if fates.skipped > 0 {
+        terms.push(format!("{} skipped", number(fates.skipped)));
+    }
+    if fates.tombstones > 0 {
+        terms.push(count(fates.tombstones, "tombstone"));
+    }
+    terms.join(" + ")
+}
+
+fn deep_lines(output: &str, deep: &DeepReport) -> Vec<String> {
+    let (rows, files) = (count(deep.rows, "row"), count(deep.files, "file"));
+    let (twice, outside) = (number(deep.duplicates), number(deep.outside));
+    let mut lines = vec![format!(
+        "{output}: deep: {rows} in {files}; {twice} there twice, {outside} in no commit"
+    )];
+    let wrong = deep.findings.iter();
+    lines.extend(wrong.map(|finding| format!("{output}: deep: wrong: {finding}")));
+    lines.extend(deep.notes.iter().map(|note| format!("{output}: deep: {note}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offsets::Fates;
+
+    fn proof(fates: Fates, reread: u64) -> Proof {
+        Proof {
+            output: "orders".to_owned(),
+            table: "/lake/orders".to_owned(),
+            first_version: 0,
+            last_version: 812,
+            clean: true,
+            report: Report { records: fates.records(), fates, reread, ..Report::default() },
+            deep: None,
+            is_dead_letters: false,
+        }
+    }
+
+    #[test]
+    fn the_sum_says_what_became_of_every_record() {
+        let check = |fates, reread, expected| assert_eq!(proof(fates, reread).lines(), [expected]);
+        let fates = Fates { rows: 99_997, dead_letters: 3, ..Fates::default() };
+        check(
+            fates,
+            0,
+            "orders: 100,000 = 99,997 rows + 3 dead letters; 0 gaps, 0 duplicates (versions 0–812)",
+        );
+        let fates = Fates { rows: 1, skipped: 2, tombstones: 300, gaps: 1, ..Fates::default() };
+        check(
+            fates,
+            60,
+            "orders: 303 = 1 row + 0 dead letters + 2 skipped + 300 tombstones; 1 gap, 0 duplicates, 60 read again \
+             after a rewind (versions 0–812)",
+        );
+    }
 }

@@ -21,21 +21,14 @@ pub(super) fn of_variable(
     let segments: Vec<&str> = name.split("__").collect();
     if segments.iter().any(|segment| segment.is_empty()) {
         let what = "has an empty part between its underscores".to_owned();
-        return Err((
-            what,
-            "write `SLUICE__SOURCE__BROKERS` for `source.brokers`".to_owned(),
-        ));
+        return Err((what, "write `SLUICE__SOURCE__BROKERS` for `source.brokers`".to_owned()));
     }
     let mut keys: Vec<String> = Vec::new();
     let (mut known, mut shape) = (Some(known), Some(shape));
     for (position, segment) in segments.iter().enumerate() {
         // Properties have dots in their names: all that is left is one key.
         let is_flat = shape.is_some_and(Shape::is_flat_map);
-        let segment = if is_flat {
-            segments[position..].join(".")
-        } else {
-            (*segment).to_owned()
-        };
+        let segment = if is_flat { segments[position..].join(".") } else { (*segment).to_owned() };
         let key = match find(&segment, known, shape)? {
             Some(key) => key,
             None => spell(&keys, &segment),
@@ -56,10 +49,7 @@ fn find(
     known: Option<&Value>,
     shape: Option<&Shape>,
 ) -> Result<Option<String>, Refusal> {
-    let set = known
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(|map| map.keys());
+    let set = known.and_then(Value::as_object).into_iter().flat_map(|map| map.keys());
     let possible = match shape {
         Some(Shape::Object(fields)) => Some(fields.keys()),
         _ => None,
@@ -117,14 +107,7 @@ pub(super) fn of_set(path: &str, shape: &Shape) -> Result<Vec<String>, Refusal> 
         let is_flat = shape.is_some_and(Shape::is_flat_map);
         let (key, tail) = match rest.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').map(|(key, tail)| {
-                (
-                    key,
-                    if tail.is_empty() {
-                        None
-                    } else {
-                        Some(tail.trim_start_matches('.'))
-                    },
-                )
+                (key, if tail.is_empty() { None } else { Some(tail.trim_start_matches('.')) })
             }),
             None if is_flat => Some((rest, None)),
             None => Some(match rest.split_once('.') {
@@ -135,10 +118,7 @@ pub(super) fn of_set(path: &str, shape: &Shape) -> Result<Vec<String>, Refusal> 
         .unwrap_or(("", None));
         if key.is_empty() {
             let what = "is not a path".to_owned();
-            return Err((
-                what,
-                "write `--set source.brokers=[kafka-0:9092]`".to_owned(),
-            ));
+            return Err((what, "write `--set source.brokers=[kafka-0:9092]`".to_owned()));
         }
         shape = shape.and_then(|shape| shape.child(key));
         keys.push(key.to_owned());
@@ -169,29 +149,17 @@ mod tests {
     #[test]
     fn a_variable_finds_its_key_without_regard_to_case_dots_and_dashes() {
         assert_eq!(variable("SOURCE__BROKERS"), "source|brokers");
-        assert_eq!(
-            variable("OUTPUTS__ORDERS_EU__TABLE"),
-            "outputs|orders-EU|table"
-        );
+        assert_eq!(variable("OUTPUTS__ORDERS_EU__TABLE"), "outputs|orders-EU|table");
         assert_eq!(variable("OUTPUTS__NEW__TABLE"), "outputs|new|table");
-        assert_eq!(
-            variable("SOURCE__CLIENT__SASL_PASSWORD"),
-            "source|client|sasl.password"
-        );
-        assert_eq!(
-            variable("SOURCE__CLIENT__SSL__CA__LOCATION"),
-            "source|client|ssl.ca.location"
-        );
+        assert_eq!(variable("SOURCE__CLIENT__SASL_PASSWORD"), "source|client|sasl.password");
+        assert_eq!(variable("SOURCE__CLIENT__SSL__CA__LOCATION"), "source|client|ssl.ca.location");
         assert_eq!(
             variable("OUTPUTS__X__TABLE_PROPERTIES__DELTA_LOGRETENTIONDURATION"),
             "outputs|x|table_properties|delta.logRetentionDuration"
         );
         assert_eq!(variable("STORAGE__AWS_REGION"), "storage|aws_region");
         assert_eq!(variable("OUTPUTS__A_B__TABLE"), "could mean `a-b` or `a.b`");
-        assert_eq!(
-            variable("A____B"),
-            "has an empty part between its underscores"
-        );
+        assert_eq!(variable("A____B"), "has an empty part between its underscores");
     }
 
     fn set(text: &str) -> String {
@@ -205,10 +173,7 @@ mod tests {
     #[test]
     fn a_set_names_its_key_exactly() {
         assert_eq!(set("trigger.mode=once"), "trigger|mode = once");
-        assert_eq!(
-            set("source.client.sasl.password=a=b"),
-            "source|client|sasl.password = a=b"
-        );
+        assert_eq!(set("source.client.sasl.password=a=b"), "source|client|sasl.password = a=b");
         assert_eq!(
             set("source.start.offsets.\"my.topic\".0=5"),
             "source|start|offsets|my.topic|0 = 5"

@@ -9,16 +9,10 @@ use object_store::gcp::GoogleConfigKey;
 
 /// librdkafka properties that sluice owns, each with what to do.
 pub const OWNED: [(&str, &str); 36] = [
-    (
-        "allow.auto.create.topics",
-        "a topic that isn't there is an error",
-    ),
+    ("allow.auto.create.topics", "a topic that isn't there is an error"),
     ("auto.commit.enable", "progress is in the table"),
     ("auto.commit.interval.ms", "progress is in the table"),
-    (
-        "auto.offset.reset",
-        "set `source.start` and `source.on_data_loss`",
-    ),
+    ("auto.offset.reset", "set `source.start` and `source.on_data_loss`"),
     ("bootstrap.servers", "set `source.brokers`"),
     ("builtin.features", "it can't be set"),
     ("enable.auto.commit", "progress is in the table"),
@@ -41,24 +35,15 @@ pub const OWNED: [(&str, &str); 36] = [
     ("offset.store.path", "progress is in the table"),
     ("offset.store.sync.interval.ms", "progress is in the table"),
     ("opaque", "it can't be set"),
-    (
-        "partition.assignment.strategy",
-        "partitions are assigned by sluice",
-    ),
+    ("partition.assignment.strategy", "partitions are assigned by sluice"),
     ("plugin.library.paths", "sluice loads no foreign code"),
     ("queued.max.messages.kbytes", "set `limits.max_bytes`"),
     ("queued.min.messages", "set `limits.max_records`"),
     ("statistics.interval.ms", "sluice has metrics of its own"),
     ("test.mock.broker.rtt", "it can't be set"),
     ("test.mock.num.brokers", "it can't be set"),
-    (
-        "topic.blacklist",
-        "set `source.topics` or `source.topic_pattern`",
-    ),
-    (
-        "topic.metadata.refresh.interval.ms",
-        "sluice looks for new partitions itself",
-    ),
+    ("topic.blacklist", "set `source.topics` or `source.topic_pattern`"),
+    ("topic.metadata.refresh.interval.ms", "sluice looks for new partitions itself"),
     ("transactional.id", "sluice produces nothing"),
 ];
 
@@ -67,10 +52,7 @@ pub(super) fn owned(name: &str) -> Option<&'static str> {
     if name.ends_with("_cb") {
         return Some("it can't be set");
     }
-    OWNED
-        .iter()
-        .find(|(owned, _)| *owned == name)
-        .map(|(_, hint)| *hint)
+    OWNED.iter().find(|(owned, _)| *owned == name).map(|(_, hint)| *hint)
 }
 
 /// Whether any of the stores knows this option.
@@ -157,20 +139,10 @@ mod tests {
 
     #[test]
     fn properties_that_hold_progress_or_assignment_are_owned() {
-        for name in [
-            "bootstrap.servers",
-            "group.id",
-            "enable.auto.commit",
-            "rebalance_cb",
-        ] {
+        for name in ["bootstrap.servers", "group.id", "enable.auto.commit", "rebalance_cb"] {
             assert!(owned(name).is_some(), "{name}");
         }
-        for name in [
-            "client.id",
-            "isolation.level",
-            "sasl.password",
-            "fetch.max.bytes",
-        ] {
+        for name in ["client.id", "isolation.level", "sasl.password", "fetch.max.bytes"] {
             assert!(owned(name).is_none(), "{name}");
         }
     }
@@ -195,12 +167,9 @@ mod tests {
 
     #[test]
     fn store_options_are_those_of_the_three_clouds() {
-        for name in [
-            "aws_region",
-            "azure_storage_account_name",
-            "google_service_account",
-            "allow_http",
-        ] {
+        for name in
+            ["aws_region", "azure_storage_account_name", "google_service_account", "allow_http"]
+        {
             assert!(is_store_option(name), "{name}");
         }
         assert!(!is_store_option("aws_regoin"));

@@ -77,20 +77,15 @@ pub(super) fn layer(explicit: &Value) -> Value {
     if let Some(name) = explicit["name"].as_str() {
         layer["source"]["group_id"] = format!("sluice-{name}").into();
     }
-    if matches!(
-        explicit["trigger"]["mode"].as_str(),
-        None | Some("processing_time")
-    ) {
+    if matches!(explicit["trigger"]["mode"].as_str(), None | Some("processing_time")) {
         layer["trigger"]["interval"] = TRIGGER_INTERVAL.into();
     }
     if explicit["http"].is_object() {
         layer["http"] = json!({"listen": HTTP_LISTEN});
     }
     if let Some(outputs) = explicit["outputs"].as_object() {
-        let defaults: Map<String, Value> = outputs
-            .iter()
-            .map(|(name, output)| (name.clone(), of_output(output)))
-            .collect();
+        let defaults: Map<String, Value> =
+            outputs.iter().map(|(name, output)| (name.clone(), of_output(output))).collect();
         layer["outputs"] = Value::Object(defaults);
     }
     layer
@@ -102,10 +97,7 @@ fn of_output(explicit: &Value) -> Value {
         "metadata_columns": METADATA_COLUMNS,
         "files": {"target_size": FILE_SIZE, "compression": COMPRESSION},
     });
-    if matches!(
-        explicit["files"]["compression"].as_str(),
-        None | Some("zstd")
-    ) {
+    if matches!(explicit["files"]["compression"].as_str(), None | Some("zstd")) {
         output["files"]["zstd_level"] = ZSTD_LEVEL.into();
     }
     output

@@ -29,10 +29,7 @@ pub fn json_schema() -> Value {
 fn inlined() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    settings
-        .into_generator()
-        .into_root_schema_for::<raw::Connector>()
-        .to_value()
+    settings.into_generator().into_root_schema_for::<raw::Connector>().to_value()
 }
 
 /// Adds defaults, allows references, and takes away what only sluice's own code reads.
@@ -47,21 +44,18 @@ fn publish(node: &mut Value, default: &Value) {
         publish(values, default.get("*").unwrap_or(&Value::Null));
     }
     for key in ["anyOf", "oneOf"] {
-        for alternative in map
-            .get_mut(key)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            publish(alternative, default);
+        for alternative in map.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
+            publish(alternative, &Value::Null);
         }
     }
     if let Some(items) = map.get_mut("items") {
         publish(items, &Value::Null);
     }
-    let is_leaf = !map.contains_key("properties") && !map.contains_key("anyOf");
-    if is_leaf && !default.is_null() && !default.is_object() && map.contains_key("description") {
+    if !default.is_null() && !default.is_object() {
         map.insert("default".to_owned(), default.clone());
+    }
+    if let Some(Value::String(text)) = map.get_mut("description") {
+        *text = text.replace('\n', " ");
     }
     map.remove(raw::KIND);
     map.remove("format");
@@ -76,15 +70,12 @@ fn allow_references(map: &mut Map<String, Value>) {
     }
     let is_integer = type_names(map).contains(&"integer");
     let is_choice = map.contains_key("enum") || map.contains_key("oneOf");
-    if !is_integer && !is_choice {
+    if !is_integer && !is_choice && !map.contains_key("items") {
         return;
     }
     let outer = ["description", "default"];
-    let inner: Map<String, Value> = map
-        .iter()
-        .filter(|(key, _)| !outer.contains(&key.as_str()))
-        .map(own)
-        .collect();
+    let inner: Map<String, Value> =
+        map.iter().filter(|(key, _)| !outer.contains(&key.as_str())).map(own).collect();
     map.retain(|key, _| outer.contains(&key.as_str()));
     let reference = json!({"type": "string", "pattern": REFERENCE});
     map.insert("anyOf".to_owned(), json!([inner, reference]));
@@ -124,18 +115,12 @@ const INTRODUCTION: &str = include_str!("reference_introduction.md");
 pub fn reference_markdown() -> String {
     let schema = inlined();
     let defaults = sample_defaults();
-    let mut page = format!("{}\n## Keys\n\n", INTRODUCTION.trim_end());
+    let mut page = format!("{}\n\n## Keys\n\n", INTRODUCTION.trim_end());
     page.push_str("**Required** keys have no default.\n\n| key | type | default | meaning |\n|---|---|---|---|\n");
     for section in SECTIONS {
         let required = is_required(&schema, section);
         let node = &schema["properties"][section];
-        write_row(
-            &Path::root().key(section),
-            node,
-            &defaults[section],
-            required,
-            &mut page,
-        );
+        write_row(&Path::root().key(section), node, &defaults[section], required, &mut page);
     }
     page.push_str("\n## Properties of the Kafka client that are refused\n\n");
     page.push_str("sluice sets these itself. Every other property of librdkafka may stand under `source.client`.\n\n");
@@ -151,10 +136,7 @@ pub fn reference_markdown() -> String {
     }
     page.push_str("\n## Messages\n\n| code | what it is about |\n|---|---|\n");
     for code in Code::ALL {
-        line(
-            &mut page,
-            format_args!("| {} | {} |", code.as_str(), code.meaning()),
-        );
+        line(&mut page, format_args!("| {} | {} |", code.as_str(), code.meaning()));
     }
     page
 }
@@ -178,10 +160,7 @@ fn write_row(path: &Path, node: &Value, default: &Value, required: bool, page: &
         other => format!("`{other}`"),
     };
     let meaning = meaning(node);
-    line(
-        page,
-        format_args!("| `{name}` | {} | {default_text} | {meaning} |", kind(node)),
-    );
+    line(page, format_args!("| `{name}` | {} | {default_text} | {meaning} |", kind(node)));
     for (key, child, required) in children(node) {
         let default = default.get(key).unwrap_or(&Value::Null);
         write_row(&path.key(key), child, default, required, page);
@@ -194,28 +173,17 @@ fn children(node: &Value) -> Vec<(&str, &Value, bool)> {
     if values["properties"].is_object() {
         return vec![("*", values, false)];
     }
+    let properties = node["properties"].as_object().into_iter().flatten();
+    let own = properties.map(|(key, child)| (key.as_str(), child, is_required(node, key)));
     let alternatives = node["anyOf"].as_array().into_iter().flatten();
-    let mut children: Vec<(&str, &Value, bool)> = alternatives
-        .chain([node])
-        .filter_map(|node| {
-            node["properties"]
-                .as_object()
-                .map(|properties| (node, properties))
-        })
-        .flat_map(|(node, properties)| {
-            properties
-                .iter()
-                .map(move |(key, child)| (key.as_str(), child, is_required(node, key)))
-        })
-        .collect();
+    let mut children: Vec<(&str, &Value, bool)> =
+        own.chain(alternatives.flat_map(children)).collect();
     children.sort_by_key(|(key, _, required)| (!required, *key));
     children
 }
 
 fn is_required(node: &Value, key: &str) -> bool {
-    node["required"]
-        .as_array()
-        .is_some_and(|required| required.contains(&key.into()))
+    node["required"].as_array().is_some_and(|required| required.contains(&key.into()))
 }
 
 /// The alternative beside `null`, when there is just one.
@@ -223,9 +191,7 @@ fn present(node: &Value) -> &Value {
     let Some(alternatives) = node["anyOf"].as_array() else {
         return node;
     };
-    let mut present = alternatives
-        .iter()
-        .filter(|alternative| alternative["type"] != "null");
+    let mut present = alternatives.iter().filter(|alternative| alternative["type"] != "null");
     match (present.next(), present.next()) {
         (Some(only), None) if node.get("description").is_none() => only,
         _ => node,
@@ -233,10 +199,7 @@ fn present(node: &Value) -> &Value {
 }
 
 fn meaning(node: &Value) -> String {
-    let mut text = node["description"]
-        .as_str()
-        .unwrap_or_default()
-        .replace('\n', " ");
+    let mut text = node["description"].as_str().unwrap_or_default().replace('\n', " ");
     for (word, description) in words(node) {
         if let Some(description) = description {
             let description = description.trim_end_matches('.').replace('\n', " ");
@@ -252,15 +215,9 @@ fn words(node: &Value) -> Vec<(&str, Option<&str>)> {
         return vec![(word, node["description"].as_str())];
     }
     if let Some(list) = node["enum"].as_array() {
-        return list
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|word| (word, None))
-            .collect();
+        return list.iter().filter_map(Value::as_str).map(|word| (word, None)).collect();
     }
-    let alternatives = ["oneOf", "anyOf"]
-        .iter()
-        .filter_map(|key| node[key].as_array());
+    let alternatives = ["oneOf", "anyOf"].iter().filter_map(|key| node[key].as_array());
     alternatives.flatten().flat_map(words).collect()
 }
 
@@ -284,9 +241,8 @@ fn kind(node: &Value) -> String {
         let more = if is_open { ", or a map" } else { "" };
         return format!("{}{more}", words.join(", "));
     }
-    if let Some(inner) = node["anyOf"]
-        .as_array()
-        .and_then(|all| all.iter().find(|a| a["type"] != "null"))
+    if let Some(inner) =
+        node["anyOf"].as_array().and_then(|all| all.iter().find(|a| a["type"] != "null"))
     {
         return kind(inner);
     }
@@ -296,10 +252,7 @@ fn kind(node: &Value) -> String {
     match type_names(map).into_iter().find(|name| *name != "null") {
         Some("array") => format!("list of {}", kind(&node["items"])),
         Some("object") if node["additionalProperties"].is_object() => {
-            format!(
-                "map of {}",
-                kind(&node["additionalProperties"]).replace("map", "maps")
-            )
+            format!("map of {}", kind(&node["additionalProperties"]).replace("map", "maps"))
         }
         Some("object") => "map".to_owned(),
         Some("integer") => "whole number".to_owned(),

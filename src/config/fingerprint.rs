@@ -28,14 +28,7 @@ pub(super) fn of(connector: &Connector) -> String {
 }
 
 fn meaning(connector: &Connector) -> Value {
-    let Connector {
-        name,
-        source,
-        decode,
-        dead_letters,
-        outputs,
-        ..
-    } = connector;
+    let Connector { name, source, decode, dead_letters, outputs, .. } = connector;
     let topics = match &source.topics {
         Topics::List(list) => {
             let mut list = list.clone();
@@ -50,11 +43,8 @@ fn meaning(connector: &Connector) -> Value {
         Start::Timestamp(millis) => json!({"timestamp": millis}),
         Start::Offsets(offsets) => json!({"offsets": offsets}),
     };
-    let timestamps: Vec<String> = decode
-        .timestamps
-        .iter()
-        .map(|(column, format)| format!("{column}={format:?}"))
-        .collect();
+    let timestamps: Vec<String> =
+        decode.timestamps.iter().map(|(column, format)| format!("{column}={format:?}")).collect();
     let outputs: Vec<Value> = outputs.values().map(of_output).collect();
     json!({
         "version": VERSION,
@@ -83,11 +73,8 @@ fn of_output(output: &Output) -> Value {
         topics.sort();
         topics
     });
-    let metadata: Vec<&str> = output
-        .metadata_columns
-        .iter()
-        .map(|column| column.column())
-        .collect();
+    let metadata: Vec<&str> =
+        output.metadata_columns.iter().map(|column| column.column()).collect();
     json!({
         "name": output.name,
         "topics": topics,
@@ -103,10 +90,7 @@ fn sorted(value: &Value) -> Value {
         Value::Object(map) => {
             let mut entries: Vec<(&String, &Value)> = map.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
-            entries
-                .into_iter()
-                .map(|(key, value)| (key.clone(), sorted(value)))
-                .collect()
+            entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect()
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
         other => other.clone(),

@@ -45,24 +45,22 @@ impl Broken {
     }
 }
 
+/// Hears of a text with references: where it is, as written, and as resolved.
+pub(super) type Found<'a> = dyn FnMut(&Path, &str, Result<&str, Broken>) + 'a;
+
 /// Resolves every text under `value`; tells `found` of each that held a reference or couldn't be resolved. What
 /// can't be resolved becomes null.
-pub(super) fn tree(
-    value: &mut Value,
-    path: &Path,
-    sources: &Sources,
-    found: &mut dyn FnMut(&Path, &str, Option<Broken>),
-) {
+pub(super) fn tree(value: &mut Value, path: &Path, sources: &Sources, found: &mut Found<'_>) {
     match value {
         Value::String(written) if written.contains('$') => match text(written, sources) {
             Ok((resolved, has_reference)) => {
                 if has_reference {
-                    found(path, written, None);
+                    found(path, written, Ok(&resolved));
                 }
                 *value = Value::String(resolved);
             }
             Err(broken) => {
-                found(path, written, Some(broken));
+                found(path, written, Err(broken));
                 *value = Value::Null;
             }
         },
@@ -109,10 +107,7 @@ fn resolve(reference: &str, sources: &Sources) -> Result<String, Broken> {
         Some(("env", name)) => variable(name, sources),
         Some(("file", file)) if !file.is_empty() => {
             let read = file_text(&sources.current_dir.join(file));
-            read.map_err(|reason| Broken::File {
-                file: file.to_owned(),
-                reason,
-            })
+            read.map_err(|reason| Broken::File { file: file.to_owned(), reason })
         }
         _ => Err(Broken::Unknown(reference.to_owned())),
     }
@@ -128,11 +123,8 @@ fn variable(reference: &str, sources: &Sources) -> Result<String, Broken> {
     if name.is_empty() || !name.chars().all(is_name) {
         return Err(Broken::Unknown(format!("env:{reference}")));
     }
-    let value = sources
-        .env
-        .iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.as_str());
+    let value =
+        sources.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     match (value, default) {
         (Some(""), Some(default)) | (None, Some(default)) => Ok(default.to_owned()),
         (Some(value), _) => Ok(value.to_owned()),

@@ -53,20 +53,14 @@ pub(super) fn merge(sources: &Sources, shape: &Shape) -> Result<(Value, Sites), 
         }
     }
     let known = extract(&figment);
-    let overrides = environment(sources, &known, shape)
-        .into_iter()
-        .chain(sets(sources, shape));
+    let overrides = environment(sources, &known, shape).into_iter().chain(sets(sources, shape));
     for settings in overrides {
         match settings {
             Ok(settings) => figment = add(figment, settings, &mut sites),
             Err(problem) => problems.push(*problem),
         }
     }
-    if problems.is_empty() {
-        Ok((extract(&figment), sites))
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok((extract(&figment), sites)) } else { Err(problems) }
 }
 
 /// Puts the defaults under what is set.
@@ -75,18 +69,9 @@ pub(super) fn with_defaults(mut explicit: Value, sites: &mut Sites) -> Value {
     forget_nulls(&Path::root(), &mut explicit, &defaults);
     let marks = all_paths(&defaults);
     let mut figment = Figment::new();
-    let layer = Layer {
-        site: Site::Default,
-        marks,
-    };
-    figment = figment.merge(Settings {
-        value: defaults,
-        layer: layer.clone(),
-    });
-    figment = figment.merge(Settings {
-        value: explicit,
-        layer: layer.clone(),
-    });
+    let layer = Layer { site: Site::Default, marks };
+    figment = figment.merge(Settings { value: defaults, layer: layer.clone() });
+    figment = figment.merge(Settings { value: explicit, layer: layer.clone() });
     sites.layers.insert(0, layer);
     extract(&figment)
 }
@@ -97,9 +82,7 @@ fn add(figment: Figment, settings: Settings, sites: &mut Sites) -> Figment {
 }
 
 fn extract(figment: &Figment) -> Value {
-    figment
-        .extract()
-        .expect("every layer is a map of plain values")
+    figment.extract().expect("every layer is a map of plain values")
 }
 
 /// A null asks for the default where there is one; only an absent consumer group is a choice of its own.
@@ -125,9 +108,7 @@ fn all_paths(value: &Value) -> BTreeMap<Path, Option<u64>> {
         match value {
             Value::Object(map) => map.iter().for_each(|(k, v)| walk(&path.key(k), v, marks)),
             Value::Array(list) => {
-                list.iter()
-                    .enumerate()
-                    .for_each(|(i, v)| walk(&path.index(i), v, marks));
+                list.iter().enumerate().for_each(|(i, v)| walk(&path.index(i), v, marks));
             }
             _ => {}
         }
@@ -140,24 +121,11 @@ fn all_paths(value: &Value) -> BTreeMap<Path, Option<u64>> {
 
 fn read_file(path: &FilePath, sources: &Sources, problems: &mut Vec<Problem>) -> Option<Settings> {
     let is_stdin = path.as_os_str() == STDIN;
-    let file = if is_stdin {
-        "stdin".to_owned()
-    } else {
-        path.display().to_string()
-    };
+    let file = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
     let mut refuse = |line: Option<u64>, path: Path, what: String, hint: &str| {
-        let site = Site::File {
-            file: file.clone(),
-            line,
-        };
+        let site = Site::File { file: file.clone(), line };
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
-        problems.push(Problem {
-            code: Code::Unreadable,
-            site,
-            path,
-            what,
-            hint,
-        });
+        problems.push(Problem { code: Code::Unreadable, site, path, what, hint });
     };
     let text = match &sources.stdin {
         Some(text) if is_stdin => Ok(text.clone()),
@@ -166,12 +134,7 @@ fn read_file(path: &FilePath, sources: &Sources, problems: &mut Vec<Problem>) ->
     let document = match text.map(|text| yaml::parse(&text)) {
         Ok(Ok(document)) => document,
         Ok(Err(error)) => {
-            refuse(
-                error.line,
-                Path::root(),
-                format!("not YAML: {}", error.message),
-                "",
-            );
+            refuse(error.line, Path::root(), format!("not YAML: {}", error.message), "");
             return None;
         }
         Err(reason) => {
@@ -191,40 +154,19 @@ fn read_file(path: &FilePath, sources: &Sources, problems: &mut Vec<Problem>) ->
         );
     }
     if !document.value.is_object() {
-        refuse(
-            Some(1),
-            Path::root(),
-            "must be a map of keys and values".to_owned(),
-            "",
-        );
+        refuse(Some(1), Path::root(), "must be a map of keys and values".to_owned(), "");
         return None;
     }
-    let marks = document
-        .lines
-        .into_iter()
-        .map(|(path, line)| (path, Some(line)))
-        .collect();
-    let layer = Layer {
-        site: Site::File {
-            file: file.clone(),
-            line: None,
-        },
-        marks,
-    };
-    Some(Settings {
-        value: document.value,
-        layer,
-    })
+    let marks = document.lines.into_iter().map(|(path, line)| (path, Some(line))).collect();
+    let layer = Layer { site: Site::File { file: file.clone(), line: None }, marks };
+    Some(Settings { value: document.value, layer })
 }
 
 type Override = Result<Settings, Box<Problem>>;
 
 fn environment(sources: &Sources, known: &Value, shape: &Shape) -> Vec<Override> {
-    let mut variables: Vec<&(String, String)> = sources
-        .env
-        .iter()
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .collect();
+    let mut variables: Vec<&(String, String)> =
+        sources.env.iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort();
     let read = |(name, text): &(String, String)| {
         let site = Site::Environment(name.clone());
@@ -239,10 +181,7 @@ fn sets(sources: &Sources, shape: &Shape) -> Vec<Override> {
         let (path, text) = address::split_set(set);
         let site = Site::Set(path.to_owned());
         let Some(text) = text else {
-            let refusal = (
-                "has no value".to_owned(),
-                format!("write `--set {path}=value`"),
-            );
+            let refusal = ("has no value".to_owned(), format!("write `--set {path}=value`"));
             return Err(problem(site, refusal));
         };
         override_at(site, address::of_set(path, shape), text, shape)
@@ -260,13 +199,11 @@ fn override_at(
     let target = keys.iter().try_fold(shape, |shape, key| shape.child(key));
     let value = typed(text, target).map_err(|refusal| problem(site.clone(), refusal))?;
     let marks = BTreeMap::from([(Path::of(&keys), None)]);
-    let nested = keys.into_iter().rev().fold(value, |value, key| {
-        Value::Object(Map::from_iter([(key, value)]))
-    });
-    Ok(Settings {
-        value: nested,
-        layer: Layer { site, marks },
-    })
+    let nested = keys
+        .into_iter()
+        .rev()
+        .fold(value, |value, key| Value::Object(Map::from_iter([(key, value)])));
+    Ok(Settings { value: nested, layer: Layer { site, marks } })
 }
 
 /// Text stays text where text belongs (a password may look like a list); elsewhere `[a, b]`, `{a: 1}` and `null` are
@@ -278,29 +215,15 @@ fn typed(text: &str, target: Option<&Shape>) -> Result<Value, address::Refusal> 
     if matches!(text, "null" | "~") {
         return Ok(Value::Null);
     }
-    let is_text = matches!(
-        target,
-        Some(Shape::Text | Shape::Quantity | Shape::Choice(_))
-    );
+    let is_text = matches!(target, Some(Shape::Text | Shape::Quantity | Shape::Choice(_)));
     if is_text || !text.trim_start().starts_with(['[', '{']) {
         return Ok(text.into());
     }
-    let refusal = || {
-        (
-            "is not YAML".to_owned(),
-            "write `[a, b]` or `{a: 1, b: 2}`".to_owned(),
-        )
-    };
+    let refusal = || ("is not YAML".to_owned(), "write `[a, b]` or `{a: 1, b: 2}`".to_owned());
     collection(text).ok_or_else(refusal)
 }
 
 fn problem(site: Site, (what, hint): address::Refusal) -> Box<Problem> {
     let hint = (!hint.is_empty()).then_some(hint);
-    Box::new(Problem {
-        code: Code::Override,
-        site,
-        path: Path::root(),
-        what,
-        hint,
-    })
+    Box::new(Problem { code: Code::Override, site, path: Path::root(), what, hint })
 }

@@ -23,10 +23,7 @@ pub(super) fn read(text: &str, current_dir: &Path) -> Result<TableLocation, Refu
         None => of_path(Path::new(text), current_dir)?,
         Some((scheme, _)) => of_url(scheme, text)?,
     };
-    Ok(TableLocation {
-        url: with_slash(url),
-        as_written: text.to_owned(),
-    })
+    Ok(TableLocation { url: with_slash(url), as_written: text.to_owned() })
 }
 
 fn of_path(path: &Path, current_dir: &Path) -> Result<Url, Refusal> {
@@ -40,12 +37,7 @@ fn of_path(path: &Path, current_dir: &Path) -> Result<Url, Refusal> {
             part => absolute.push(part),
         }
     }
-    let refusal = || {
-        (
-            "is not a path that a URL can hold".to_owned(),
-            SCHEMES.to_owned(),
-        )
-    };
+    let refusal = || ("is not a path that a URL can hold".to_owned(), SCHEMES.to_owned());
     Url::from_directory_path(&absolute).map_err(|()| refusal())
 }
 
@@ -64,29 +56,18 @@ fn of_url(scheme: &str, text: &str) -> Result<Url, Refusal> {
         Url::parse(text).map_err(|error| (format!("is not a URL: {error}"), String::new()))?;
     if url.password().is_some() || (scheme != "abfss" && !url.username().is_empty()) {
         let what = "holds credentials".to_owned();
-        return Err((
-            what,
-            "put them under `storage`, as `${env:..}` or `${file:..}`".to_owned(),
-        ));
+        return Err((what, "put them under `storage`, as `${env:..}` or `${file:..}`".to_owned()));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(("holds `?` or `#`".to_owned(), "write it without".to_owned()));
     }
     if scheme == "file" {
-        let refusal = || {
-            (
-                "is not a local path".to_owned(),
-                "write `file:///path`".to_owned(),
-            )
-        };
+        let refusal = || ("is not a local path".to_owned(), "write `file:///path`".to_owned());
         let path = url.to_file_path().map_err(|()| refusal())?;
         return of_path(&path, Path::new("/"));
     }
     if url.host_str().is_none_or(str::is_empty) {
-        return Err((
-            "names no bucket".to_owned(),
-            format!("write `{scheme}://bucket/path`"),
-        ));
+        return Err(("names no bucket".to_owned(), format!("write `{scheme}://bucket/path`")));
     }
     if scheme == "abfss" && url.username().is_empty() {
         let hint = "write `abfss://container@account.dfs.core.windows.net/path`".to_owned();
@@ -147,18 +128,12 @@ mod tests {
     fn what_is_no_location_is_refused() {
         for (text, what) in [
             ("", "is empty"),
-            (
-                "hdfs://namenode/orders",
-                "`hdfs://` is not a store that sluice knows",
-            ),
+            ("hdfs://namenode/orders", "`hdfs://` is not a store that sluice knows"),
             ("s3:/lake/orders", "is neither a path nor a URL"),
             ("s3:///orders", "names no bucket"),
             ("s3://key:secret@lake/orders", "holds credentials"),
             ("s3://lake/orders?x=1", "holds `?` or `#`"),
-            (
-                "abfss://account.dfs.core.windows.net/orders",
-                "names no container",
-            ),
+            ("abfss://account.dfs.core.windows.net/orders", "names no container"),
             ("abfs://c@account/orders", "write `abfss://`"),
         ] {
             let refusal = url(text);
@@ -169,25 +144,10 @@ mod tests {
     #[test]
     fn one_table_under_two_names_is_one_table() {
         let at = |text| read(text, Path::new("/data/lake")).expect("a location");
-        assert_eq!(
-            identity(&at("s3a://lake/orders")),
-            identity(&at("s3://lake/orders/"))
-        );
-        assert_eq!(
-            identity(&at("orders")),
-            identity(&at("/data/lake/./orders"))
-        );
-        assert_ne!(
-            identity(&at("s3://lake/orders")),
-            identity(&at("s3://lake/order"))
-        );
-        assert!(is_inside(
-            &at("s3://lake/orders/eu"),
-            &at("s3a://lake/orders")
-        ));
-        assert!(!is_inside(
-            &at("s3://lake/orders_eu"),
-            &at("s3://lake/orders")
-        ));
+        assert_eq!(identity(&at("s3a://lake/orders")), identity(&at("s3://lake/orders/")));
+        assert_eq!(identity(&at("orders")), identity(&at("/data/lake/./orders")));
+        assert_ne!(identity(&at("s3://lake/orders")), identity(&at("s3://lake/order")));
+        assert!(is_inside(&at("s3://lake/orders/eu"), &at("s3a://lake/orders")));
+        assert!(!is_inside(&at("s3://lake/orders_eu"), &at("s3://lake/orders")));
     }
 }

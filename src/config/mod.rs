@@ -50,7 +50,7 @@ use self::interpolate::Broken;
 use self::problem::Report;
 use self::shape::Shape;
 use self::show::Effective;
-use self::site::Sites;
+use self::site::{Reference, Sites};
 
 /// Where a configuration comes from. Everything that belongs to the process is given, so that tests don't touch it.
 #[derive(Debug, Clone, Default)]
@@ -113,19 +113,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     for (path, broken) in broken {
         tell_broken(&path, &broken, sources.without_secrets, &mut report);
     }
-    let fitting = shape
-        .check(&Path::root(), value.clone(), &mut report)
-        .unwrap_or_default();
+    let fitting = shape.check(&Path::root(), value.clone(), &mut report).unwrap_or_default();
     let raw = serde_json::from_value::<raw::Connector>(fitting);
     let raw = raw.expect("the shape is that of the raw structs");
     let connector = validate::connector(&raw, &sources.current_dir, &mut report);
     let warnings = report.finish()?;
     let connector = connector.expect("what isn't valid has been reported");
-    Ok(Loaded {
-        connector,
-        warnings,
-        effective: Effective { value, sites },
-    })
+    Ok(Loaded { connector, warnings, effective: Effective { value, sites } })
 }
 
 /// The effective configuration as YAML, each value with its origin; secrets are hidden.
@@ -148,11 +142,12 @@ fn resolve_references(
         explicit,
         &Path::root(),
         sources,
-        &mut |path, written, problem| match problem {
-            None => {
-                sites.references.insert(path.clone(), written.to_owned());
+        &mut |path, written, result| match result {
+            Ok(resolved) => {
+                let (written, resolved) = (written.to_owned(), resolved.to_owned());
+                sites.references.insert(path.clone(), Reference { written, resolved });
             }
-            Some(problem) => broken.push((path.clone(), problem)),
+            Err(problem) => broken.push((path.clone(), problem)),
         },
     );
     broken
@@ -160,12 +155,7 @@ fn resolve_references(
 
 fn tell_broken(path: &Path, broken: &Broken, without_secrets: bool, report: &mut Report<'_>) {
     if without_secrets && broken.is_absent() && show::is_property(path) {
-        return report.warn(
-            Code::Reference,
-            path,
-            broken.to_string(),
-            "it is left out here",
-        );
+        return report.warn(Code::Reference, path, broken.to_string(), "it is left out here");
     }
     report.refuse(Code::Reference, path, broken.to_string(), broken.hint());
 }

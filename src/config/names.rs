@@ -19,16 +19,12 @@ pub(super) fn identity(name: &str) -> Result<(), Refusal> {
         return refuse("a name can't be empty", "use letters, digits, `_` and `-`");
     }
     if name.len() > LONGEST_NAME {
-        return refuse(
-            format!("the name is longer than {LONGEST_NAME} characters"),
-            "",
-        );
+        return refuse(format!("the name is longer than {LONGEST_NAME} characters"), "");
     }
     match name.chars().find(|c| !fits(*c)) {
-        Some(bad) => refuse(
-            format!("a name can't hold {bad:?}"),
-            "use letters, digits, `_` and `-`",
-        ),
+        Some(bad) => {
+            refuse(format!("a name can't hold {bad:?}"), "use letters, digits, `_` and `-`")
+        }
         None => Ok(()),
     }
 }
@@ -43,10 +39,7 @@ pub(super) fn topic(name: &str) -> Result<(), Refusal> {
         return refuse(format!("`{name}` is not a topic's name"), "");
     }
     if name.len() > LONGEST_TOPIC {
-        return refuse(
-            format!("a topic's name has {LONGEST_TOPIC} characters at most"),
-            "",
-        );
+        return refuse(format!("a topic's name has {LONGEST_TOPIC} characters at most"), "");
     }
     match name.chars().find(|c| !fits(*c)) {
         Some(bad) => refuse(
@@ -61,25 +54,16 @@ pub(super) fn topic(name: &str) -> Result<(), Refusal> {
 pub(super) fn broker(text: &str) -> Result<(), Refusal> {
     if text.contains("://") {
         let (_, address) = text.split_once("://").unwrap_or_default();
-        return refuse(
-            "is a URL",
-            format!("write `{address}`; TLS is `client.security.protocol`"),
-        );
+        return refuse("is a URL", format!("write `{address}`; TLS is `client.security.protocol`"));
     }
     if text.contains(',') {
-        return refuse(
-            "holds a comma",
-            "write a list: `[kafka-0:9092, kafka-1:9092]`",
-        );
+        return refuse("holds a comma", "write a list: `[kafka-0:9092, kafka-1:9092]`");
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.starts_with('[') => (host, port),
         None => return refuse("has no port", format!("write `{text}:9092`")),
         Some(_) => {
-            return refuse(
-                "is not `host:port`",
-                "write an IPv6 address in brackets: `[::1]:9092`",
-            );
+            return refuse("is not `host:port`", "write an IPv6 address in brackets: `[::1]:9092`");
         }
     };
     let fits =
@@ -89,10 +73,7 @@ pub(super) fn broker(text: &str) -> Result<(), Refusal> {
     }
     match port.parse::<u16>() {
         Ok(1..) => Ok(()),
-        _ => refuse(
-            format!("`{port}` is not a port"),
-            "use a number from 1 to 65535",
-        ),
+        _ => refuse(format!("`{port}` is not a port"), "use a number from 1 to 65535"),
     }
 }
 
@@ -106,10 +87,7 @@ pub(super) fn column(name: &str) -> Result<(), Refusal> {
     }
     let is_bad = |c: char| BAD_IN_COLUMNS.contains(c) || c.is_control();
     match name.chars().find(|c| is_bad(*c)) {
-        Some(bad) => refuse(
-            format!("column `{}` holds {bad:?}", name.escape_debug()),
-            "rename it",
-        ),
+        Some(bad) => refuse(format!("column `{}` holds {bad:?}", name.escape_debug()), "rename it"),
         None => Ok(()),
     }
 }
@@ -118,15 +96,9 @@ pub(super) fn column(name: &str) -> Result<(), Refusal> {
 pub(super) fn top_level_column(name: &str) -> Result<(), Refusal> {
     column(name)?;
     let lower = name.to_lowercase();
-    if let Some(taken) = super::MetadataColumn::ALL
-        .iter()
-        .find(|taken| taken.column() == lower)
-    {
+    if let Some(taken) = super::MetadataColumn::ALL.iter().find(|taken| taken.column() == lower) {
         let what = format!("column `{name}` is the name of a metadata column");
-        return refuse(
-            what,
-            format!("rename it, or use the metadata column `{}`", taken.word()),
-        );
+        return refuse(what, format!("rename it, or use the metadata column `{}`", taken.word()));
     }
     if matches!(lower.as_str(), "_metadata" | "_change_type") || lower.starts_with("_commit_") {
         return refuse(
@@ -143,12 +115,7 @@ mod tests {
 
     #[test]
     fn brokers_are_host_and_port() {
-        for text in [
-            "kafka-0:9092",
-            "10.0.0.1:9093",
-            "[::1]:9092",
-            "kafka_0.svc.local:1",
-        ] {
+        for text in ["kafka-0:9092", "10.0.0.1:9093", "[::1]:9092", "kafka_0.svc.local:1"] {
             assert_eq!(broker(text), Ok(()), "{text}");
         }
         for text in [
@@ -178,15 +145,9 @@ mod tests {
 
     #[test]
     fn some_column_names_are_taken() {
-        for name in [
-            "Kafka_Offset",
-            "_metadata",
-            "_change_type",
-            "_commit_version",
-            "a b",
-            "a=b",
-            "a\u{7}",
-        ] {
+        for name in
+            ["Kafka_Offset", "_metadata", "_change_type", "_commit_version", "a b", "a=b", "a\u{7}"]
+        {
             assert!(top_level_column(name).is_err(), "{name}");
         }
         for name in ["kafka_lag", "metadata", "größe", "a.b"] {

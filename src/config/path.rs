@@ -19,11 +19,7 @@ impl Path {
 
     /// The path of these keys, none of them a list position.
     pub(super) fn of<S: AsRef<str>>(keys: impl IntoIterator<Item = S>) -> Self {
-        Self(
-            keys.into_iter()
-                .map(|key| Step::Key(key.as_ref().to_owned()))
-                .collect(),
-        )
+        Self(keys.into_iter().map(|key| Step::Key(key.as_ref().to_owned())).collect())
     }
 
     /// Splits at dots: for paths written in the code, whose keys hold none.

@@ -64,62 +64,43 @@ impl Code {
 
     fn text(self) -> (&'static str, &'static str) {
         match self {
-            Self::UnknownKey => (
-                "SL1001",
-                "a key that sluice doesn't know; the nearest known one is named",
-            ),
+            Self::UnknownKey => {
+                ("SL1001", "a key that sluice doesn't know; the nearest known one is named")
+            }
             Self::NotAvailableYet => ("SL1002", "a key or value that a later version will have"),
-            Self::WrongType => (
-                "SL1003",
-                "a list where text belongs, text where a number belongs, and the like",
-            ),
+            Self::WrongType => {
+                ("SL1003", "a list where text belongs, text where a number belongs, and the like")
+            }
             Self::Missing => ("SL1004", "a key that must be set"),
-            Self::Unit => (
-                "SL1005",
-                "a duration, size or share without a unit, or with one that isn't known",
-            ),
+            Self::Unit => {
+                ("SL1005", "a duration, size or share without a unit, or with one that isn't known")
+            }
             Self::NotAChoice => ("SL1006", "a word that isn't one of the allowed ones"),
-            Self::Malformed => (
-                "SL1007",
-                "a name, address, time or number outside its rules",
-            ),
-            Self::Contradiction => (
-                "SL1008",
-                "two settings that can't both hold, or one given twice",
-            ),
-            Self::Reference => (
-                "SL1009",
-                "`${env:..}` or `${file:..}` that can't be resolved",
-            ),
+            Self::Malformed => ("SL1007", "a name, address, time or number outside its rules"),
+            Self::Contradiction => {
+                ("SL1008", "two settings that can't both hold, or one given twice")
+            }
+            Self::Reference => ("SL1009", "`${env:..}` or `${file:..}` that can't be resolved"),
             Self::Unreadable => ("SL1010", "a file that can't be read, or isn't YAML"),
-            Self::Override => (
-                "SL1011",
-                "an environment variable or `--set` that can't be understood",
-            ),
-            Self::OwnedProperty => (
-                "SL1012",
-                "a client or storage property that sluice sets itself or doesn't know",
-            ),
-            Self::Schema => (
-                "SL1013",
-                "the declared schema, or a column named elsewhere that it doesn't have",
-            ),
-            Self::TableProperty => (
-                "SL1014",
-                "a table property that sluice doesn't support or can't read",
-            ),
-            Self::Location => (
-                "SL1015",
-                "a table location that sluice can't use, or that readers can't",
-            ),
-            Self::PlainSecret => (
-                "SL1016",
-                "warning: a secret stands in the configuration as plain text",
-            ),
-            Self::Unused => (
-                "SL1017",
-                "warning: a setting that has no effect beside the others",
-            ),
+            Self::Override => {
+                ("SL1011", "an environment variable or `--set` that can't be understood")
+            }
+            Self::OwnedProperty => {
+                ("SL1012", "a client or storage property that sluice sets itself or doesn't know")
+            }
+            Self::Schema => {
+                ("SL1013", "the declared schema, or a column named elsewhere that it doesn't have")
+            }
+            Self::TableProperty => {
+                ("SL1014", "a table property that sluice doesn't support or can't read")
+            }
+            Self::Location => {
+                ("SL1015", "a table location that sluice can't use, or that readers can't")
+            }
+            Self::PlainSecret => {
+                ("SL1016", "warning: a secret stands in the configuration as plain text")
+            }
+            Self::Unused => ("SL1017", "warning: a setting that has no effect beside the others"),
         }
     }
 }
@@ -177,9 +158,7 @@ impl ConfigErrors {
 
     /// The first problem's code.
     pub fn code(&self) -> &'static str {
-        self.problems
-            .first()
-            .map_or(Code::Unreadable.as_str(), |problem| problem.code.as_str())
+        self.problems.first().map_or(Code::Unreadable.as_str(), |problem| problem.code.as_str())
     }
 }
 
@@ -199,12 +178,7 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(sites: &'a Sites) -> Self {
-        Self {
-            sites,
-            problems: Vec::new(),
-            warnings: Vec::new(),
-            refused: BTreeSet::new(),
-        }
+        Self { sites, problems: Vec::new(), warnings: Vec::new(), refused: BTreeSet::new() }
     }
 
     pub(super) fn sites(&self) -> &'a Sites {
@@ -258,27 +232,18 @@ impl<'a> Report<'a> {
 
     /// The warnings, or all problems in the order in which a reader meets them.
     pub(super) fn finish(mut self) -> Result<Vec<Problem>, ConfigErrors> {
-        self.warnings
-            .sort_by_key(|warning| self.sites.order(&warning.site));
+        self.warnings.sort_by_key(|warning| self.sites.order(&warning.site));
         if self.problems.is_empty() {
             return Ok(self.warnings);
         }
-        self.problems
-            .sort_by_key(|problem| self.sites.order(&problem.site));
+        self.problems.sort_by_key(|problem| self.sites.order(&problem.site));
         self.problems.dedup();
-        Err(ConfigErrors {
-            problems: self.problems,
-        })
+        Err(ConfigErrors { problems: self.problems })
     }
 
     fn problem(&self, code: Code, path: &Path, what: String, hint: String) -> Problem {
+        let [what, hint] = [what, hint].map(|text| self.sites.without_secrets(path, text));
         let hint = (!hint.is_empty()).then_some(hint);
-        Problem {
-            code,
-            site: self.sites.find(path),
-            path: path.clone(),
-            what,
-            hint,
-        }
+        Problem { code, site: self.sites.find(path), path: path.clone(), what, hint }
     }
 }

@@ -39,20 +39,11 @@ const PROPERTIES: [(&str, Form); 41] = [
     ("delta.checkpointInterval", Form::Number(1)),
     (
         "delta.checkpointPolicy",
-        Form::Only(
-            "classic",
-            "v2 checkpoints are a table feature that not all readers have",
-        ),
+        Form::Only("classic", "v2 checkpoints are a table feature that not all readers have"),
     ),
     ("delta.checkpointRetentionDuration", Form::Interval),
-    (
-        "delta.columnMapping.maxColumnId",
-        Form::Refused("sluice writes columns by name"),
-    ),
-    (
-        "delta.columnMapping.mode",
-        Form::Only("none", "sluice writes columns by name"),
-    ),
+    ("delta.columnMapping.maxColumnId", Form::Refused("sluice writes columns by name")),
+    ("delta.columnMapping.mode", Form::Only("none", "sluice writes columns by name")),
     (
         "delta.compatibility.symlinkFormatManifest.enabled",
         Form::Only("false", "sluice writes no manifests"),
@@ -60,96 +51,45 @@ const PROPERTIES: [(&str, Form); 41] = [
     ("delta.dataSkippingNumIndexedCols", Form::Number(-1)),
     ("delta.dataSkippingStatsColumns", Form::Free),
     ("delta.deletedFileRetentionDuration", Form::Interval),
-    (
-        "delta.enableChangeDataFeed",
-        Form::Only("false", NEWER_PROTOCOL),
-    ),
+    ("delta.enableChangeDataFeed", Form::Only("false", NEWER_PROTOCOL)),
     (
         "delta.enableDeletionVectors",
         Form::Only("false", "readers without them could not read the table"),
     ),
     ("delta.enableExpiredLogCleanup", Form::Flag),
-    (
-        "delta.enableIcebergCompatV1",
-        Form::Only("false", "sluice writes no Iceberg metadata"),
-    ),
-    (
-        "delta.enableIcebergCompatV2",
-        Form::Only("false", "sluice writes no Iceberg metadata"),
-    ),
-    (
-        "delta.enableIcebergWriterCompatV1",
-        Form::Only("false", "sluice writes no Iceberg metadata"),
-    ),
+    ("delta.enableIcebergCompatV1", Form::Only("false", "sluice writes no Iceberg metadata")),
+    ("delta.enableIcebergCompatV2", Form::Only("false", "sluice writes no Iceberg metadata")),
+    ("delta.enableIcebergWriterCompatV1", Form::Only("false", "sluice writes no Iceberg metadata")),
     (
         "delta.enableInCommitTimestamps",
         Form::Only("false", "sluice can't write in-commit timestamps"),
     ),
-    (
-        "delta.enableRowTracking",
-        Form::Only("false", "sluice can't write row ids"),
-    ),
-    (
-        "delta.enableTypeWidening",
-        Form::Only("false", NEWER_PROTOCOL),
-    ),
-    (
-        "delta.enableVariantShredding",
-        Form::Only("false", NEWER_PROTOCOL),
-    ),
-    (
-        "delta.identity.allowExplicitInsert",
-        Form::Refused("sluice writes no identity columns"),
-    ),
+    ("delta.enableRowTracking", Form::Only("false", "sluice can't write row ids")),
+    ("delta.enableTypeWidening", Form::Only("false", NEWER_PROTOCOL)),
+    ("delta.enableVariantShredding", Form::Only("false", NEWER_PROTOCOL)),
+    ("delta.identity.allowExplicitInsert", Form::Refused("sluice writes no identity columns")),
     ("delta.ignoreProtocolDefaults", Form::Flag),
     (
         "delta.isolationLevel",
         Form::Word(&["Serializable", "WriteSerializable", "SnapshotIsolation"]),
     ),
     ("delta.logRetentionDuration", Form::Interval),
-    (
-        "delta.minReaderVersion",
-        Form::Refused("the protocol follows from the columns"),
-    ),
-    (
-        "delta.minWriterVersion",
-        Form::Refused("the protocol follows from the columns"),
-    ),
-    (
-        "delta.parquet.compression.codec",
-        Form::Refused("set `files.compression`"),
-    ),
-    (
-        "delta.parquet.vorder.enabled",
-        Form::Only("false", "sluice writes no V-Order"),
-    ),
-    (
-        "delta.randomizeFilePrefixes",
-        Form::Only("false", "sluice names its files itself"),
-    ),
-    (
-        "delta.randomPrefixLength",
-        Form::Refused("sluice names its files itself"),
-    ),
-    (
-        "delta.requireCheckpointProtectionBeforeVersion",
-        Form::Refused(NEWER_PROTOCOL),
-    ),
+    ("delta.minReaderVersion", Form::Refused("the protocol follows from the columns")),
+    ("delta.minWriterVersion", Form::Refused("the protocol follows from the columns")),
+    ("delta.parquet.compression.codec", Form::Refused("set `files.compression`")),
+    ("delta.parquet.vorder.enabled", Form::Only("false", "sluice writes no V-Order")),
+    ("delta.randomizeFilePrefixes", Form::Only("false", "sluice names its files itself")),
+    ("delta.randomPrefixLength", Form::Refused("sluice names its files itself")),
+    ("delta.requireCheckpointProtectionBeforeVersion", Form::Refused(NEWER_PROTOCOL)),
     ("delta.sampleRetentionDuration", Form::Interval),
-    (
-        "delta.setTransactionRetentionDuration",
-        Form::LongInterval(SHORTEST_TXN_RETENTION_HOURS),
-    ),
+    ("delta.setTransactionRetentionDuration", Form::LongInterval(SHORTEST_TXN_RETENTION_HOURS)),
     ("delta.targetFileSize", Form::Free),
     ("delta.tuneFileSizesForRewrites", Form::Flag),
     (
         "delta.universalFormat.enabledFormats",
         Form::Refused("sluice writes no Iceberg or Hudi metadata"),
     ),
-    (
-        "delta.writePartitionColumnsToParquet",
-        Form::Only("false", NEWER_PROTOCOL),
-    ),
+    ("delta.writePartitionColumnsToParquet", Form::Only("false", NEWER_PROTOCOL)),
 ];
 
 /// Families of properties that are refused whatever comes after the prefix.
@@ -157,16 +97,10 @@ const REFUSED_PREFIXES: [(&str, &str); 7] = [
     ("sluice.", "these properties are sluice's own"),
     ("delta.feature.", "table features follow from the columns"),
     ("delta.constraints.", "sluice can't check SQL conditions"),
-    (
-        "delta.coordinatedCommits.",
-        "sluice commits to the log in the store, not through a catalog",
-    ),
+    ("delta.coordinatedCommits.", "sluice commits to the log in the store, not through a catalog"),
     ("delta.rowTracking.", "sluice can't write row ids"),
     ("delta.columnMapping.", "sluice writes columns by name"),
-    (
-        "io.unitycatalog.",
-        "sluice commits to the log in the store, not through a catalog",
-    ),
+    ("io.unitycatalog.", "sluice commits to the log in the store, not through a catalog"),
 ];
 
 /// Why a property can't be set: what is wrong, and what to do.
@@ -182,18 +116,11 @@ pub(super) fn known_names() -> impl Iterator<Item = &'static str> {
 
 /// The property as it is written into the table.
 pub(super) fn check(name: &str, value: &str) -> Result<String, Refusal> {
-    let refuse = |what: String, hint: &str| {
-        Err(Refusal {
-            what,
-            hint: hint.to_owned(),
-        })
-    };
+    let refuse = |what: String, hint: &str| Err(Refusal { what, hint: hint.to_owned() });
     if let Some((known, form)) = PROPERTIES.iter().find(|(known, _)| *known == name) {
         return form.check(known, value);
     }
-    if let Some((_, reason)) = REFUSED_PREFIXES
-        .iter()
-        .find(|(prefix, _)| name.starts_with(prefix))
+    if let Some((_, reason)) = REFUSED_PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix))
     {
         return refuse(format!("is refused: {reason}"), "remove it");
     }
@@ -203,20 +130,12 @@ pub(super) fn check(name: &str, value: &str) -> Result<String, Refusal> {
     }
     let names: Vec<String> = known_names().map(str::to_owned).collect();
     let hint = super::shape::did_you_mean(name, names.iter());
-    refuse(
-        "is not a table property that sluice knows".to_owned(),
-        &hint,
-    )
+    refuse("is not a table property that sluice knows".to_owned(), &hint)
 }
 
 impl Form {
     fn check(self, name: &str, value: &str) -> Result<String, Refusal> {
-        let refuse = |what: String, hint: &str| {
-            Err(Refusal {
-                what,
-                hint: hint.to_owned(),
-            })
-        };
+        let refuse = |what: String, hint: &str| Err(Refusal { what, hint: hint.to_owned() });
         let value = value.trim();
         let lower = value.to_ascii_lowercase();
         match self {
@@ -229,10 +148,9 @@ impl Form {
             },
             Self::Interval => match units::interval(value) {
                 Some(_) => Ok(with_word(&lower)),
-                None => refuse(
-                    "is not an interval of Delta's".to_owned(),
-                    "write `interval 30 days`",
-                ),
+                None => {
+                    refuse("is not an interval of Delta's".to_owned(), "write `interval 30 days`")
+                }
             },
             Self::LongInterval(hours) => match units::interval(value) {
                 Some(length) if length >= Duration::from_secs(hours * 3600) => {
@@ -242,10 +160,9 @@ impl Form {
                     "is too short: progress would expire between two commits".to_owned(),
                     "write `interval 1 day` or more",
                 ),
-                None => refuse(
-                    "is not an interval of Delta's".to_owned(),
-                    "write `interval 30 days`",
-                ),
+                None => {
+                    refuse("is not an interval of Delta's".to_owned(), "write `interval 30 days`")
+                }
             },
             Self::Word(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
                 Some(word) => Ok((*word).to_owned()),
@@ -266,10 +183,7 @@ impl Form {
 
 /// Readers other than Spark ask for the word.
 fn with_word(interval: &str) -> String {
-    let words: Vec<&str> = interval
-        .split_whitespace()
-        .filter(|word| *word != "interval")
-        .collect();
+    let words: Vec<&str> = interval.split_whitespace().filter(|word| *word != "interval").collect();
     format!("interval {}", words.join(" "))
 }
 
@@ -287,14 +201,8 @@ mod tests {
     #[test]
     fn properties_are_written_as_delta_reads_them() {
         assert_eq!(checked("delta.appendOnly", "TRUE"), "true");
-        assert_eq!(
-            checked("delta.logRetentionDuration", "30 Days"),
-            "interval 30 days"
-        );
-        assert_eq!(
-            checked("delta.isolationLevel", "serializable"),
-            "Serializable"
-        );
+        assert_eq!(checked("delta.logRetentionDuration", "30 Days"), "interval 30 days");
+        assert_eq!(checked("delta.isolationLevel", "serializable"), "Serializable");
         assert_eq!(checked("delta.enableDeletionVectors", "false"), "false");
         assert_eq!(checked("owner", "team A"), "team A");
     }
@@ -302,48 +210,20 @@ mod tests {
     #[test]
     fn what_sluice_cannot_write_is_refused_with_the_reason() {
         for (name, value, reason) in [
-            (
-                "delta.enableInCommitTimestamps",
-                "true",
-                "in-commit timestamps",
-            ),
+            ("delta.enableInCommitTimestamps", "true", "in-commit timestamps"),
             ("delta.enableRowTracking", "true", "row ids"),
             ("delta.columnMapping.mode", "name", "columns by name"),
-            (
-                "delta.enableDeletionVectors",
-                "true",
-                "readers without them",
-            ),
-            (
-                "delta.feature.catalogManaged",
-                "supported",
-                "table features follow",
-            ),
-            (
-                "delta.coordinatedCommits.commitCoordinator-preview",
-                "x",
-                "not through a catalog",
-            ),
+            ("delta.enableDeletionVectors", "true", "readers without them"),
+            ("delta.feature.catalogManaged", "supported", "table features follow"),
+            ("delta.coordinatedCommits.commitCoordinator-preview", "x", "not through a catalog"),
             ("delta.constraints.positive", "a > 0", "SQL conditions"),
             ("sluice.orders.orders", "x", "sluice's own"),
             ("delta.minWriterVersion", "7", "the protocol follows"),
-            (
-                "delta.parquet.compression.codec",
-                "snappy",
-                "set `files.compression`",
-            ),
-            (
-                "delta.setTransactionRetentionDuration",
-                "interval 23 hours",
-                "too short",
-            ),
+            ("delta.parquet.compression.codec", "snappy", "set `files.compression`"),
+            ("delta.setTransactionRetentionDuration", "interval 23 hours", "too short"),
             ("delta.logRetentionDuration", "30d", "not an interval"),
             ("delta.checkpointInterval", "0", "1 or more"),
-            (
-                "delta.apendOnly",
-                "true",
-                "did you mean `delta.appendOnly`?",
-            ),
+            ("delta.apendOnly", "true", "did you mean `delta.appendOnly`?"),
         ] {
             let refusal = checked(name, value);
             assert!(refusal.contains(reason), "{name}: {refusal}");

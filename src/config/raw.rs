@@ -221,6 +221,7 @@ pub(super) struct Http {
     pub(super) listen: Option<String>,
 }
 
+/// One table: what it takes, and how it is written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Output {

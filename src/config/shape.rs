@@ -81,21 +81,11 @@ impl Shape {
         let Some(properties) = node["properties"].as_object() else {
             return Self::Map(Box::new(Self::read(&node["additionalProperties"], root)));
         };
-        let required: Vec<&str> = node["required"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let required: Vec<&str> =
+            node["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let fields = properties.iter().map(|(key, property)| {
             let required = required.contains(&key.as_str());
-            (
-                key.clone(),
-                Field {
-                    shape: Self::read(property, root),
-                    required,
-                },
-            )
+            (key.clone(), Field { shape: Self::read(property, root), required })
         });
         Self::Object(fields.collect())
     }
@@ -122,6 +112,9 @@ impl Shape {
         value: Value,
         report: &mut Report<'_>,
     ) -> Option<Value> {
+        if report.is_refused(path) {
+            return None;
+        }
         let value = self.loosen(path, value, report);
         match (self, value) {
             (Self::Object(fields), Value::Object(map)) => check_object(fields, path, map, report),
@@ -173,11 +166,9 @@ impl Shape {
             Self::Choice(words) => one_of(words),
             Self::Text | Self::Quantity | Self::Property => "text".into(),
             Self::Integer => "a whole number".into(),
-            Self::Either(shapes) => shapes
-                .iter()
-                .map(Self::describe)
-                .collect::<Vec<_>>()
-                .join(", or "),
+            Self::Either(shapes) => {
+                shapes.iter().map(Self::describe).collect::<Vec<_>>().join(", or ")
+            }
         }
     }
 
@@ -270,12 +261,7 @@ fn check_choice(
         }
         None => {
             let what = format!("{quoted} is not {}", one_of(words));
-            report.refuse(
-                Code::NotAChoice,
-                path,
-                what,
-                did_you_mean(&word, words.iter()),
-            );
+            report.refuse(Code::NotAChoice, path, what, did_you_mean(&word, words.iter()));
         }
     }
     None
@@ -339,25 +325,13 @@ fn example(path: &Path) -> &'static str {
         ("name", "for example `name: orders`"),
         ("source.brokers", "for example `brokers: [kafka-0:9092]`"),
         ("decode.value.format", "write `format: json`"),
-        (
-            "decode.value.schema",
-            "for example `schema: \"id BIGINT NOT NULL, name STRING\"`",
-        ),
+        ("decode.value.schema", "for example `schema: \"id BIGINT NOT NULL, name STRING\"`"),
         ("decode.value", "it holds `format` and `schema`"),
-        (
-            "outputs",
-            "for example `outputs: {orders: {table: ./lake/orders}}`",
-        ),
+        ("outputs", "for example `outputs: {orders: {table: ./lake/orders}}`"),
         ("outputs.*.table", "for example `table: s3://lake/orders`"),
-        (
-            "dead_letters.table",
-            "for example `table: s3://lake/dead_letters`",
-        ),
+        ("dead_letters.table", "for example `table: s3://lake/dead_letters`"),
     ];
-    EXAMPLES
-        .iter()
-        .find(|(pattern, _)| path.matches(pattern))
-        .map_or("", |(_, example)| example)
+    EXAMPLES.iter().find(|(pattern, _)| path.matches(pattern)).map_or("", |(_, example)| example)
 }
 
 fn describe(value: &Value) -> &'static str {
@@ -381,9 +355,7 @@ fn one_of(words: &[String]) -> String {
 }
 
 fn listing<'k>(keys: impl Iterator<Item = &'k String>) -> String {
-    keys.map(|key| format!("`{key}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The words of an enumeration, whichever way schemars writes it.
@@ -396,22 +368,16 @@ fn choice(node: &Value) -> Option<Vec<String>> {
         return Some(vec![word]);
     }
     let variants = node["oneOf"].as_array()?;
-    variants
-        .iter()
-        .map(choice)
-        .collect::<Option<Vec<_>>>()
-        .map(|words| words.concat())
+    variants.iter().map(choice).collect::<Option<Vec<_>>>().map(|words| words.concat())
 }
 
 /// The type beside `null`.
 fn type_of(node: &Value) -> &str {
     match &node["type"] {
         Value::String(name) => name,
-        Value::Array(names) => names
-            .iter()
-            .filter_map(Value::as_str)
-            .find(|name| *name != "null")
-            .unwrap_or("null"),
+        Value::Array(names) => {
+            names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("null")
+        }
         _ => "none",
     }
 }

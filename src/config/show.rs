@@ -61,11 +61,7 @@ impl Effective {
             }
             _ => {
                 origins.insert(path.to_string(), self.origin(path).into());
-                if is_secret(path) {
-                    HIDDEN.into()
-                } else {
-                    value.clone()
-                }
+                if is_secret(path) { HIDDEN.into() } else { value.clone() }
             }
         }
     }
@@ -73,12 +69,7 @@ impl Effective {
     fn write_map(&self, path: &Path, value: &Value, indent: usize, text: &mut String) {
         let Value::Object(map) = value else { return };
         let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-        let rank = |key: &str| {
-            ORDER
-                .iter()
-                .position(|known| *known == key)
-                .unwrap_or(ORDER.len())
-        };
+        let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
         entries.sort_by_key(|(key, _)| (if path.is_root() { rank(key) } else { 0 }, *key));
         for (key, value) in entries {
             let path = path.key(key);
@@ -90,11 +81,7 @@ impl Effective {
                     self.write_map(&path, value, indent + 2, text);
                 }
                 _ => {
-                    let shown = if is_secret(&path) {
-                        scalar(HIDDEN)
-                    } else {
-                        flow(value)
-                    };
+                    let shown = if is_secret(&path) { scalar(HIDDEN) } else { flow(value) };
                     let line = format!("{start} {shown}");
                     let origin = self.origin(&path);
                     writeln!(text, "{line:COMMENT_COLUMN$} # {origin}")
@@ -106,16 +93,12 @@ impl Effective {
 
     fn origin(&self, path: &Path) -> String {
         let site = self.sites.find(path);
-        match self.sites.references.get(path) {
+        match self.sites.references.get(path).map(|reference| &reference.written) {
             // A longer text than a bare reference could hold a secret itself.
             Some(written)
                 if written.starts_with("${") && written.find('}') == Some(written.len() - 1) =>
             {
-                let name = written
-                    .split(":-")
-                    .next()
-                    .unwrap_or(written)
-                    .trim_end_matches('}');
+                let name = written.split(":-").next().unwrap_or(written).trim_end_matches('}');
                 format!("{site}, {name}}}")
             }
             Some(_) => format!("{site}, with a reference"),
@@ -126,12 +109,8 @@ impl Effective {
 
 /// Whether the value at a path goes on to another library, and may be a secret.
 pub(super) fn is_property(path: &Path) -> bool {
-    const PROPERTIES: [&str; 4] = [
-        "source.client.*",
-        "storage.*",
-        "dead_letters.storage.*",
-        "outputs.*.storage.*",
-    ];
+    const PROPERTIES: [&str; 4] =
+        ["source.client.*", "storage.*", "dead_letters.storage.*", "outputs.*.storage.*"];
     PROPERTIES.iter().any(|pattern| path.matches(pattern))
 }
 
@@ -162,14 +141,10 @@ fn scalar(text: &str) -> String {
         "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
     );
     let inner = text.replace("://", "/");
-    let is_address = inner
-        .split(':')
-        .all(|part| !part.is_empty() && part.chars().all(is_plain));
+    let is_address = inner.split(':').all(|part| !part.is_empty() && part.chars().all(is_plain));
     let is_quantity = text.starts_with(|c: char| c.is_ascii_digit())
         && text.ends_with(|c: char| c.is_ascii_alphabetic() || c == '%')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '%' || c == '.')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '%' || c == '.')
         && !text.starts_with("0x")
         && !text.starts_with("0o")
         && !text.starts_with("0b")
@@ -186,15 +161,8 @@ mod tests {
 
     #[test]
     fn text_that_could_be_something_else_is_quoted() {
-        for plain in [
-            "orders",
-            "kafka-0:9092",
-            "s3://lake/orders",
-            "10s",
-            "5%",
-            "256MiB",
-            "/a/b.c",
-        ] {
+        for plain in ["orders", "kafka-0:9092", "s3://lake/orders", "10s", "5%", "256MiB", "/a/b.c"]
+        {
             assert_eq!(scalar(plain), plain);
         }
         for quoted in [

@@ -25,10 +25,7 @@ pub enum Site {
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File {
-                file,
-                line: Some(line),
-            } => write!(f, "{file}:{line}"),
+            Self::File { file, line: Some(line) } => write!(f, "{file}:{line}"),
             Self::File { file, line: None } => f.write_str(file),
             Self::Environment(variable) => write!(f, "environment {variable}"),
             Self::Set(path) => write!(f, "--set {path}"),
@@ -49,10 +46,7 @@ pub(super) struct Layer {
 impl Layer {
     fn site_at(&self, line: Option<u64>) -> Site {
         match &self.site {
-            Site::File { file, .. } => Site::File {
-                file: file.clone(),
-                line,
-            },
+            Site::File { file, .. } => Site::File { file: file.clone(), line },
             whole => whole.clone(),
         }
     }
@@ -63,12 +57,24 @@ impl Layer {
     }
 }
 
+/// A value that holds a reference.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    /// With its `${..}`.
+    pub(super) written: String,
+    /// What it stands for: perhaps a secret.
+    pub(super) resolved: String,
+}
+
+/// Shorter texts are no secrets, and replacing them would garble a message.
+const SHORTEST_SECRET: usize = 4;
+
 /// All layers, the strongest last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sites {
     pub(super) layers: Vec<Layer>,
-    /// Values that came from `${..}` references, with the text as written.
-    pub(super) references: BTreeMap<Path, String>,
+    /// Values that came from `${..}` references.
+    pub(super) references: BTreeMap<Path, Reference>,
 }
 
 impl Sites {
@@ -95,15 +101,25 @@ impl Sites {
     /// a reference.
     pub(super) fn is_untyped(&self, path: &Path) -> bool {
         self.references.contains_key(path)
-            || self
-                .strength(path)
-                .is_some_and(|position| self.layers[position].is_untyped())
+            || self.strength(path).is_some_and(|position| self.layers[position].is_untyped())
     }
 
     /// The text of a value for a message: a reference as written, never what it stands for.
     pub(super) fn quote(&self, path: &Path, value: &str) -> String {
-        let text = self.references.get(path).map_or(value, String::as_str);
+        let text = self.references.get(path).map_or(value, |reference| &reference.written);
         format!("`{text}`")
+    }
+
+    /// A message about the value at `path`, with what references stand for taken out.
+    pub(super) fn without_secrets(&self, path: &Path, message: String) -> String {
+        let near = |at: &Path| at.starts_with(path) || path.starts_with(at);
+        let references = self.references.iter().filter(|(at, _)| near(at));
+        references.fold(message, |message, (_, Reference { written, resolved })| {
+            match resolved.len() >= SHORTEST_SECRET {
+                true => message.replace(resolved.as_str(), written),
+                false => message,
+            }
+        })
     }
 
     /// Files in their order, then the rest; within a file by line.
@@ -112,11 +128,7 @@ impl Sites {
             (Site::File { file: a, .. }, Site::File { file: b, .. }) => a == b,
             (a, b) => a == b,
         };
-        let position = self
-            .layers
-            .iter()
-            .position(|layer| same(&layer))
-            .unwrap_or(usize::MAX);
+        let position = self.layers.iter().position(|layer| same(&layer)).unwrap_or(usize::MAX);
         match site {
             Site::File { line, .. } => (position, line.unwrap_or(0)),
             _ => (position, 0),
@@ -124,25 +136,18 @@ impl Sites {
     }
 
     fn setter(&self, path: &Path) -> Option<(usize, Site)> {
-        self.layers
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(position, layer)| {
-                if let Some(line) = layer.marks.get(path) {
-                    return Some((position, layer.site_at(*line)));
-                }
-                // A list from the environment is marked as a whole: its items were set there too.
-                let holds =
-                    layer.is_untyped() && layer.marks.keys().any(|mark| path.starts_with(mark));
-                holds.then(|| (position, layer.site.clone()))
-            })
+        self.layers.iter().enumerate().rev().find_map(|(position, layer)| {
+            if let Some(line) = layer.marks.get(path) {
+                return Some((position, layer.site_at(*line)));
+            }
+            // A list from the environment is marked as a whole: its items were set there too.
+            let holds = layer.is_untyped() && layer.marks.keys().any(|mark| path.starts_with(mark));
+            holds.then(|| (position, layer.site.clone()))
+        })
     }
 
     fn first_file(&self) -> Site {
         let mut sites = self.layers.iter().map(|layer| layer.site_at(None));
-        sites
-            .find(|site| matches!(site, Site::File { .. }))
-            .unwrap_or(Site::Default)
+        sites.find(|site| matches!(site, Site::File { .. })).unwrap_or(Site::Default)
     }
 }

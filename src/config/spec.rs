@@ -209,14 +209,8 @@ pub enum MetadataColumn {
 }
 
 impl MetadataColumn {
-    pub const ALL: [Self; 6] = [
-        Self::Topic,
-        Self::Partition,
-        Self::Offset,
-        Self::Timestamp,
-        Self::Key,
-        Self::Headers,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Topic, Self::Partition, Self::Offset, Self::Timestamp, Self::Key, Self::Headers];
 
     /// The column's name in the table.
     pub fn column(self) -> &'static str {

@@ -13,21 +13,12 @@ pub(super) struct Refusal {
 }
 
 fn refuse<T>(what: impl Into<String>, hint: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal {
-        code: Code::Unit,
-        what: what.into(),
-        hint: hint.into(),
-    })
+    Err(Refusal { code: Code::Unit, what: what.into(), hint: hint.into() })
 }
 
 /// Units of time, the largest first, in milliseconds.
-const TIME_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const TIME_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Units of size in bytes.
 const SIZE_UNITS: [(&str, u64); 9] = [
@@ -52,19 +43,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     while !rest.is_empty() {
         let (number, unit, tail) = quantity(rest);
         let Some(number) = number else {
-            return refuse(
-                "is not a duration",
-                "write a whole number and a unit: `10s`",
-            );
+            return refuse("is not a duration", "write a whole number and a unit: `10s`");
         };
         if unit.is_empty() {
             return refuse("needs a unit", format!("write `{number}s` or `{number}ms`"));
         }
         let Some((_, factor)) = TIME_UNITS.iter().find(|(name, _)| *name == unit) else {
-            return refuse(
-                format!("`{unit}` is not a unit of time"),
-                "use ms, s, m, h or d",
-            );
+            return refuse(format!("`{unit}` is not a unit of time"), "use ms, s, m, h or d");
         };
         let part = number.checked_mul(*factor);
         let Some(sum) = part.and_then(|part| total.checked_add(part)) else {
@@ -83,20 +68,12 @@ pub(super) fn size(text: &str) -> Result<u64, Refusal> {
         return refuse("is not a size", "write a whole number and a unit: `256MiB`");
     };
     if unit.is_empty() {
-        return refuse(
-            "needs a unit",
-            format!("write `{number}MiB`, or `{number}B` for bytes"),
-        );
+        return refuse("needs a unit", format!("write `{number}MiB`, or `{number}B` for bytes"));
     }
     if let Some((_, factor)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
-        return number
-            .checked_mul(*factor)
-            .map_or_else(|| refuse("is too large", ""), Ok);
+        return number.checked_mul(*factor).map_or_else(|| refuse("is too large", ""), Ok);
     }
-    let letter = unit
-        .trim_end_matches(['b', 'B'])
-        .trim_end_matches('i')
-        .to_uppercase();
+    let letter = unit.trim_end_matches(['b', 'B']).trim_end_matches('i').to_uppercase();
     match letter.as_str() {
         "K" | "M" | "G" | "T" => refuse(
             format!("`{unit}` could be 1000s or 1024s"),
@@ -127,14 +104,10 @@ pub(super) fn share(text: &str) -> Result<f64, Refusal> {
 
 /// Splits `30sabc` into 30, `s`... : digits, then letters, then the rest.
 fn quantity(text: &str) -> (Option<u64>, &str, &str) {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at(digits);
     let rest = rest.trim_start();
-    let letters = rest
-        .find(|c: char| !c.is_alphabetic())
-        .unwrap_or(rest.len());
+    let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
     let (unit, tail) = rest.split_at(letters);
     (number.parse().ok(), unit, tail)
 }
@@ -174,27 +147,14 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit() {
-        for (text, millis) in [
-            ("0s", 0),
-            ("200ms", 200),
-            ("10s", 10_000),
-            ("1h30m", 5_400_000),
-            ("7 d", 604_800_000),
-        ] {
+        for (text, millis) in
+            [("0s", 0), ("200ms", 200), ("10s", 10_000), ("1h30m", 5_400_000), ("7 d", 604_800_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        assert_eq!(
-            refusal(duration("10")),
-            "needs a unit; write `10s` or `10ms`"
-        );
-        assert_eq!(
-            refusal(duration("1h30")),
-            "needs a unit; write `30s` or `30ms`"
-        );
-        assert_eq!(
-            refusal(duration("5 min")),
-            "`min` is not a unit of time; use ms, s, m, h or d"
-        );
+        assert_eq!(refusal(duration("10")), "needs a unit; write `10s` or `10ms`");
+        assert_eq!(refusal(duration("1h30")), "needs a unit; write `30s` or `30ms`");
+        assert_eq!(refusal(duration("5 min")), "`min` is not a unit of time; use ms, s, m, h or d");
         for text in ["", "s", "-1s", "1.5s", "99999999999999999999s", "ever"] {
             assert!(duration(text).is_err(), "{text}");
         }
@@ -203,35 +163,15 @@ mod tests {
 
     #[test]
     fn sizes_need_a_unit_that_is_certain() {
-        for (text, bytes) in [
-            ("512B", 512),
-            ("1KB", 1000),
-            ("256MiB", 256 << 20),
-            ("2 GB", 2_000_000_000),
-        ] {
+        for (text, bytes) in
+            [("512B", 512), ("1KB", 1000), ("256MiB", 256 << 20), ("2 GB", 2_000_000_000)]
+        {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        assert_eq!(
-            refusal(size("256M")),
-            "`M` could be 1000s or 1024s; write `256MB` or `256MiB`"
-        );
-        assert_eq!(
-            refusal(size("1kb")),
-            "`kb` could be 1000s or 1024s; write `1KB` or `1KiB`"
-        );
-        assert_eq!(
-            refusal(size("10")),
-            "needs a unit; write `10MiB`, or `10B` for bytes"
-        );
-        for text in [
-            "",
-            "B",
-            "1MiBx1",
-            "1.5GiB",
-            "-1B",
-            "1 apple",
-            "18446744073709551615TiB",
-        ] {
+        assert_eq!(refusal(size("256M")), "`M` could be 1000s or 1024s; write `256MB` or `256MiB`");
+        assert_eq!(refusal(size("1kb")), "`kb` could be 1000s or 1024s; write `1KB` or `1KiB`");
+        assert_eq!(refusal(size("10")), "needs a unit; write `10MiB`, or `10B` for bytes");
+        for text in ["", "B", "1MiBx1", "1.5GiB", "-1B", "1 apple", "18446744073709551615TiB"] {
             assert!(size(text).is_err(), "{text}");
         }
     }
@@ -253,13 +193,8 @@ mod tests {
         assert_eq!(interval("interval 30 days"), Some(30 * day));
         assert_eq!(interval("INTERVAL 1 week"), Some(7 * day));
         assert_eq!(interval("2 hours"), Some(day / 12));
-        for text in [
-            "interval 1 month",
-            "30 days ago",
-            "30d",
-            "interval days",
-            "interval -1 days",
-        ] {
+        for text in ["interval 1 month", "30 days ago", "30d", "interval days", "interval -1 days"]
+        {
             assert_eq!(interval(text), None, "{text}");
         }
     }

@@ -57,13 +57,8 @@ fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
     let text = error.without_snippet().to_string();
     let first = text.lines().next().unwrap_or("not YAML");
     // The line is told apart; the parser's own "at line .." would say it twice.
-    let message = first
-        .rsplit_once(" at line ")
-        .map_or(first, |(message, _)| message);
-    SyntaxError {
-        line: error.location().map(|at| at.line()),
-        message: message.to_owned(),
-    }
+    let message = first.rsplit_once(" at line ").map_or(first, |(message, _)| message);
+    SyntaxError { line: error.location().map(|at| at.line()), message: message.to_owned() }
 }
 
 impl Document {
@@ -129,9 +124,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Scalar(
-            Number::from_f64(value).map_or(Value::Null, Value::Number),
-        ))
+        Ok(Node::Scalar(Number::from_f64(value).map_or(Value::Null, Value::Number)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
@@ -176,10 +169,7 @@ mod tests {
     #[test]
     fn every_key_and_item_has_its_line() {
         let document = parse("a:\n  b: [1,\n    x]\n  \"c.d\": no\n5: ~\n").expect("valid YAML");
-        assert_eq!(
-            document.value,
-            json!({"a": {"b": [1, "x"], "c.d": "no"}, "5": null})
-        );
+        assert_eq!(document.value, json!({"a": {"b": [1, "x"], "c.d": "no"}, "5": null}));
         let line = |path: &Path| document.lines.get(path).copied();
         let a = Path::parse("a");
         assert_eq!(line(&a), Some(1));
@@ -197,21 +187,14 @@ mod tests {
     #[test]
     fn an_empty_file_is_an_empty_map() {
         for text in ["", "# nothing\n", "---\n", "null\n"] {
-            assert_eq!(
-                parse(text).expect("valid YAML").value,
-                json!({}),
-                "{text:?}"
-            );
+            assert_eq!(parse(text).expect("valid YAML").value, json!({}), "{text:?}");
         }
     }
 
     #[test]
     fn anchors_and_merges_are_expanded() {
         let document = parse("a: &x {k: 1}\nb: *x\nc:\n  <<: *x\n  l: 2\n").expect("valid YAML");
-        assert_eq!(
-            document.value,
-            json!({"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}})
-        );
+        assert_eq!(document.value, json!({"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}}));
     }
 
     #[test]

@@ -14,10 +14,7 @@ pub(super) struct ByteColumn {
 
 impl ByteColumn {
     pub(super) fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            offsets: vec![0],
-        }
+        Self { bytes: Vec::new(), offsets: vec![0] }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -20,11 +20,7 @@ pub struct BadRecord {
 
 impl fmt::Display for BadRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} offset {}: {}",
-            self.partition, self.offset, self.reason
-        )
+        write!(f, "{} offset {}: {}", self.partition, self.offset, self.reason)
     }
 }
 

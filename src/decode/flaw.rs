@@ -16,11 +16,7 @@ pub(super) const END_MICROS: i64 = 2_932_897 * 86_400_000_000;
 /// Microseconds since the epoch, if they are in the years 0001 to 9999.
 #[inline]
 pub(super) fn bounded(micros: i64) -> Result<i64, Flaw> {
-    if (FIRST_MICROS..END_MICROS).contains(&micros) {
-        Ok(micros)
-    } else {
-        Err(Flaw::Years)
-    }
+    if (FIRST_MICROS..END_MICROS).contains(&micros) { Ok(micros) } else { Err(Flaw::Years) }
 }
 
 /// One kind of fault in a record.
@@ -218,22 +214,12 @@ pub(super) type Scan<T> = Result<T, Box<Reject>>;
 impl Reject {
     #[cold]
     pub(super) fn new(flaw: Flaw, at: usize) -> Box<Self> {
-        Box::new(Self {
-            flaw,
-            at: Some(at),
-            path: Vec::new(),
-            declared: String::new(),
-        })
+        Box::new(Self { flaw, at: Some(at), path: Vec::new(), declared: String::new() })
     }
 
     #[cold]
     pub(super) fn outside_value(flaw: Flaw) -> Box<Self> {
-        Box::new(Self {
-            flaw,
-            at: None,
-            path: Vec::new(),
-            declared: String::new(),
-        })
+        Box::new(Self { flaw, at: None, path: Vec::new(), declared: String::new() })
     }
 
     #[cold]
@@ -271,5 +257,24 @@ impl fmt::Display for Reject {
             None => {}
         }
         f.write_str(&self.flaw.sentence(&self.declared))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    fn codes(text: &str) -> BTreeSet<&str> {
+        let starts = text.match_indices("SL30").map(|(at, _)| at);
+        starts.map(|at| &text[at..at + 6]).collect()
+    }
+
+    #[test]
+    fn the_reference_page_lists_each_code() {
+        let source = include_str!("flaw.rs");
+        let (source, _) = source.split_once("#[cfg(test)]").expect("tests at the end");
+        let page = include_str!("../../docs/reference/json.md");
+        assert_eq!(codes(source), codes(page));
+        assert_eq!(codes(source).len(), 36);
     }
 }

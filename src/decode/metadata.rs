@@ -25,11 +25,9 @@ pub fn metadata_field(column: MetadataColumn) -> Field {
         MetadataColumn::Offset => Field::new("kafka_offset", DataType::Int64, false),
         MetadataColumn::Timestamp => Field::new("kafka_timestamp", timestamp_type(), true),
         MetadataColumn::Key => Field::new("kafka_key", DataType::Binary, true),
-        MetadataColumn::Headers => Field::new(
-            "kafka_headers",
-            DataType::List(Arc::new(header_field())),
-            true,
-        ),
+        MetadataColumn::Headers => {
+            Field::new("kafka_headers", DataType::List(Arc::new(header_field())), true)
+        }
     }
 }
 
@@ -38,10 +36,8 @@ fn header_field() -> Field {
 }
 
 fn header_fields() -> Fields {
-    let fields = [
-        Field::new("key", DataType::Utf8, true),
-        Field::new("value", DataType::Binary, true),
-    ];
+    let fields =
+        [Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)];
     fields.into_iter().collect()
 }
 
@@ -70,17 +66,12 @@ impl MetadataRows {
     /// Whether the columns asked for can hold what the message says.
     pub(super) fn check(&self, message: &Message<'_>) -> Scan<()> {
         if self.wants(MetadataColumn::Timestamp)
-            && message
-                .timestamp_ms
-                .is_some_and(|ms| timestamp_micros(ms).is_none())
+            && message.timestamp_ms.is_some_and(|ms| timestamp_micros(ms).is_none())
         {
             return Err(Reject::outside_value(Flaw::KafkaTimestamp));
         }
         if self.wants(MetadataColumn::Headers)
-            && message
-                .headers
-                .iter()
-                .any(|header| std::str::from_utf8(header.name).is_err())
+            && message.headers.iter().any(|header| std::str::from_utf8(header.name).is_err())
         {
             return Err(Reject::outside_value(Flaw::HeaderName));
         }
@@ -125,9 +116,7 @@ impl MetadataRows {
 
 /// A STRING column of one value.
 pub(super) fn repeated(text: &str, rows: usize) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-        text, rows,
-    )))
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)))
 }
 
 /// `None` outside the years 0001 to 9999.
@@ -143,10 +132,7 @@ pub(super) struct TimestampColumn {
 
 impl TimestampColumn {
     pub(super) fn new() -> Self {
-        Self {
-            micros: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
-        }
+        Self { micros: Vec::new(), nulls: NullBufferBuilder::new(0) }
     }
 
     pub(super) fn push(&mut self, ms: Option<i64>) {
@@ -170,10 +156,7 @@ pub(super) struct NullableBytes {
 
 impl NullableBytes {
     pub(super) fn new() -> Self {
-        Self {
-            bytes: ByteColumn::new(),
-            nulls: NullBufferBuilder::new(0),
-        }
+        Self { bytes: ByteColumn::new(), nulls: NullBufferBuilder::new(0) }
     }
 
     pub(super) fn push(&mut self, value: Option<&[u8]>) {
@@ -207,8 +190,7 @@ impl HeaderColumn {
     /// What is not UTF-8 in a name becomes U+FFFD (rows are checked before; dead letters must take anything).
     pub(super) fn push(&mut self, headers: &[Header<'_>]) {
         for header in headers {
-            self.names
-                .push(String::from_utf8_lossy(header.name).as_bytes());
+            self.names.push(String::from_utf8_lossy(header.name).as_bytes());
             self.values.push(header.value);
         }
         self.offsets.push(offset(self.names.len()));

@@ -120,13 +120,7 @@ impl Decoder {
         if let Some(run) = self.run.take() {
             self.take_chunk(&run.partition, OffsetRange::new(run.start, run.next));
         }
-        self.run = Some(Run {
-            partition,
-            start,
-            next: start,
-            held,
-            failed: false,
-        });
+        self.run = Some(Run { partition, start, next: start, held, failed: false });
     }
 
     /// Takes the next message of the partition.
@@ -138,28 +132,16 @@ impl Decoder {
     /// Before `begin`, and when offsets don't grow: that would count a record twice.
     pub fn push(&mut self, message: &Message<'_>) -> Result<(), DecodeError> {
         let run = self.run.as_mut().expect("`begin` comes before `push`");
-        assert!(
-            message.offset >= run.next,
-            "offset {} after {}",
-            message.offset,
-            run.next - 1
-        );
+        assert!(message.offset >= run.next, "offset {} after {}", message.offset, run.next - 1);
         run.next = message.offset + 1;
         let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len) as u64;
         let bytes = size(message.key) + size(message.value);
         self.payload_bytes += bytes;
         if !message.headers.is_empty() {
-            let sizes = message
-                .headers
-                .iter()
-                .map(|h| h.name.len() as u64 + size(h.value));
+            let sizes = message.headers.iter().map(|h| h.name.len() as u64 + size(h.value));
             self.header_bytes += sizes.sum::<u64>();
         }
-        if run
-            .held
-            .as_ref()
-            .is_some_and(|held| held.contains(&message.offset))
-        {
+        if run.held.as_ref().is_some_and(|held| held.contains(&message.offset)) {
             self.fates.dead_letters += 1;
             return Ok(());
         }
@@ -194,15 +176,8 @@ impl Decoder {
     /// Before `begin`, when a message at or past `end` was pushed, and after `push` failed.
     pub fn finish(&mut self, end: i64) -> Chunk {
         let mut run = self.run.take().expect("`begin` comes before `finish`");
-        assert!(
-            !run.failed,
-            "a run with a record that was refused for good has no chunk"
-        );
-        assert!(
-            end >= run.next,
-            "offset {} was pushed, and the chunk ends at {end}",
-            run.next - 1
-        );
+        assert!(!run.failed, "a run with a record that was refused for good has no chunk");
+        assert!(end >= run.next, "offset {} was pushed, and the chunk ends at {end}", run.next - 1);
         let chunk = self.take_chunk(&run.partition, OffsetRange::new(run.start, end));
         (run.start, run.next) = (end, end);
         self.run = Some(run);
@@ -233,12 +208,7 @@ impl Decoder {
         let run = self.run.as_mut().expect("`push` has looked");
         let (code, reason) = (reject.flaw.code(), reject.to_string());
         let partition = run.partition.id.clone();
-        let bad = BadRecord {
-            partition,
-            offset: message.offset,
-            code,
-            reason,
-        };
+        let bad = BadRecord { partition, offset: message.offset, code, reason };
         match self.on_bad_record {
             OnBadRecord::Fail => {
                 run.failed = true;
@@ -282,9 +252,7 @@ fn row_schema(
     let mut fields = spec.schema.arrow().fields().to_vec();
     for field in metadata.iter().map(|column| metadata_field(*column)) {
         if let Some(twin) = spec.schema.column(field.name()) {
-            return Err(DecodeError::MetadataName {
-                column: twin.name().clone(),
-            });
+            return Err(DecodeError::MetadataName { column: twin.name().clone() });
         }
         fields.push(Arc::new(field));
     }

@@ -35,15 +35,29 @@ pub struct Written {
     /// New rows of the dead-letter table, by partition; a dead letter that it held already is none.
     pub new_dead_letters: BTreeMap<Arc<SourcePartition>, u64>,
     /// What became of each partition's records.
-    pub fates: BTreeMap<Arc<SourcePartition>, Fates>,
+    pub shares: BTreeMap<Arc<SourcePartition>, Share>,
+}
+
+/// One partition's part of a batch, or a sum of such parts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    pub fates: Fates,
+    /// Of keys and values.
     pub payload_bytes: u64,
+}
+
+impl Share {
+    pub fn add(&mut self, other: &Self) {
+        self.fates.add(&other.fates);
+        self.payload_bytes += other.payload_bytes;
+    }
 }
 
 impl Written {
     /// Over all partitions.
-    pub fn total(&self) -> Fates {
-        let mut total = Fates::default();
-        self.fates.values().for_each(|fates| total.add(fates));
+    pub fn total(&self) -> Share {
+        let mut total = Share::default();
+        self.shares.values().for_each(|share| total.add(share));
         total
     }
 }
@@ -56,20 +70,13 @@ pub struct Writing {
 
 impl Writing {
     pub fn new(writer: BatchWriter) -> Self {
-        Self {
-            writer,
-            written: Written::default(),
-        }
+        Self { writer, written: Written::default() }
     }
 
     pub fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
         let counts = &mut self.written;
-        counts
-            .fates
-            .entry(chunk.partition.clone())
-            .or_default()
-            .add(&chunk.fates);
-        counts.payload_bytes += chunk.payload_bytes;
+        let share = Share { fates: chunk.fates, payload_bytes: chunk.payload_bytes };
+        counts.shares.entry(chunk.partition.clone()).or_default().add(&share);
         if chunk.rows.num_rows() > 0 {
             for output in &mut self.writer.outputs {
                 if output.takes.contains(&chunk.partition) {
@@ -80,10 +87,8 @@ impl Writing {
         }
         if let (Some(letters), Some(files)) = (&chunk.dead_letters, &mut self.writer.dead_letters) {
             files.write(letters)?;
-            *counts
-                .new_dead_letters
-                .entry(chunk.partition.clone())
-                .or_default() += letters.num_rows() as u64;
+            *counts.new_dead_letters.entry(chunk.partition.clone()).or_default() +=
+                letters.num_rows() as u64;
         }
         Ok(())
     }
@@ -100,6 +105,5 @@ impl Writing {
 }
 
 fn project(rows: &RecordBatch, columns: &[usize]) -> Result<RecordBatch, EngineError> {
-    rows.project(columns)
-        .map_err(|error| FilesError::Rows(error).into())
+    rows.project(columns).map_err(|error| FilesError::Rows(error).into())
 }

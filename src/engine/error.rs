@@ -32,31 +32,16 @@ pub enum EngineError {
          the first: {first}",
         limit * 100.0
     )]
-    TooManyBad {
-        bad: u64,
-        records: u64,
-        limit: f64,
-        first: String,
-    },
+    TooManyBad { bad: u64, records: u64, limit: f64, first: String },
     #[error(
         "{partition}: the broker no longer has the offsets from {from} to {to} ({reason}), and they were not read; \
          set `source.on_data_loss: continue` to go on at {to} and record the gap, or use `sluice rewind`"
     )]
-    DataLoss {
-        partition: TopicPartition,
-        from: i64,
-        to: i64,
-        reason: &'static str,
-    },
+    DataLoss { partition: TopicPartition, from: i64, to: i64, reason: &'static str },
     #[error(
         "{partition}: `source.start` says offset {offset}, but the broker has {earliest} to {latest}; correct it"
     )]
-    StartOutOfRange {
-        partition: TopicPartition,
-        offset: i64,
-        earliest: i64,
-        latest: i64,
-    },
+    StartOutOfRange { partition: TopicPartition, offset: i64, earliest: i64, latest: i64 },
     #[error(
         "{partition}: the broker has fewer partitions than the table has progress for; use `sluice rewind`"
     )]
@@ -68,10 +53,7 @@ pub enum EngineError {
     #[error("stopped while reading")]
     Stopped,
     #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
-    GaveUp {
-        waited: Duration,
-        last: Box<EngineError>,
-    },
+    GaveUp { waited: Duration, last: Box<EngineError> },
 }
 
 impl EngineError {

@@ -61,11 +61,13 @@ struct ReadDone {
 }
 
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+type ReadOrder = (ReadJob, SyncSender<Chunk>, Reply<ReadDone>);
+type WriteOrder = (BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>);
 
 /// The two threads.
 pub struct Pipeline {
-    reads: mpsc::Sender<(ReadJob, SyncSender<Chunk>, Reply<ReadDone>)>,
-    writes: mpsc::Sender<(BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>)>,
+    reads: mpsc::Sender<ReadOrder>,
+    writes: mpsc::Sender<WriteOrder>,
     stop: Arc<AtomicBool>,
 }
 
@@ -81,11 +83,7 @@ impl Pipeline {
         thread::Builder::new()
             .name("sluice-write".into())
             .spawn(move || write_loop(&write_jobs))?;
-        Ok(Self {
-            reads,
-            writes,
-            stop,
-        })
+        Ok(Self { reads, writes, stop })
     }
 
     /// Starts to read and write a batch; it goes on while the future is not polled. One at a time.
@@ -127,7 +125,7 @@ impl Drop for Pipeline {
 fn read_loop(
     mut reader: Reader,
     mut decoder: Decoder,
-    jobs: &Receiver<(ReadJob, SyncSender<Chunk>, Reply<ReadDone>)>,
+    jobs: &Receiver<ReadOrder>,
     stop: &AtomicBool,
 ) {
     while let Ok((job, chunks, reply)) = jobs.recv() {
@@ -149,6 +147,8 @@ fn read(
     stop: &AtomicBool,
 ) -> Result<ReadDone, EngineError> {
     let began = Instant::now();
+    // Of a batch before that failed.
+    drop(decoder.take_first_bad());
     let mut seen = Seen::default();
     let mut run: Option<(Arc<SourcePartition>, Option<i64>)> = None;
     let ranges = reader
@@ -170,9 +170,7 @@ fn read(
                     seen.newest_ms.insert(partition, newest);
                 }
                 let chunk = decoder.finish(end);
-                chunks
-                    .send(chunk)
-                    .map_err(|_| EngineError::ThreadGone("sluice-write"))
+                chunks.send(chunk).map_err(|_| EngineError::ThreadGone("sluice-write"))
             }
         })
         .map_err(|error| match error {
@@ -181,14 +179,10 @@ fn read(
             ReadError::Stopped => EngineError::Stopped,
         })?;
     seen.first_bad = decoder.take_first_bad().map(|bad| bad.to_string());
-    Ok(ReadDone {
-        ranges,
-        seen,
-        took: began.elapsed(),
-    })
+    Ok(ReadDone { ranges, seen, took: began.elapsed() })
 }
 
-fn write_loop(jobs: &Receiver<(BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>)>) {
+fn write_loop(jobs: &Receiver<WriteOrder>) {
     while let Ok((writer, chunks, reply)) = jobs.recv() {
         let _ = reply.send(write(writer, &chunks));
     }

@@ -37,17 +37,13 @@ impl Backlog {
 /// The ranges of a batch of at most about `max_records` offsets: each partition gets its share of the limit in
 /// proportion to its backlog, and one offset at least, so that none starves. Holes count as offsets.
 pub fn plan(backlogs: &[Backlog], max_records: u64) -> Vec<PlannedRange> {
-    let open: Vec<(&Backlog, OffsetRange)> = backlogs
-        .iter()
-        .filter_map(|b| b.range().map(|range| (b, range)))
-        .collect();
+    let open: Vec<(&Backlog, OffsetRange)> =
+        backlogs.iter().filter_map(|b| b.range().map(|range| (b, range))).collect();
     let total: u128 = open.iter().map(|(_, range)| u128::from(range.len())).sum();
     open.into_iter()
         .map(|(backlog, range)| {
             let share = u128::from(range.len()) * u128::from(max_records) / total;
-            let offsets = u64::try_from(share)
-                .unwrap_or(u64::MAX)
-                .clamp(1, range.len());
+            let offsets = u64::try_from(share).unwrap_or(u64::MAX).clamp(1, range.len());
             let end = range.start.saturating_add_unsigned(offsets);
             PlannedRange {
                 partition: backlog.partition.clone(),
@@ -62,9 +58,7 @@ pub fn waiting(backlogs: &[Backlog]) -> u64 {
     backlogs
         .iter()
         .filter_map(|b| {
-            b.next
-                .first()
-                .map(|&next| b.end.saturating_sub(next).max(0).unsigned_abs())
+            b.next.first().map(|&next| b.end.saturating_sub(next).max(0).unsigned_abs())
         })
         .sum()
 }
@@ -91,15 +85,8 @@ mod tests {
 
     fn backlog(partition: i32, next: &[i64], end: i64) -> Backlog {
         let id = TopicPartition::new("t", partition);
-        let partition = Arc::new(SourcePartition {
-            id,
-            topic_id: TopicId::unknown(),
-        });
-        Backlog {
-            partition,
-            next: next.iter().copied().collect(),
-            end,
-        }
+        let partition = Arc::new(SourcePartition { id, topic_id: TopicId::unknown() });
+        Backlog { partition, next: next.iter().copied().collect(), end }
     }
 
     fn check(backlogs: &[Backlog], max_records: u64, expected: &[(i32, i64, i64)]) {
@@ -112,11 +99,7 @@ mod tests {
 
     #[test]
     fn everything_when_it_fits() {
-        check(
-            &[backlog(0, &[0], 10), backlog(1, &[5], 6)],
-            100,
-            &[(0, 0, 10), (1, 5, 6)],
-        );
+        check(&[backlog(0, &[0], 10), backlog(1, &[5], 6)], 100, &[(0, 0, 10), (1, 5, 6)]);
     }
 
     #[test]
@@ -126,11 +109,7 @@ mod tests {
 
     #[test]
     fn each_partition_gets_a_fair_share_and_one_at_least() {
-        let backlogs = [
-            backlog(0, &[0], 900),
-            backlog(1, &[0], 100),
-            backlog(2, &[0], 1),
-        ];
+        let backlogs = [backlog(0, &[0], 900), backlog(1, &[0], 100), backlog(2, &[0], 1)];
         check(&backlogs, 100, &[(0, 0, 89), (1, 0, 9), (2, 0, 1)]);
     }
 
@@ -156,7 +135,7 @@ mod tests {
             prop_assert!(total <= max_records + planned.len() as u64);
             prop_assert_eq!(planned.is_empty(), waiting(&backlogs) == 0);
             for p in &planned {
-                let (next, len) = parts[usize::try_from(p.partition.id.partition).unwrap()];
+                let (next, len) = parts[usize::try_from(p.partition.id.partition).expect("made above")];
                 prop_assert!(p.range.start == next && p.range.end <= next + len && !p.range.is_empty());
             }
         }

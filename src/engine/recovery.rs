@@ -45,9 +45,7 @@ pub fn opening(
     last: impl Fn(&SourcePartition) -> Option<PartitionInfo>,
 ) -> Result<Vec<PartitionInfo>, EngineError> {
     if let Some(vanished) = standing.vanished.first() {
-        return Err(EngineError::PartitionVanished {
-            partition: vanished.id.clone(),
-        });
+        return Err(EngineError::PartitionVanished { partition: vanished.id.clone() });
     }
     let mut infos = Vec::new();
     for (partition, position) in &standing.positions {
@@ -83,20 +81,14 @@ fn resolve(rules: Rules<'_>, id: &TopicPartition, extent: &Extent) -> Result<i64
         Start::Latest => Ok(latest),
         Start::Timestamp(_) => Ok(extent.at_time.get(id).copied().unwrap_or(latest)),
         Start::Offsets(offsets) => {
-            let given = offsets
-                .get(&*id.topic)
-                .and_then(|partitions| partitions.get(&id.partition));
+            let given =
+                offsets.get(&*id.topic).and_then(|partitions| partitions.get(&id.partition));
             match given {
                 None => Ok(earliest),
                 Some(offset) if (earliest..=latest).contains(offset) => Ok(*offset),
                 Some(&offset) => {
                     let partition = id.clone();
-                    Err(EngineError::StartOutOfRange {
-                        partition,
-                        offset,
-                        earliest,
-                        latest,
-                    })
+                    Err(EngineError::StartOutOfRange { partition, offset, earliest, latest })
                 }
             }
         }
@@ -115,21 +107,12 @@ fn within(
     if next < earliest {
         refuse(rules, partition, next, earliest, "retention passed them")?;
         let gaps = next.abs_diff(earliest);
-        return Ok(Some(last.next(
-            earliest,
-            Fates {
-                gaps,
-                ..Fates::default()
-            },
-        )));
+        return Ok(Some(last.next(earliest, Fates { gaps, ..Fates::default() })));
     }
     if next > latest {
         refuse(rules, partition, next, latest, "the log was truncated")?;
-        let reset = Reset {
-            from: Some(next),
-            to: latest,
-            reason: "the log was truncated".to_owned(),
-        };
+        let reset =
+            Reset { from: Some(next), to: latest, reason: "the log was truncated".to_owned() };
         return Ok(Some(PartitionInfo::at(partition, latest, Some(reset))));
     }
     Ok(None)
@@ -164,12 +147,7 @@ fn refuse(
         tracing::warn!(partition = %partition.id, from, to, reason, "data loss, recorded in the table");
         return Ok(());
     }
-    Err(EngineError::DataLoss {
-        partition: partition.id.clone(),
-        from,
-        to,
-        reason,
-    })
+    Err(EngineError::DataLoss { partition: partition.id.clone(), from, to, reason })
 }
 
 #[cfg(test)]
@@ -178,16 +156,10 @@ mod tests {
     use crate::offsets::TopicId;
     use crate::sink::Txn;
 
-    const TXN: Txn = Txn {
-        version: 100,
-        last_updated: None,
-    };
+    const TXN: Txn = Txn { version: 100, last_updated: None };
 
     fn partition() -> SourcePartition {
-        SourcePartition {
-            id: TopicPartition::new("t", 0),
-            topic_id: TopicId::new("id"),
-        }
+        SourcePartition { id: TopicPartition::new("t", 0), topic_id: TopicId::new("id") }
     }
 
     /// What happens to one partition at `position` when the broker has `[earliest, latest)`.
@@ -204,22 +176,11 @@ mod tests {
             latest: [(id.id.clone(), latest)].into(),
             at_time: [(id.id.clone(), 77)].into(),
         };
-        let standing = Standing {
-            positions: [(id, position)].into(),
-            vanished: Vec::new(),
-            first_run,
-        };
-        opening(
-            Rules {
-                start,
-                on_data_loss,
-            },
-            &standing,
-            &extent,
-            |_| None,
-        )
-        .map(|mut infos| infos.pop())
-        .map_err(|error| error.code().to_owned())
+        let standing =
+            Standing { positions: [(id, position)].into(), vanished: Vec::new(), first_run };
+        opening(Rules { start, on_data_loss }, &standing, &extent, |_| None)
+            .map(|mut infos| infos.pop())
+            .map_err(|error| error.code().to_owned())
     }
 
     fn offset(result: Result<Option<PartitionInfo>, String>) -> i64 {
@@ -230,26 +191,12 @@ mod tests {
 
     #[test]
     fn a_first_run_starts_as_configured() {
-        let start = |start| {
-            offset(check(
-                Position::New,
-                true,
-                (5, 90),
-                &start,
-                OnDataLoss::Fail,
-            ))
-        };
+        let start = |start| offset(check(Position::New, true, (5, 90), &start, OnDataLoss::Fail));
         assert_eq!(start(Start::Earliest), 5);
         assert_eq!(start(Start::Latest), 90);
         assert_eq!(start(Start::Timestamp(1)), 77);
-        assert_eq!(
-            start(Start::Offsets([("t".into(), [(0, 42)].into())].into())),
-            42
-        );
-        assert_eq!(
-            start(Start::Offsets([("t".into(), [(1, 42)].into())].into())),
-            5
-        );
+        assert_eq!(start(Start::Offsets([("t".into(), [(0, 42)].into())].into())), 42);
+        assert_eq!(start(Start::Offsets([("t".into(), [(1, 42)].into())].into())), 5);
     }
 
     #[test]
@@ -261,33 +208,15 @@ mod tests {
 
     #[test]
     fn a_partition_found_later_starts_at_its_beginning() {
-        let result = check(
-            Position::New,
-            false,
-            (5, 90),
-            &Start::Latest,
-            OnDataLoss::Fail,
-        );
+        let result = check(Position::New, false, (5, 90), &Start::Latest, OnDataLoss::Fail);
         assert_eq!(offset(result), 5);
     }
 
     #[test]
     fn progress_goes_on_where_it_is() {
-        let result = check(
-            Position::At(TXN),
-            false,
-            (5, 900),
-            &Start::Latest,
-            OnDataLoss::Fail,
-        );
+        let result = check(Position::At(TXN), false, (5, 900), &Start::Latest, OnDataLoss::Fail);
         assert_eq!(result, Ok(None));
-        let result = check(
-            Position::Adopt(TXN),
-            false,
-            (5, 900),
-            &Start::Latest,
-            OnDataLoss::Fail,
-        );
+        let result = check(Position::Adopt(TXN), false, (5, 900), &Start::Latest, OnDataLoss::Fail);
         assert_eq!(offset(result), 100);
     }
 
@@ -296,13 +225,7 @@ mod tests {
         for (extent, position) in [
             ((150, 900), Position::At(TXN)),
             ((0, 60), Position::At(TXN)),
-            (
-                (0, 900),
-                Position::Recreated {
-                    was: TopicId::new("old"),
-                    next: Some(100),
-                },
-            ),
+            ((0, 900), Position::Recreated { was: TopicId::new("old"), next: Some(100) }),
         ] {
             let run = |policy| check(position.clone(), false, extent, &Start::Latest, policy);
             assert_eq!(run(OnDataLoss::Fail), Err("SL5002".into()));

@@ -15,12 +15,7 @@ pub struct Backoff {
 
 impl Backoff {
     pub fn new(retry: Retry) -> Self {
-        Self {
-            retry,
-            failures: 0,
-            failing_since: None,
-            fenced: 0,
-        }
+        Self { retry, failures: 0, failing_since: None, fenced: 0 }
     }
 
     /// A commit landed: whatever was wrong has passed.
@@ -29,14 +24,15 @@ impl Backoff {
         self.failing_since = None;
     }
 
+    /// How long there has been no success.
+    pub fn failing_for(&self, now: Instant) -> Duration {
+        self.failing_since.map_or(Duration::ZERO, |since| now.duration_since(since))
+    }
+
     /// The wait after one more failure; `None`: `give_up_after` has passed.
     pub fn after_failure(&mut self, now: Instant) -> Option<Duration> {
         let since = *self.failing_since.get_or_insert(now);
-        if self
-            .retry
-            .give_up_after
-            .is_some_and(|limit| now.duration_since(since) >= limit)
-        {
+        if self.retry.give_up_after.is_some_and(|limit| now.duration_since(since) >= limit) {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
@@ -53,11 +49,7 @@ impl Backoff {
     /// Half of the exponential step for certain, the other half at random ("equal jitter").
     fn wait(&self, failures: u32) -> Duration {
         let step = 2u32.saturating_pow(failures.saturating_sub(1).min(30));
-        let full = self
-            .retry
-            .initial_backoff
-            .saturating_mul(step)
-            .min(self.retry.max_backoff);
+        let full = self.retry.initial_backoff.saturating_mul(step).min(self.retry.max_backoff);
         full / 2 + (full / 2).mul_f64(fastrand::f64())
     }
 }
@@ -78,17 +70,9 @@ mod tests {
     #[test]
     fn waits_double_and_are_bounded() {
         let (mut backoff, now) = (backoff(None), Instant::now());
-        for step in [
-            200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000,
-        ] {
-            let wait = backoff
-                .after_failure(now)
-                .expect("never gives up")
-                .as_millis();
-            assert!(
-                (step / 2..=step).contains(&wait),
-                "{wait} ms for a step of {step} ms"
-            );
+        for step in [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000] {
+            let wait = backoff.after_failure(now).expect("never gives up").as_millis();
+            assert!((step / 2..=step).contains(&wait), "{wait} ms for a step of {step} ms");
         }
         backoff.succeeded();
         assert!(backoff.after_failure(now).expect("starts anew").as_millis() <= 200);
@@ -98,16 +82,8 @@ mod tests {
     fn gives_up_after_the_time_without_any_success() {
         let (mut backoff, now) = (backoff(Some(Duration::from_secs(60))), Instant::now());
         assert!(backoff.after_failure(now).is_some());
-        assert!(
-            backoff
-                .after_failure(now + Duration::from_secs(59))
-                .is_some()
-        );
-        assert!(
-            backoff
-                .after_failure(now + Duration::from_secs(60))
-                .is_none()
-        );
+        assert!(backoff.after_failure(now + Duration::from_secs(59)).is_some());
+        assert!(backoff.after_failure(now + Duration::from_secs(60)).is_none());
     }
 
     #[test]

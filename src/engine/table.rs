@@ -26,9 +26,7 @@ use crate::sink::{Committed, DataFile, Transaction, Txn};
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -67,10 +65,7 @@ impl Table {
     /// Opens the table, or creates it where it is missing and may be. Nothing of progress is read yet.
     pub async fn open(spec: &TableSpec<'_>) -> Result<Self, EngineError> {
         let store = TableStore::open(spec.location, spec.storage)?;
-        let expected = TableExpectation {
-            schema: spec.schema,
-            partition_by: spec.partition_by,
-        };
+        let expected = TableExpectation { schema: spec.schema, partition_by: spec.partition_by };
         let (log, plan) =
             create::open_or_create(&store, &expected, spec.create, spec.properties, now_ms())
                 .await?;
@@ -98,14 +93,21 @@ impl Table {
 
     /// The next offset of each partition held.
     pub fn next(&self) -> BTreeMap<Arc<SourcePartition>, i64> {
-        self.held
-            .iter()
-            .map(|(partition, held)| (partition.clone(), held.txn.version))
-            .collect()
+        self.held.iter().map(|(partition, held)| (partition.clone(), held.txn.version)).collect()
     }
 
     pub fn next_of(&self, partition: &SourcePartition) -> Option<i64> {
         self.held.get(partition).map(|held| held.txn.version)
+    }
+
+    /// A connector that stopped for a RESTORE must not go on just because it was started again.
+    pub async fn refuse_unanswered_restore(&self) -> Result<(), CommitError> {
+        match history::unanswered_restore(&self.store, &self.log, &self.owner).await? {
+            Some(version) => {
+                Err(CommitError::Restored { table: self.store.table().to_owned(), version })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Holds the progress that `standing` found, with its running counts where the log still tells them.
@@ -121,9 +123,8 @@ impl Table {
         let ids: Vec<SourcePartition> = found.iter().map(|(id, _)| id.clone()).collect();
         let mut told = history::recall(&self.store, &self.log, &self.owner, &ids).await?;
         for (id, txn) in found {
-            let last = told
-                .remove(&id)
-                .unwrap_or_else(|| PartitionInfo::at(&id, txn.version, None));
+            let last =
+                told.remove(&id).unwrap_or_else(|| PartitionInfo::at(&id, txn.version, None));
             self.held.insert(Arc::new(id), Held { txn, last });
         }
         Ok(())
@@ -155,8 +156,7 @@ impl Table {
             let now = self.log.txn(&id);
             expected.entry(id).or_insert(now);
         }
-        self.put(infos, expected, Vec::new(), properties, "SLUICE START")
-            .await?;
+        self.put(infos, expected, Vec::new(), properties, "SLUICE START", 0).await?;
         Ok(())
     }
 
@@ -167,12 +167,7 @@ impl Table {
             epoch: self.log.version() + 1,
             attempt: Uuid::new_v4(),
         };
-        FilesWriter::new(
-            &self.files,
-            self.store.objects().clone(),
-            naming,
-            Handle::current(),
-        )
+        FilesWriter::new(&self.files, self.store.objects().clone(), naming, Handle::current())
     }
 
     /// Commits a batch: its files and the progress of the partitions in it.
@@ -181,14 +176,23 @@ impl Table {
         infos: Vec<PartitionInfo>,
         files: Vec<DataFile>,
     ) -> Result<Committed, CommitError> {
+        self.commit_with(infos, files, 0).await
+    }
+
+    /// The same for a side stream, of whose rows so many lie in ranges that it has judged before.
+    pub async fn commit_with(
+        &mut self,
+        infos: Vec<PartitionInfo>,
+        files: Vec<DataFile>,
+        added_below: u64,
+    ) -> Result<Committed, CommitError> {
         let mut expected = BTreeMap::new();
         for info in &infos {
             let partition = info.source_partition();
             let txn = self.held.get(&partition).map(|held| held.txn);
             expected.insert(self.owner.app_id(&partition), txn);
         }
-        self.put(infos, expected, files, BTreeMap::new(), "WRITE")
-            .await
+        self.put(infos, expected, files, BTreeMap::new(), "WRITE", added_below).await
     }
 
     /// Writes `txn`s again that would expire, without moving them. Most tables keep theirs for ever.
@@ -211,9 +215,7 @@ impl Table {
         };
         let ids: Vec<String> = self.held.keys().map(|p| self.owner.app_id(p)).collect();
         let ids = ids.iter().map(String::as_str);
-        progress::due(&self.log, ids, retention, now_ms())
-            .into_keys()
-            .collect()
+        progress::due(&self.log, ids, retention, now_ms()).into_keys().collect()
     }
 
     async fn put(
@@ -223,20 +225,16 @@ impl Table {
         adds: Vec<DataFile>,
         properties: BTreeMap<String, String>,
         operation: &'static str,
+        added_below: u64,
     ) -> Result<Committed, CommitError> {
-        let set = infos
-            .iter()
-            .map(|i| (self.owner.app_id(&i.source_partition()), i.end))
-            .collect();
+        let set = infos.iter().map(|i| (self.owner.app_id(&i.source_partition()), i.end)).collect();
         let metrics = BTreeMap::from([
             ("numFiles", adds.len() as u64),
             ("numOutputRows", adds.iter().map(|file| file.rows).sum()),
-            (
-                "numOutputBytes",
-                adds.iter().map(|file| file.size_bytes).sum(),
-            ),
+            ("numOutputBytes", adds.iter().map(|file| file.size_bytes).sum()),
         ]);
-        let info = SluiceInfo::new(&self.owner, &self.config, infos.clone());
+        let mut info = SluiceInfo::new(&self.owner, &self.config, infos.clone());
+        info.added_below = added_below;
         let transaction = Transaction {
             attempt: Uuid::new_v4(),
             expected,
@@ -254,8 +252,7 @@ impl Table {
             let txn = txn.expect("a commit that landed is folded into the log");
             self.held.insert(Arc::new(partition), Held { txn, last });
         }
-        self.maintenance
-            .after_commit(&self.log, &self.store, now_ms());
+        self.maintenance.after_commit(&self.log, &self.store, now_ms());
         Ok(committed)
     }
 
@@ -267,7 +264,5 @@ impl Table {
 
 /// Where a table on a local disk is: its files are written there without a detour, and synced.
 fn local_root(location: &TableLocation) -> Option<PathBuf> {
-    (location.url.scheme() == "file")
-        .then(|| location.url.to_file_path().ok())
-        .flatten()
+    (location.url.scheme() == "file").then(|| location.url.to_file_path().ok()).flatten()
 }

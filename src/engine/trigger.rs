@@ -28,10 +28,7 @@ mod tests {
     use super::*;
 
     fn check(interval_ms: u64, last_start_ms: Option<u64>, expected: u64) {
-        assert_eq!(
-            next_start_ms(Duration::from_millis(interval_ms), last_start_ms),
-            expected
-        );
+        assert_eq!(next_start_ms(Duration::from_millis(interval_ms), last_start_ms), expected);
     }
 
     #[test]
@@ -53,8 +50,6 @@ mod tests {
     #[test]
     fn only_processing_time_goes_on_for_ever() {
         assert!(ends(Trigger::Once) && ends(Trigger::AvailableNow));
-        assert!(!ends(Trigger::ProcessingTime {
-            interval: Duration::ZERO
-        }));
+        assert!(!ends(Trigger::ProcessingTime { interval: Duration::ZERO }));
     }
 }

@@ -65,12 +65,8 @@ pub const BYTES: Descriptor = counter(
     &["output"],
     "Bytes of Kafka keys and values in committed batches.",
 );
-pub const FILES: Descriptor = counter(
-    "sluice_files_total",
-    "files",
-    &["output"],
-    "Parquet files added to the table.",
-);
+pub const FILES: Descriptor =
+    counter("sluice_files_total", "files", &["output"], "Parquet files added to the table.");
 pub const FILE_BYTES: Descriptor = counter(
     "sluice_file_bytes_total",
     "bytes",
@@ -116,7 +112,7 @@ pub const TRIGGER_DELAY: Descriptor = histogram(
 pub const LATENCY: Descriptor = histogram(
     "sluice_end_to_end_latency_seconds",
     &["output"],
-    "From a record's Kafka timestamp to its commit; one observation per partition and batch, of the oldest record.",
+    "From a record's Kafka timestamp to its commit; one observation per batch, of its oldest record.",
     LATENCIES,
 );
 pub const LAG_RECORDS: Descriptor = gauge(
@@ -169,14 +165,7 @@ const fn gauge(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Descriptor {
-    Descriptor {
-        name,
-        kind: Kind::Gauge,
-        unit,
-        labels,
-        help,
-        buckets: &[],
-    }
+    Descriptor { name, kind: Kind::Gauge, unit, labels, help, buckets: &[] }
 }
 
 const fn counter(
@@ -185,14 +174,7 @@ const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Descriptor {
-    Descriptor {
-        name,
-        kind: Kind::Counter,
-        unit,
-        labels,
-        help,
-        buckets: &[],
-    }
+    Descriptor { name, kind: Kind::Counter, unit, labels, help, buckets: &[] }
 }
 
 const fn histogram(
@@ -201,25 +183,14 @@ const fn histogram(
     help: &'static str,
     buckets: &'static [f64],
 ) -> Descriptor {
-    Descriptor {
-        name,
-        kind: Kind::Histogram,
-        unit: "seconds",
-        labels,
-        help,
-        buckets,
-    }
+    Descriptor { name, kind: Kind::Histogram, unit: "seconds", labels, help, buckets }
 }
 
 /// The reference page, Markdown.
 pub fn reference() -> String {
     let mut page = String::from(REFERENCE_HEAD);
     for metric in CATALOG {
-        let labels: Vec<_> = metric
-            .labels
-            .iter()
-            .map(|label| format!("`{label}`"))
-            .collect();
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(
             page,
             "| `{}` | {} | {} | {} | {} |",
@@ -296,26 +267,11 @@ mod tests {
             let name = metric.name;
             assert!(seen.insert(name), "{name} twice");
             assert!(name.starts_with("sluice_"), "{name}");
-            assert_eq!(
-                metric.kind == Kind::Counter,
-                name.ends_with("_total"),
-                "{name}"
-            );
-            assert_eq!(
-                metric.kind == Kind::Histogram,
-                !metric.buckets.is_empty(),
-                "{name}"
-            );
+            assert_eq!(metric.kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(metric.kind == Kind::Histogram, !metric.buckets.is_empty(), "{name}");
             assert!(metric.buckets.is_sorted_by(|a, b| a < b), "{name}");
-            assert_eq!(
-                name.contains("_seconds"),
-                metric.unit.starts_with("seconds"),
-                "{name}"
-            );
-            assert!(
-                !metric.help.contains('|') && metric.help.ends_with('.'),
-                "{name}"
-            );
+            assert_eq!(name.contains("_seconds"), metric.unit.starts_with("seconds"), "{name}");
+            assert!(!metric.help.contains('|') && metric.help.ends_with('.'), "{name}");
         }
     }
 }

@@ -31,12 +31,9 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     #[error(
-        "SL5901 http.listen: {addr}: {source}; choose a free address, or leave `http` out for no server"
+        "http.listen: {addr}: {source}; choose a free address, or leave `http` out for no server"
     )]
-    Bind {
-        addr: SocketAddr,
-        source: std::io::Error,
-    },
+    Bind { addr: SocketAddr, source: std::io::Error },
 }
 
 impl HttpError {
@@ -110,11 +107,7 @@ fn routes(status: Status, metrics: Metrics) -> Router {
 }
 
 async fn healthz(Shared(status): Shared<Status>) -> Response {
-    probe(
-        status.snapshot().is_alive(Instant::now()),
-        "alive",
-        "the loop is overdue",
-    )
+    probe(status.snapshot().is_alive(Instant::now()), "alive", "the loop is overdue")
 }
 
 async fn readyz(Shared(status): Shared<Status>) -> Response {
@@ -123,11 +116,8 @@ async fn readyz(Shared(status): Shared<Status>) -> Response {
 }
 
 fn probe(ok: bool, yes: &'static str, no: &'static str) -> Response {
-    let (code, text) = if ok {
-        (StatusCode::OK, yes)
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, no)
-    };
+    let (code, text) =
+        if ok { (StatusCode::OK, yes) } else { (StatusCode::SERVICE_UNAVAILABLE, no) };
     (code, format!("{text}\n")).into_response()
 }
 

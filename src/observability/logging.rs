@@ -12,6 +12,10 @@ use super::progress;
 /// Replaces the level: `SLUICE_LOG=debug`, `SLUICE_LOG=sluice::sink=trace,warn`.
 const FILTER_VARIABLE: &str = "SLUICE_LOG";
 
+/// Other crates: warnings only. The kernel logs as errors what it returns to us, a table that isn't there yet
+/// included; sluice says those things itself, in its own words.
+const OTHERS: &str = "warn,buoyant_kernel=off";
+
 /// What a log line looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -24,11 +28,7 @@ pub enum LogFormat {
 impl LogFormat {
     /// Text on a terminal, JSON where a collector reads.
     pub fn suited_to_stderr() -> Self {
-        if io::stderr().is_terminal() {
-            Self::Text
-        } else {
-            Self::Json
-        }
+        if io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
 }
 
@@ -38,17 +38,10 @@ impl LogFormat {
 /// When `SLUICE_LOG` or `level` is no filter.
 pub fn init_logging(format: LogFormat, level: &str) -> Result<(), ParseError> {
     let filter = filter(std::env::var(FILTER_VARIABLE).ok().as_deref(), level)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(Stderr)
-        .with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr);
     let started = match format {
-        LogFormat::Text => builder.with_ansi(colours()).try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_ansi(false)
-            .try_init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(colours()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
@@ -59,7 +52,7 @@ pub fn init_logging(format: LogFormat, level: &str) -> Result<(), ParseError> {
 fn filter(variable: Option<&str>, level: &str) -> Result<EnvFilter, ParseError> {
     match variable.filter(|text| !text.trim().is_empty()) {
         Some(text) => EnvFilter::try_new(text),
-        None => EnvFilter::try_new(format!("warn,sluice={level}")),
+        None => EnvFilter::try_new(format!("{OTHERS},sluice={level}")),
     }
 }
 
@@ -106,8 +99,8 @@ mod tests {
 
     #[test]
     fn the_variable_replaces_the_level() {
-        check(None, "info", &["sluice=info", "warn"]);
-        check(Some(" "), "debug", &["sluice=debug", "warn"]);
+        check(None, "info", &["buoyant_kernel=off", "sluice=info", "warn"]);
+        check(Some(" "), "debug", &["buoyant_kernel=off", "sluice=debug", "warn"]);
         check(Some("sluice::sink=trace"), "info", &["sluice::sink=trace"]);
     }
 

@@ -35,14 +35,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 6] = [
-        Self::Plan,
-        Self::Read,
-        Self::Write,
-        Self::Commit,
-        Self::Acknowledge,
-        Self::Batch,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Plan, Self::Read, Self::Write, Self::Commit, Self::Acknowledge, Self::Batch];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,11 +117,7 @@ impl Metrics {
     /// `connector` becomes a label of every series.
     pub fn new(connector: &str, lag_detail: LagDetail) -> Self {
         let recorder = recorder(connector);
-        let version = gauge(
-            &recorder,
-            &catalog::BUILD_INFO,
-            &[env!("CARGO_PKG_VERSION")],
-        );
+        let version = gauge(&recorder, &catalog::BUILD_INFO, &[env!("CARGO_PKG_VERSION")]);
         version.set(1.0);
         Self(Arc::new(Inner {
             handle: recorder.handle(),
@@ -199,14 +189,7 @@ impl Metrics {
         let mut lag = self.0.lag.lock().unwrap_or_else(PoisonError::into_inner);
         if !lag.contains_key(partition) {
             let handles = self.lag_handles(partition);
-            lag.insert(
-                partition.clone(),
-                Lag {
-                    records: 0,
-                    seconds: 0.0,
-                    handles,
-                },
-            );
+            lag.insert(partition.clone(), Lag { records: 0, seconds: 0.0, handles });
         }
         let entry = lag.get_mut(partition).expect("it was inserted above");
         (entry.records, entry.seconds) = (records, seconds);
@@ -292,11 +275,7 @@ impl OutputMetrics {
     /// A commit landed as this version, now.
     pub fn landed(&self, version: u64, at: SystemTime) {
         self.table_version.set(version as f64);
-        self.last_commit.set(
-            at.duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs_f64(),
-        );
+        self.last_commit.set(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     }
 
     /// A phase of this output's own.
@@ -304,7 +283,7 @@ impl OutputMetrics {
         self.phases[phase as usize].record(took.as_secs_f64());
     }
 
-    /// From the oldest record of one partition's part of a batch to its commit.
+    /// From the oldest record of a batch to its commit.
     pub fn latency(&self, oldest: Duration) {
         self.latency.record(oldest.as_secs_f64());
     }
@@ -313,17 +292,12 @@ impl OutputMetrics {
 fn topic_lag(lag: &BTreeMap<TopicPartition, Lag>, topic: &str) -> (u64, f64) {
     lag.iter()
         .filter(|(partition, _)| &*partition.topic == topic)
-        .fold((0, 0.0), |(records, seconds), (_, l)| {
-            (records + l.records, l.seconds.max(seconds))
-        })
+        .fold((0, 0.0), |(records, seconds), (_, l)| (records + l.records, l.seconds.max(seconds)))
 }
 
 fn recorder(connector: &str) -> PrometheusRecorder {
     let mut builder = PrometheusBuilder::new().add_global_label("connector", connector);
-    for metric in CATALOG
-        .iter()
-        .filter(|metric| metric.kind == Kind::Histogram)
-    {
+    for metric in CATALOG.iter().filter(|metric| metric.kind == Kind::Histogram) {
         builder = builder
             .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), metric.buckets)
             .expect("the catalog's histograms have buckets");
@@ -366,11 +340,8 @@ fn key(metric: &Descriptor, values: &[&str]) -> Key {
         metric.name,
         metric.labels
     );
-    let labels = metric
-        .labels
-        .iter()
-        .zip(values)
-        .map(|(&name, &value)| Label::new(name, value.to_owned()));
+    let labels =
+        metric.labels.iter().zip(values).map(|(&name, &value)| Label::new(name, value.to_owned()));
     Key::from_parts(metric.name, labels.collect::<Vec<_>>())
 }
 
@@ -383,10 +354,7 @@ mod tests {
     fn check(metrics: &Metrics, expected: &[&str]) {
         let text = metrics.render();
         for line in expected {
-            assert!(
-                text.lines().any(|l| l == *line),
-                "no line {line:?} in\n{text}"
-            );
+            assert!(text.lines().any(|l| l == *line), "no line {line:?} in\n{text}");
         }
     }
 
@@ -394,13 +362,7 @@ mod tests {
     fn a_batch_is_counted_by_fate() {
         let metrics = Metrics::new("orders", LagDetail::PerPartition);
         let output = metrics.output("raw");
-        let fates = Fates {
-            rows: 7,
-            dead_letters: 2,
-            skipped: 0,
-            tombstones: 1,
-            gaps: 3,
-        };
+        let fates = Fates { rows: 7, dead_letters: 2, skipped: 0, tombstones: 1, gaps: 3 };
         output.records(&fates, 4096);
         output.records(&fates, 4);
         output.files(2, 1000);
@@ -429,9 +391,7 @@ mod tests {
     fn durations_fall_into_their_buckets() {
         let metrics = Metrics::new("orders", LagDetail::PerPartition);
         metrics.batch(Phase::Plan, Duration::from_millis(3));
-        metrics
-            .output("raw")
-            .batch(Phase::Commit, Duration::from_millis(20));
+        metrics.output("raw").batch(Phase::Commit, Duration::from_millis(20));
         check(
             &metrics,
             &[
@@ -458,10 +418,7 @@ mod tests {
             ],
         );
         metrics.partition_gone(&TopicPartition::new("a", 1));
-        check(
-            &metrics,
-            &[r#"sluice_lag_seconds{connector="orders",topic="a",partition=""} 0.5"#],
-        );
+        check(&metrics, &[r#"sluice_lag_seconds{connector="orders",topic="a",partition=""} 0.5"#]);
     }
 
     #[test]
@@ -493,10 +450,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("# TYPE "))
             .map(|line| line.split_once(' ').expect("name and type"))
             .collect();
-        let described = CATALOG
-            .iter()
-            .map(|metric| (metric.name, metric.kind.as_str()))
-            .collect();
+        let described = CATALOG.iter().map(|metric| (metric.name, metric.kind.as_str())).collect();
         assert_eq!(exposed, described);
     }
 }

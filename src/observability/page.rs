@@ -40,11 +40,7 @@ fn render(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     )?;
     if let Some(error) = &snapshot.last_error {
         let (code, message) = (Escaped(&error.code), Escaped(&error.message));
-        write!(
-            page,
-            "<p class=\"error\">Last error, {}: {code} {message}</p>",
-            instant(error.at)
-        )?;
+        write!(page, "<p class=\"error\">Last error, {}: {code} {message}</p>", instant(error.at))?;
     }
     for (name, output) in &snapshot.outputs {
         render_output(page, name, output)?;
@@ -54,24 +50,14 @@ fn render(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
 }
 
 fn render_output(page: &mut String, name: &str, output: &OutputStatus) -> fmt::Result {
-    write!(
-        page,
-        "<h2>{} → {}</h2><p>",
-        Escaped(name),
-        Escaped(&output.table)
-    )?;
+    write!(page, "<h2>{} → {}</h2><p>", Escaped(name), Escaped(&output.table))?;
     match (output.table_version, output.last_commit) {
         (None, _) => page.push_str("Progress not read yet."),
         (Some(version), None) => {
             write!(page, "Table version {version}; no commit since the start.")?
         }
         (Some(version), Some(at)) => {
-            write!(
-                page,
-                "Table version {version}, committed {}{}",
-                instant(at),
-                Ago(at)
-            )?;
+            write!(page, "Table version {version}, committed {}{}", instant(at), Ago(at))?;
         }
     }
     page.push_str("</p>");
@@ -92,11 +78,7 @@ fn render_last_batch(page: &mut String, output: &OutputStatus) -> fmt::Result {
         batch.rates.processed_per_second,
     )?;
     let durations = Phase::ALL.map(|phase| {
-        format!(
-            "{} {:.0} ms",
-            phase.as_str(),
-            batch.durations.get(phase).as_secs_f64() * 1000.0
-        )
+        format!("{} {:.0} ms", phase.as_str(), batch.durations.get(phase).as_secs_f64() * 1000.0)
     });
     write!(page, "{}.</p>", durations.join(", "))
 }

@@ -36,9 +36,7 @@ impl BacklogBar {
 
     fn new(connector: &str) -> Self {
         let style = ProgressStyle::with_template(TEMPLATE).expect("the template is valid");
-        let bar = ProgressBar::no_length()
-            .with_prefix(connector.to_owned())
-            .with_style(style);
+        let bar = ProgressBar::no_length().with_prefix(connector.to_owned()).with_style(style);
         Self(BARS.add(bar))
     }
 

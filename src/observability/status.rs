@@ -123,12 +123,7 @@ pub struct PartitionStatus {
 impl PartitionStatus {
     /// Offsets to go; `None` while one of both is unknown.
     pub fn lag_records(&self) -> Option<u64> {
-        Some(
-            self.end?
-                .saturating_sub(self.committed?)
-                .max(0)
-                .unsigned_abs(),
-        )
+        Some(self.end?.saturating_sub(self.committed?).max(0).unsigned_abs())
     }
 }
 
@@ -150,13 +145,7 @@ impl Status {
     /// `outputs`: name and table, as the user wrote it.
     pub fn new<'a>(connector: &str, outputs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let outputs = outputs.into_iter().map(|(name, table)| {
-            (
-                name.to_owned(),
-                OutputStatus {
-                    table: table.to_owned(),
-                    ..OutputStatus::default()
-                },
-            )
+            (name.to_owned(), OutputStatus { table: table.to_owned(), ..OutputStatus::default() })
         });
         let now = SystemTime::now();
         Self(Arc::new(RwLock::new(Arc::new(Snapshot {
@@ -186,11 +175,8 @@ impl Status {
 
     /// An error ended a batch. The message must hold neither secrets nor payloads.
     pub fn failed(&self, code: &str, message: &str) {
-        let error = LastError {
-            code: code.to_owned(),
-            message: message.to_owned(),
-            at: SystemTime::now(),
-        };
+        let error =
+            LastError { code: code.to_owned(), message: message.to_owned(), at: SystemTime::now() };
         self.update(|s| s.last_error = Some(error));
     }
 
@@ -242,19 +228,9 @@ impl Snapshot {
 
     /// Of all outputs and partitions: offsets committed by this process, and offsets to go.
     pub fn totals(&self) -> (u64, u64) {
-        let partitions = self
-            .outputs
-            .values()
-            .flat_map(|output| output.partitions.values());
-        let done = self
-            .outputs
-            .values()
-            .map(|output| output.fates.total())
-            .sum();
-        (
-            done,
-            partitions.filter_map(PartitionStatus::lag_records).sum(),
-        )
+        let partitions = self.outputs.values().flat_map(|output| output.partitions.values());
+        let done = self.outputs.values().map(|output| output.fates.total()).sum();
+        (done, partitions.filter_map(PartitionStatus::lag_records).sum())
     }
 
     fn output(&mut self, name: &str) -> &mut OutputStatus {
@@ -299,11 +275,7 @@ fn rates(report: &BatchReport<'_>, before: Option<Instant>) -> Rates {
 }
 
 fn per_second(records: u64, time: Duration) -> f64 {
-    if time.is_zero() {
-        0.0
-    } else {
-        records as f64 / time.as_secs_f64()
-    }
+    if time.is_zero() { 0.0 } else { records as f64 / time.as_secs_f64() }
 }
 
 #[cfg(test)]
@@ -321,11 +293,7 @@ mod tests {
             version: 7,
             committed_at: SystemTime::UNIX_EPOCH,
             began,
-            fates: Fates {
-                rows,
-                gaps: 1,
-                ..Fates::default()
-            },
+            fates: Fates { rows, gaps: 1, ..Fates::default() },
             payload_bytes: 10,
             durations,
             committed,
@@ -355,10 +323,7 @@ mod tests {
         let status = status();
         let now = Instant::now();
         let year = Duration::from_secs(365 * 86400);
-        assert!(
-            status.snapshot().is_alive(now + year),
-            "no promise, nothing to break"
-        );
+        assert!(status.snapshot().is_alive(now + year), "no promise, nothing to break");
         status.loop_returns_within(Some(Duration::from_secs(60)));
         assert!(status.snapshot().is_alive(now + Duration::from_secs(59)));
         assert!(!status.snapshot().is_alive(now + Duration::from_secs(3600)));
@@ -370,31 +335,11 @@ mod tests {
     fn rates_are_sparks() {
         let (status, began) = (status(), Instant::now());
         status.committed("raw", &report(began, 100, &[]));
-        let first = status.snapshot().outputs["raw"]
-            .last_batch
-            .clone()
-            .expect("a batch")
-            .rates;
-        assert_eq!(
-            first,
-            Rates {
-                input_per_second: 0.0,
-                processed_per_second: 50.0
-            }
-        );
+        let first = status.snapshot().outputs["raw"].last_batch.clone().expect("a batch").rates;
+        assert_eq!(first, Rates { input_per_second: 0.0, processed_per_second: 50.0 });
         status.committed("raw", &report(began + Duration::from_secs(10), 100, &[]));
-        let second = status.snapshot().outputs["raw"]
-            .last_batch
-            .clone()
-            .expect("a batch")
-            .rates;
-        assert_eq!(
-            second,
-            Rates {
-                input_per_second: 10.0,
-                processed_per_second: 50.0
-            }
-        );
+        let second = status.snapshot().outputs["raw"].last_batch.clone().expect("a batch").rates;
+        assert_eq!(second, Rates { input_per_second: 10.0, processed_per_second: 50.0 });
     }
 
     #[test]
@@ -402,23 +347,13 @@ mod tests {
         let status = status();
         let partition = TopicPartition::new("orders", 0);
         status.recovered("raw", 3, &[(partition.clone(), 40)]);
-        assert_eq!(
-            status.snapshot().totals(),
-            (0, 0),
-            "the end is not known yet"
-        );
+        assert_eq!(status.snapshot().totals(), (0, 0), "the end is not known yet");
         status.end("raw", &[(partition.clone(), 100, 1.5)]);
         assert_eq!(status.snapshot().totals(), (0, 60));
-        status.committed(
-            "raw",
-            &report(Instant::now(), 59, &[(partition.clone(), 100)]),
-        );
+        status.committed("raw", &report(Instant::now(), 59, &[(partition.clone(), 100)]));
         assert_eq!(status.snapshot().totals(), (60, 0));
         let partition = status.snapshot().outputs["raw"].partitions[&partition];
-        assert_eq!(
-            (partition.committed, partition.lag_records()),
-            (Some(100), Some(0))
-        );
+        assert_eq!((partition.committed, partition.lag_records()), (Some(100), Some(0)));
     }
 
     #[test]
@@ -427,14 +362,6 @@ mod tests {
         let before = status.snapshot();
         status.failed("SL2001", "kafka-0:9093 closed the connection");
         assert_eq!(before.last_error, None);
-        assert_eq!(
-            status
-                .snapshot()
-                .last_error
-                .as_ref()
-                .expect("an error")
-                .code,
-            "SL2001"
-        );
+        assert_eq!(status.snapshot().last_error.as_ref().expect("an error").code, "SL2001");
     }
 }

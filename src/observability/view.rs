@@ -86,11 +86,7 @@ impl<'a> From<&'a Snapshot> for StatusView<'a> {
                 message: &error.message,
                 at: instant(error.at),
             }),
-            outputs: snapshot
-                .outputs
-                .iter()
-                .map(|(name, o)| (name.as_str(), o.into()))
-                .collect(),
+            outputs: snapshot.outputs.iter().map(|(name, o)| (name.as_str(), o.into())).collect(),
         }
     }
 }
@@ -102,13 +98,8 @@ impl<'a> From<&'a OutputStatus> for OutputView<'a> {
             table: &output.table,
             table_version: output.table_version,
             last_commit: output.last_commit.map(instant),
-            lag_records: partitions
-                .clone()
-                .filter_map(PartitionStatus::lag_records)
-                .sum(),
-            lag_seconds: partitions
-                .map(|partition| partition.lag_seconds)
-                .fold(0.0, f64::max),
+            lag_records: partitions.clone().filter_map(PartitionStatus::lag_records).sum(),
+            lag_seconds: partitions.map(|partition| partition.lag_seconds).fold(0.0, f64::max),
             records_since_start: (&output.fates).into(),
             last_batch: output.last_batch.as_ref().map(Into::into),
             partitions: output.partitions.iter().map(Into::into).collect(),
@@ -124,29 +115,15 @@ impl From<&LastBatch> for BatchView {
             payload_bytes: batch.payload_bytes,
             input_records_per_second: batch.rates.input_per_second,
             processed_records_per_second: batch.rates.processed_per_second,
-            duration_ms: Phase::ALL
-                .map(|phase| (phase.as_str(), duration(phase)))
-                .into(),
+            duration_ms: Phase::ALL.map(|phase| (phase.as_str(), duration(phase))).into(),
         }
     }
 }
 
 impl From<&Fates> for FatesView {
     fn from(fates: &Fates) -> Self {
-        let &Fates {
-            rows,
-            dead_letters,
-            skipped,
-            tombstones,
-            gaps,
-        } = fates;
-        Self {
-            rows,
-            dead_letters,
-            skipped,
-            tombstones,
-            gaps,
-        }
+        let &Fates { rows, dead_letters, skipped, tombstones, gaps } = fates;
+        Self { rows, dead_letters, skipped, tombstones, gaps }
     }
 }
 

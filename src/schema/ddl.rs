@@ -43,12 +43,8 @@ pub fn parse(text: &str) -> Result<TableSchema, DdlError> {
 
 /// Writes a schema as column definitions that [`parse`] reads back as the same schema.
 pub fn format(schema: &TableSchema) -> String {
-    let columns: Vec<String> = schema
-        .arrow()
-        .fields()
-        .iter()
-        .map(|field| format_field(field, " "))
-        .collect();
+    let columns: Vec<String> =
+        schema.arrow().fields().iter().map(|field| format_field(field, " ")).collect();
     columns.join(", ")
 }
 
@@ -175,19 +171,11 @@ impl<'a> Parser<'a> {
                 "a column name (other names than letters, digits and `_` go in back quotes)",
             ));
         }
-        let refused = |message: String| {
-            Err(DdlError {
-                position: start,
-                message,
-            })
-        };
+        let refused = |message: String| Err(DdlError { position: start, message });
         if name.is_empty() {
             return refused("a column name is empty".into());
         }
-        match name
-            .chars()
-            .find(|c| " ,;{}()=".contains(*c) || c.is_control())
-        {
+        match name.chars().find(|c| " ,;{}()=".contains(*c) || c.is_control()) {
             Some(c) => refused(format!(
                 "the name `{}` holds {c:?}, which Parquet readers refuse; rename the column",
                 name.escape_debug()
@@ -225,10 +213,7 @@ impl<'a> Parser<'a> {
             "STRUCT" => self.structure(depth)?,
             other => {
                 let message = format!("`{word}` is not a type{}", hint(other));
-                return Err(DdlError {
-                    position: start,
-                    message,
-                });
+                return Err(DdlError { position: start, message });
             }
         })
     }
@@ -240,26 +225,15 @@ impl<'a> Parser<'a> {
         }
         let start = self.skip_blanks();
         let precision = self.number("the precision of the DECIMAL")?;
-        let scale = if self.take(b',') {
-            self.number("the scale of the DECIMAL")?
-        } else {
-            0
-        };
+        let scale = if self.take(b',') { self.number("the scale of the DECIMAL")? } else { 0 };
         self.expect(b')')?;
-        let refused = |message: String| {
-            Err(DdlError {
-                position: start,
-                message,
-            })
-        };
+        let refused = |message: String| Err(DdlError { position: start, message });
         match (u8::try_from(precision), i8::try_from(scale)) {
             (Ok(p @ 1..=38), Ok(s)) if scale <= precision => Ok(DataType::Decimal128(p, s)),
             (Ok(1..=38), _) => refused(format!(
                 "DECIMAL({precision},{scale}): the scale can't be larger than the precision"
             )),
-            _ => refused(format!(
-                "DECIMAL({precision},{scale}): the precision must be 1 to 38"
-            )),
+            _ => refused(format!("DECIMAL({precision},{scale}): the precision must be 1 to 38")),
         }
     }
 
@@ -386,10 +360,7 @@ impl<'a> Parser<'a> {
     }
 
     fn fail(&self, message: String) -> DdlError {
-        DdlError {
-            position: self.position,
-            message,
-        }
+        DdlError { position: self.position, message }
     }
 }
 

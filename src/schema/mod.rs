@@ -18,9 +18,7 @@ pub struct TableSchema {
 
 impl TableSchema {
     pub fn new(fields: Vec<Field>) -> Self {
-        Self {
-            arrow: Schema::new(fields).into(),
-        }
+        Self { arrow: Schema::new(fields).into() }
     }
 
     pub fn arrow(&self) -> &SchemaRef {
@@ -29,11 +27,7 @@ impl TableSchema {
 
     /// A column by its name, without regard to case (as Spark resolves it).
     pub fn column(&self, name: &str) -> Option<&Field> {
-        self.arrow
-            .fields()
-            .iter()
-            .map(AsRef::as_ref)
-            .find(|f| f.name().eq_ignore_ascii_case(name))
+        self.arrow.fields().iter().map(AsRef::as_ref).find(|f| f.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -44,15 +38,8 @@ pub fn list_type(element: DataType) -> DataType {
 
 /// A map to nullable values.
 pub fn map_type(key: DataType, value: DataType) -> DataType {
-    let pair = [
-        Field::new("key", key, false),
-        Field::new("value", value, true),
-    ];
-    let entries = Field::new(
-        "key_value",
-        DataType::Struct(Fields::from_iter(pair)),
-        false,
-    );
+    let pair = [Field::new("key", key, false), Field::new("value", value, true)];
+    let entries = Field::new("key_value", DataType::Struct(Fields::from_iter(pair)), false);
     DataType::Map(Arc::new(entries), false)
 }
 

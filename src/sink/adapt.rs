@@ -21,12 +21,7 @@ pub(super) fn adapt(column: &ArrayRef, to: &Field) -> Result<ArrayRef, ArrowErro
         (DataType::List(_), DataType::List(item)) => {
             let (_, offsets, values, nulls) = column.as_list::<i32>().clone().into_parts();
             let values = adapt(&values, item)?;
-            Ok(Arc::new(ListArray::try_new(
-                Arc::clone(item),
-                offsets,
-                values,
-                nulls,
-            )?))
+            Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, nulls)?))
         }
         (DataType::Map(_, _), DataType::Map(entries, sorted)) => {
             let (_, offsets, values, nulls, _) = column.as_map().clone().into_parts();
@@ -34,13 +29,7 @@ pub(super) fn adapt(column: &ArrayRef, to: &Field) -> Result<ArrayRef, ArrowErro
                 return Err(mismatch(column.data_type(), to));
             };
             let values = adapt_entries(&values, fields)?;
-            Ok(Arc::new(MapArray::try_new(
-                Arc::clone(entries),
-                offsets,
-                values,
-                nulls,
-                *sorted,
-            )?))
+            Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, values, nulls, *sorted)?))
         }
         (from, _) => Err(mismatch(from, to)),
     }
@@ -66,9 +55,7 @@ fn adapt_struct(column: &StructArray, fields: &Fields) -> Result<StructArray, Ar
 /// A map's entries go by position: their names mean nothing.
 fn adapt_entries(entries: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
     let columns = entries.columns().iter().zip(fields);
-    let columns: Result<Vec<_>, _> = columns
-        .map(|(column, field)| adapt(column, field))
-        .collect();
+    let columns: Result<Vec<_>, _> = columns.map(|(column, field)| adapt(column, field)).collect();
     StructArray::try_new(fields.clone(), columns?, entries.nulls().cloned())
 }
 

@@ -52,14 +52,8 @@ pub async fn commit(
     );
     let made_at = now_ms();
     refuse_stale_files(store, tx, made_at)?;
-    let mut attempt = Attempt {
-        log,
-        store,
-        tx,
-        clock: &now_ms,
-        made_at,
-        checked: Check::now(made_at),
-    };
+    let mut attempt =
+        Attempt { log, store, tx, clock: &now_ms, made_at, checked: Check::now(made_at) };
     attempt.run().await
 }
 
@@ -96,10 +90,7 @@ struct Check {
 
 impl Check {
     fn now(wall_ms: i64) -> Self {
-        Self {
-            wall_ms,
-            steady: Instant::now(),
-        }
+        Self { wall_ms, steady: Instant::now() }
     }
 
     fn still_holds(self, wall_ms: i64) -> bool {
@@ -126,10 +117,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
                 Put::Taken(entry, identity) => self.lost(&entry, identity)?,
             }
         }
-        Err(CommitError::Contended {
-            table: self.table(),
-            races: MAX_RACES,
-        })
+        Err(CommitError::Contended { table: self.table(), races: MAX_RACES })
     }
 
     /// The newest entry must be the one we know; else the log is replayed, and the batch's plan must still hold.
@@ -144,10 +132,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         self.log.reload(self.store).await?;
         let version = self.log.version;
         if found == Newest::Replaced && self.log.txns != before.txns {
-            return Err(CommitError::Overwritten {
-                table: self.table(),
-                version: before.version,
-            });
+            return Err(CommitError::Overwritten { table: self.table(), version: before.version });
         }
         if self.log.metadata != before.metadata || self.log.protocol != before.protocol {
             return Err(CommitError::Replan {
@@ -164,10 +149,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         let moved =
             |(id, expected): (&String, &Option<Txn>)| self.log.txns.get(id) != expected.as_ref();
         match self.tx.expected.iter().any(moved) {
-            true => Err(CommitError::Fenced {
-                table: self.table(),
-                version: self.log.version,
-            }),
+            true => Err(CommitError::Fenced { table: self.table(), version: self.log.version }),
             false => Ok(()),
         }
     }
@@ -201,12 +183,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
                 Err(error) => error,
             };
             if tries == PUT_TRIES {
-                return Err(CommitError::Unsettled {
-                    table: self.table(),
-                    version,
-                    tries,
-                    source,
-                });
+                return Err(CommitError::Unsettled { table: self.table(), version, tries, source });
             }
             tokio::time::sleep(backoff.mul_f64(0.5 + fastrand::f64())).await;
             backoff *= 2;
@@ -218,10 +195,9 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
     async fn put_once(&self, path: &Path, bytes: &Bytes) -> object_store::Result<Identity> {
         match tokio::time::timeout(PUT_TIMEOUT, self.store.put_new(path, bytes.clone())).await {
             Ok(answer) => answer,
-            Err(elapsed) => Err(object_store::Error::Generic {
-                store: "log",
-                source: elapsed.into(),
-            }),
+            Err(elapsed) => {
+                Err(object_store::Error::Generic { store: "log", source: elapsed.into() })
+            }
         }
     }
 
@@ -252,11 +228,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         if entry.is_restore() {
             return Err(CommitError::Restored { table, version });
         }
-        if entry
-            .txns
-            .iter()
-            .any(|(id, _)| self.tx.expected.contains_key(id))
-        {
+        if entry.txns.iter().any(|(id, _)| self.tx.expected.contains_key(id)) {
             return Err(CommitError::Fenced { table, version });
         }
         if entry.metadata.is_some() || entry.protocol.is_some() {
@@ -280,15 +252,11 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         let version = self.log.version + 1;
         if self.checked.still_holds((self.clock)()) {
             let made_at = Some(self.made_at);
-            let set = self.tx.set.iter().map(|(id, v)| {
-                (
-                    id.clone(),
-                    Txn {
-                        version: *v,
-                        last_updated: made_at,
-                    },
-                )
-            });
+            let set = self
+                .tx
+                .set
+                .iter()
+                .map(|(id, v)| (id.clone(), Txn { version: *v, last_updated: made_at }));
             self.log.txns.extend(set);
             if let Some(metadata) = metadata {
                 self.log.metadata = metadata;
@@ -297,10 +265,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         } else {
             self.find_again(version).await?;
         }
-        Ok(Committed {
-            version,
-            bytes: bytes as u64,
-        })
+        Ok(Committed { version, bytes: bytes as u64 })
     }
 
     /// The answer came late: a put below a newer checkpoint is a ghost, no reader will ever see it.
@@ -308,31 +273,18 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         self.log.reload(self.store).await?;
         let made_at = Some(self.made_at);
         let is_set = |(id, v): (&String, &i64)| {
-            self.log.txn(id)
-                == Some(Txn {
-                    version: *v,
-                    last_updated: made_at,
-                })
+            self.log.txn(id) == Some(Txn { version: *v, last_updated: made_at })
         };
         if !self.tx.set.is_empty() && self.tx.set.iter().all(is_set) {
             return Ok(());
         }
-        let replayed = self
-            .log
-            .checkpoint
-            .is_none_or(|checkpoint| checkpoint < version)
+        let replayed = self.log.checkpoint.is_none_or(|checkpoint| checkpoint < version)
             && version <= self.log.version;
-        let found = if replayed {
-            self.store.read(&entry::path_of(version)).await
-        } else {
-            Ok(None)
-        };
+        let found =
+            if replayed { self.store.read(&entry::path_of(version)).await } else { Ok(None) };
         match found.map_err(|e| self.store.failed("an entry of the log cannot be read", e))? {
             Some((bytes, _)) if self.is_ours(version, &bytes)? => Ok(()),
-            _ => Err(CommitError::Ghost {
-                table: self.table(),
-                version,
-            }),
+            _ => Err(CommitError::Ghost { table: self.table(), version }),
         }
     }
 
@@ -363,15 +315,10 @@ fn refuse_stale_files(
     tx: &Transaction,
     now_ms: i64,
 ) -> Result<(), CommitError> {
-    match tx
-        .adds
-        .iter()
-        .find(|file| now_ms - file.modification_time > FILE_MAX_AGE_MS)
-    {
-        Some(file) => Err(CommitError::Stale {
-            table: store.table().to_owned(),
-            path: file.path.clone(),
-        }),
+    match tx.adds.iter().find(|file| now_ms - file.modification_time > FILE_MAX_AGE_MS) {
+        Some(file) => {
+            Err(CommitError::Stale { table: store.table().to_owned(), path: file.path.clone() })
+        }
         None => Ok(()),
     }
 }

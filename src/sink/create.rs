@@ -43,10 +43,8 @@ impl NewTable {
     ) -> Result<Self, Vec<TableProblem>> {
         let schema_string = delta_schema::to_json(expected.schema)
             .map_err(|problem| vec![TableProblem::Schema(problem)])?;
-        let (requests, configuration) = properties
-            .clone()
-            .into_iter()
-            .partition(|(key, _)| key.starts_with(FEATURE_REQUEST));
+        let (requests, configuration) =
+            properties.clone().into_iter().partition(|(key, _)| key.starts_with(FEATURE_REQUEST));
         let metadata = Metadata {
             id: Uuid::new_v4().to_string(),
             name: None,
@@ -81,20 +79,13 @@ impl NewTable {
 pub enum TableError {
     /// Every problem, one a line.
     #[error("{table}: {}", lines(.problems))]
-    Unfit {
-        table: String,
-        problems: Vec<TableProblem>,
-    },
+    Unfit { table: String, problems: Vec<TableProblem> },
     #[error(transparent)]
     Sink(#[from] SinkError),
 }
 
 fn lines(problems: &[TableProblem]) -> String {
-    problems
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 impl TableError {
@@ -124,10 +115,7 @@ pub async fn open_or_create(
     properties: &BTreeMap<String, String>,
     now: i64,
 ) -> Result<(TableLog, WritePlan), TableError> {
-    let unfit = |problems| TableError::Unfit {
-        table: store.table().to_owned(),
-        problems,
-    };
+    let unfit = |problems| TableError::Unfit { table: store.table().to_owned(), problems };
     let found = match TableLog::open(store).await? {
         Some(log) => Some(log),
         None if create == CreateTable::Never => return Err(unfit(vec![TableProblem::NoTable])),
@@ -137,9 +125,7 @@ pub async fn open_or_create(
             TableLog::open(store).await?
         }
     };
-    let log = found.ok_or_else(|| SinkError::Gone {
-        table: store.table().to_owned(),
-    })?;
+    let log = found.ok_or_else(|| SinkError::Gone { table: store.table().to_owned() })?;
     let plan = features::check(log.protocol(), log.metadata(), expected).map_err(unfit)?;
     Ok((log, plan))
 }
@@ -173,26 +159,11 @@ fn spelled(expected: &TableExpectation<'_>) -> Vec<String> {
 
 /// Features that need reader version 3, by what turns them on.
 fn reader_features(schema: &Schema, metadata: &Metadata) -> Vec<&'static str> {
-    let v2 = metadata
-        .configuration
-        .get("delta.checkpointPolicy")
-        .is_some_and(|v| v == "v2");
+    let v2 = metadata.configuration.get("delta.checkpointPolicy").is_some_and(|v| v == "v2");
     [
-        (
-            "timestampNtz",
-            schema
-                .fields()
-                .iter()
-                .any(|f| has_local_time(f.data_type())),
-        ),
-        (
-            "deletionVectors",
-            features::is_on(metadata, "delta.enableDeletionVectors"),
-        ),
-        (
-            "typeWidening",
-            features::is_on(metadata, "delta.enableTypeWidening"),
-        ),
+        ("timestampNtz", schema.fields().iter().any(|f| has_local_time(f.data_type()))),
+        ("deletionVectors", features::is_on(metadata, "delta.enableDeletionVectors")),
+        ("typeWidening", features::is_on(metadata, "delta.enableTypeWidening")),
         ("v2Checkpoint", v2),
     ]
     .into_iter()
@@ -205,10 +176,8 @@ fn lowest_protocol(
     metadata: &Metadata,
     requests: &BTreeMap<String, String>,
 ) -> Protocol {
-    let mut reader: Vec<String> = reader_features(schema, metadata)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let mut reader: Vec<String> =
+        reader_features(schema, metadata).into_iter().map(str::to_owned).collect();
     let change_feed = features::is_on(metadata, "delta.enableChangeDataFeed");
     if reader.is_empty() && requests.is_empty() {
         let min_writer_version = if change_feed { 4 } else { 2 };
@@ -226,10 +195,7 @@ fn lowest_protocol(
     if features::is_on(metadata, "delta.appendOnly") {
         writer.push("appendOnly".to_owned());
     }
-    for name in requests
-        .keys()
-        .filter_map(|key| key.strip_prefix(FEATURE_REQUEST))
-    {
+    for name in requests.keys().filter_map(|key| key.strip_prefix(FEATURE_REQUEST)) {
         if features::is_for_readers(name) && !reader.iter().any(|r| r == name) {
             reader.push(name.to_owned());
         }

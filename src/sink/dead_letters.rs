@@ -55,14 +55,8 @@ fn scan(
     let column = |name: &str| Expression::column([name]);
     let value = |scalar: Scalar| Expression::literal(scalar);
     let wanted = Predicate::and_from([
-        Predicate::eq(
-            column("kafka_topic_id"),
-            value(partition.topic_id.as_str().into()),
-        ),
-        Predicate::eq(
-            column("kafka_partition"),
-            value(partition.id.partition.into()),
-        ),
+        Predicate::eq(column("kafka_topic_id"), value(partition.topic_id.as_str().into())),
+        Predicate::eq(column("kafka_partition"), value(partition.id.partition.into())),
         Predicate::ge(column("kafka_offset"), value(range.start.into())),
         Predicate::lt(column("kafka_offset"), value(range.end.into())),
     ]);
@@ -73,12 +67,7 @@ fn scan(
         .build()?;
     let mut offsets = BTreeSet::new();
     for rows in scan.execute(engine)? {
-        collect(
-            &rows?.try_into_record_batch()?,
-            partition,
-            range,
-            &mut offsets,
-        );
+        collect(&rows?.try_into_record_batch()?, partition, range, &mut offsets);
     }
     Ok(offsets)
 }

@@ -87,10 +87,7 @@ fn type_json(data_type: &DataType, column: &str) -> Result<Value, SchemaProblem>
 }
 
 fn no_type(column: &str, data_type: &DataType) -> SchemaProblem {
-    SchemaProblem::NoDeltaType {
-        column: column.to_owned(),
-        data_type: data_type.to_string(),
-    }
+    SchemaProblem::NoDeltaType { column: column.to_owned(), data_type: data_type.to_string() }
 }
 
 /// The key and the value of a map's entries.
@@ -102,11 +99,7 @@ pub(super) fn map_fields(entries: &Field) -> Option<(&Field, &Field)> {
 }
 
 pub(super) fn child_path(parent: &str, name: &str) -> String {
-    if parent.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{parent}.{name}")
-    }
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 /// The columns of a `schemaString`.
@@ -117,16 +110,12 @@ pub fn from_json(text: &str) -> Result<Schema, SchemaProblem> {
 }
 
 fn read_fields(value: &Value, parent: &str) -> Result<Fields, SchemaProblem> {
-    let fields = value["fields"]
-        .as_array()
-        .ok_or_else(|| malformed(parent, "fields"))?;
+    let fields = value["fields"].as_array().ok_or_else(|| malformed(parent, "fields"))?;
     fields.iter().map(|f| read_field(f, parent)).collect()
 }
 
 fn read_field(value: &Value, parent: &str) -> Result<Field, SchemaProblem> {
-    let name = value["name"]
-        .as_str()
-        .ok_or_else(|| malformed(parent, "name"))?;
+    let name = value["name"].as_str().ok_or_else(|| malformed(parent, "name"))?;
     let column = child_path(parent, name);
     let nullable = value["nullable"].as_bool().unwrap_or(true);
     let data_type = read_type(&value["type"], &column)?;
@@ -136,9 +125,7 @@ fn read_field(value: &Value, parent: &str) -> Result<Field, SchemaProblem> {
 fn read_metadata(value: &Value) -> HashMap<String, String> {
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     let entries = value.as_object().into_iter().flatten();
-    entries
-        .map(|(key, value)| (key.clone(), text(value)))
-        .collect()
+    entries.map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 fn read_type(value: &Value, column: &str) -> Result<DataType, SchemaProblem> {
@@ -148,9 +135,7 @@ fn read_type(value: &Value, column: &str) -> Result<DataType, SchemaProblem> {
         (None, Some("array")) => {
             let item = read_type(&value["elementType"], &child_path(column, "element"))?;
             let nullable = value["containsNull"].as_bool().unwrap_or(true);
-            Ok(DataType::List(Arc::new(Field::new(
-                "element", item, nullable,
-            ))))
+            Ok(DataType::List(Arc::new(Field::new("element", item, nullable))))
         }
         (None, Some("map")) => {
             let key = read_type(&value["keyType"], &child_path(column, "key"))?;
@@ -196,18 +181,11 @@ fn read_primitive(name: &str) -> Option<DataType> {
 }
 
 fn unknown(column: &str, name: &str) -> SchemaProblem {
-    SchemaProblem::UnknownType {
-        column: column.to_owned(),
-        name: name.to_owned(),
-    }
+    SchemaProblem::UnknownType { column: column.to_owned(), name: name.to_owned() }
 }
 
 fn malformed(column: &str, missing: &str) -> SchemaProblem {
-    let place = if column.is_empty() {
-        "the top level"
-    } else {
-        column
-    };
+    let place = if column.is_empty() { "the top level" } else { column };
     SchemaProblem::Malformed(format!("no `{missing}` at {place}"))
 }
 
@@ -233,22 +211,10 @@ mod tests {
             Field::new("text ü", DataType::Utf8, true),
             Field::new("bytes", DataType::Binary, true),
             Field::new("day", DataType::Date32, true),
-            Field::new(
-                "at",
-                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                true,
-            ),
-            Field::new(
-                "local",
-                DataType::Timestamp(TimeUnit::Microsecond, None),
-                true,
-            ),
+            Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+            Field::new("local", DataType::Timestamp(TimeUnit::Microsecond, None), true),
             Field::new("amount", DataType::Decimal128(38, 18), true),
-            Field::new(
-                "list",
-                list(Field::new("element", DataType::Int64, false)),
-                true,
-            ),
+            Field::new("list", list(Field::new("element", DataType::Int64, false)), true),
             Field::new("map", map.expect("a map"), true),
             Field::new(
                 "nested",
@@ -289,10 +255,7 @@ mod tests {
 
     #[test]
     fn an_unknown_type_is_named_with_its_column() {
-        check_unreadable(
-            json!("variant"),
-            "`x`: sluice does not know the table's type variant",
-        );
+        check_unreadable(json!("variant"), "`x`: sluice does not know the table's type variant");
         check_unreadable(
             json!({"type": "array", "elementType": "void", "containsNull": true}),
             "`x.element`: sluice does not know the table's type void",

@@ -61,10 +61,7 @@ impl Entry {
     /// The number of the first line that isn't a Delta action, and why.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut entry = Self {
-            files: FileCounts {
-                added_rows: Some(0),
-                ..FileCounts::default()
-            },
+            files: FileCounts { added_rows: Some(0), ..FileCounts::default() },
             ..Self::default()
         };
         for (number, line) in bytes.split(|b| *b == b'\n').enumerate() {
@@ -89,21 +86,13 @@ impl Entry {
             self.metadata = Some(metadata);
         }
         if let Some(txn) = line.txn {
-            self.txns.push((
-                txn.app_id,
-                Txn {
-                    version: txn.version,
-                    last_updated: txn.last_updated,
-                },
-            ));
+            self.txns
+                .push((txn.app_id, Txn { version: txn.version, last_updated: txn.last_updated }));
         }
         if let Some(add) = line.add {
             self.files.added += 1;
-            self.files.added_rows = self
-                .files
-                .added_rows
-                .zip(add.rows())
-                .map(|(sum, rows)| sum + rows);
+            self.files.added_rows =
+                self.files.added_rows.zip(add.rows()).map(|(sum, rows)| sum + rows);
         }
         if let Some(remove) = line.remove {
             self.files.removed += 1;
@@ -122,18 +111,12 @@ impl Entry {
 
     /// The attempt that wrote this entry, if a sluice did.
     pub fn attempt(&self) -> Option<Uuid> {
-        self.commit_info
-            .get("sluice")?
-            .get("attempt")?
-            .as_str()?
-            .parse()
-            .ok()
+        self.commit_info.get("sluice")?.get("attempt")?.as_str()?.parse().ok()
     }
 
     /// Whether this version took the table back to an older one.
     pub fn is_restore(&self) -> bool {
-        self.operation()
-            .is_some_and(|name| name.eq_ignore_ascii_case("RESTORE"))
+        self.operation().is_some_and(|name| name.eq_ignore_ascii_case("RESTORE"))
     }
 }
 
@@ -170,9 +153,7 @@ impl AddAction {
         struct Stats {
             num_records: Option<u64>,
         }
-        serde_json::from_str::<Stats>(self.stats.as_deref()?)
-            .ok()?
-            .num_records
+        serde_json::from_str::<Stats>(self.stats.as_deref()?).ok()?.num_records
     }
 }
 
@@ -241,11 +222,7 @@ fn operation_metrics(tx: &Transaction) -> BTreeMap<&str, String> {
         ("numOutputRows", sum(|file| file.rows)),
         ("numOutputBytes", sum(|file| file.size_bytes)),
     ]);
-    metrics.extend(
-        tx.metrics
-            .iter()
-            .map(|(name, value)| (*name, value.to_string())),
-    );
+    metrics.extend(tx.metrics.iter().map(|(name, value)| (*name, value.to_string())));
     metrics
 }
 

@@ -16,42 +16,24 @@ pub enum SinkError {
     )]
     StorageOption { table: String, key: String },
     #[error("{table}: the store cannot be set up: {source}; check `storage`")]
-    StoreSetup {
-        table: String,
-        source: object_store::Error,
-    },
+    StoreSetup { table: String, source: object_store::Error },
     #[error("{table}: {doing}: {source}")]
-    Store {
-        table: String,
-        doing: &'static str,
-        source: object_store::Error,
-    },
+    Store { table: String, doing: &'static str, source: object_store::Error },
     #[error(
         "{table}: this store ignores If-None-Match: commits could overwrite each other; use a store with conditional puts"
     )]
     NotConditional { table: String },
     #[error("{table}: the table's log cannot be read: {source}")]
-    Replay {
-        table: String,
-        source: Box<KernelError>,
-    },
+    Replay { table: String, source: Box<KernelError> },
     #[error(
         "{table}: version {version} of the log is malformed: {reason}; was it written by a Delta writer?"
     )]
-    Malformed {
-        table: String,
-        version: u64,
-        reason: String,
-    },
+    Malformed { table: String, version: u64, reason: String },
     #[error(
         "{table}: the table was deleted and created anew (its id was {was}, now it is {now}); \
          stopped, nothing committed: restart to begin it from the configured start"
     )]
-    Recreated {
-        table: String,
-        was: String,
-        now: String,
-    },
+    Recreated { table: String, was: String, now: String },
     #[error(
         "{table}: the table's log is gone; stopped, nothing committed: restore it, or restart to create it anew"
     )]
@@ -60,57 +42,31 @@ pub enum SinkError {
         "{table}: topic `{topic}` was deleted and created anew (its id was {was}, now it is {now}); \
          set `on_data_loss: continue` to read the new topic from its beginning, or use `sluice rewind`"
     )]
-    TopicRecreated {
-        table: String,
-        topic: String,
-        was: String,
-        now: String,
-    },
+    TopicRecreated { table: String, topic: String, was: String, now: String },
     #[error(
         "{table}: topic `{topic}` has progress under several ids ({ids}) and the broker gives none now; \
          use `sluice rewind` to say where to go on"
     )]
-    TopicAmbiguous {
-        table: String,
-        topic: String,
-        ids: String,
-    },
+    TopicAmbiguous { table: String, topic: String, ids: String },
     #[error(
         "{table}: the progress of {partition} has expired or was removed (table property `{property}` says that it \
          was there); use `sluice rewind` to say where to go on"
     )]
-    ProgressLost {
-        table: String,
-        partition: String,
-        property: String,
-    },
+    ProgressLost { table: String, partition: String, property: String },
     #[error(
         "{table}: table property `{property}` is not what sluice writes there: {reason}; use `sluice rewind`"
     )]
-    BadMarker {
-        table: String,
-        property: String,
-        reason: String,
-    },
+    BadMarker { table: String, property: String, reason: String },
     #[error(
         "{table}: holds the progress of topic `{topic}` under connector `{connector}`, output `{output}`: reading it \
          under another name would write everything twice; use `sluice adopt`, or the old name"
     )]
-    OwnedByOther {
-        table: String,
-        topic: String,
-        connector: String,
-        output: String,
-    },
+    OwnedByOther { table: String, topic: String, connector: String, output: String },
     #[error(
         "{table}: `delta.setTransactionRetentionDuration` is `{value}`: {reason}; progress kept in the table would \
          expire. Set it to at least `interval 1 hours`, or unset it"
     )]
-    TxnRetention {
-        table: String,
-        value: String,
-        reason: &'static str,
-    },
+    TxnRetention { table: String, value: String, reason: &'static str },
 }
 
 impl SinkError {
@@ -164,11 +120,7 @@ pub enum CommitError {
     )]
     Fenced { table: String, version: u64 },
     #[error("{table}: version {version} changed the table's {what}; the batch is planned again")]
-    Replan {
-        table: String,
-        version: u64,
-        what: &'static str,
-    },
+    Replan { table: String, version: u64, what: &'static str },
     #[error(
         "{table}: version {version} restored the table to an older state; stopped, nothing committed: go on with \
          `sluice rewind --to-version` (read again what was taken out) or `sluice rewind --accept` (leave it out)"
@@ -181,12 +133,7 @@ pub enum CommitError {
     #[error(
         "{table}: version {version} got no clear answer in {tries} tries: {source}; recovery looks again"
     )]
-    Unsettled {
-        table: String,
-        version: u64,
-        tries: u32,
-        source: object_store::Error,
-    },
+    Unsettled { table: String, version: u64, tries: u32, source: object_store::Error },
     #[error("{table}: lost {races} races in a row to other writers; tried again later")]
     Contended { table: String, races: u32 },
     #[error(

@@ -45,7 +45,7 @@ pub struct WritePlan {
 }
 
 impl WritePlan {
-    /// What data files are made by. `local_root`: the table's folder, on a local disk.
+    /// What data files are made by; `local_root` is [`super::files::local_root`]'s.
     pub fn files(&self, files: &Files, local_root: Option<PathBuf>) -> FilesSpec {
         FilesSpec {
             schema: self.schema.clone(),
@@ -69,11 +69,7 @@ pub enum TableProblem {
     )]
     NoColumn { column: String },
     #[error("`{column}`: table {table}, output {output}: change the schema or the table")]
-    Type {
-        column: String,
-        table: String,
-        output: String,
-    },
+    Type { column: String, table: String, output: String },
     #[error(
         "`{column}`: NOT NULL in the table, but the output may have none: declare it NOT NULL in the schema, or \
          drop NOT NULL in the table"
@@ -93,16 +89,9 @@ pub enum TableProblem {
     )]
     Partitions { table: Columns, output: Columns },
     #[error("partition column `{column}`: {reason}: partition by another column")]
-    PartitionColumn {
-        column: String,
-        reason: &'static str,
-    },
+    PartitionColumn { column: String, reason: &'static str },
     #[error("table feature {feature}: {reason}: {next}")]
-    Feature {
-        feature: String,
-        reason: String,
-        next: &'static str,
-    },
+    Feature { feature: String, reason: String, next: &'static str },
     #[error(
         "the table's protocol is reader {reader}, writer {writer}; sluice knows up to reader {READER_VERSION}, \
          writer {WRITER_VERSION}: upgrade sluice"

@@ -41,6 +41,14 @@ pub struct SluiceInfo {
     /// Of the configuration ([`crate::config::Connector::fingerprint`]).
     pub config: String,
     pub partitions: Vec<PartitionInfo>,
+    /// Side streams: rows added to ranges that were judged before, which move nothing. Some outputs read old ranges.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub added_below: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl SluiceInfo {
@@ -52,6 +60,7 @@ impl SluiceInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: config.to_owned(),
             partitions,
+            added_below: 0,
         }
     }
 
@@ -109,14 +118,7 @@ impl PartitionInfo {
     pub fn next(&self, end: i64, fates: Fates) -> Self {
         let mut cumulative = self.cumulative;
         cumulative.add(&fates);
-        Self {
-            start: self.end,
-            end,
-            fates,
-            cumulative,
-            reset: None,
-            ..self.clone()
-        }
+        Self { start: self.end, end, fates, cumulative, reset: None, ..self.clone() }
     }
 
     pub fn source_partition(&self) -> SourcePartition {
@@ -158,12 +160,7 @@ impl PastCommit {
             operation: entry.operation().map(str::to_owned),
             info,
             unreadable,
-            txns: entry
-                .txns
-                .iter()
-                .filter(|(id, _)| id.starts_with(APP_PREFIX))
-                .cloned()
-                .collect(),
+            txns: entry.txns.iter().filter(|(id, _)| id.starts_with(APP_PREFIX)).cloned().collect(),
             files: entry.files,
             is_restore: entry.is_restore(),
         }
@@ -178,20 +175,16 @@ pub async fn kept_versions(store: &TableStore) -> Result<Option<RangeInclusive<u
     let listing = store.objects().list(Some(&Path::from(LOG_DIR)));
     let names = listing
         .try_filter_map(async |meta| Ok(meta.location.filename().and_then(entry::version_of)));
-    let versions: Vec<u64> = names
-        .try_collect()
-        .await
-        .map_err(|e| store.failed("the log cannot be listed", e))?;
+    let versions: Vec<u64> =
+        names.try_collect().await.map_err(|e| store.failed("the log cannot be listed", e))?;
     Ok(newest_run(versions))
 }
 
 fn newest_run(mut versions: Vec<u64>) -> Option<RangeInclusive<u64>> {
     versions.sort_unstable_by(|a, b| b.cmp(a));
     let newest = *versions.first()?;
-    let run = versions
-        .iter()
-        .zip((0..=newest).rev())
-        .take_while(|(kept, expected)| *kept == expected);
+    let run =
+        versions.iter().zip((0..=newest).rev()).take_while(|(kept, expected)| *kept == expected);
     Some(*run.last()?.0..=newest)
 }
 
@@ -200,9 +193,7 @@ pub fn commits(
     store: &TableStore,
     versions: RangeInclusive<u64>,
 ) -> impl Stream<Item = Result<PastCommit, SinkError>> + '_ {
-    stream::iter(versions)
-        .map(|version| past_commit(store, version))
-        .buffered(READ_AHEAD)
+    stream::iter(versions).map(|version| past_commit(store, version)).buffered(READ_AHEAD)
 }
 
 async fn past_commit(store: &TableStore, version: u64) -> Result<PastCommit, SinkError> {
@@ -233,25 +224,17 @@ pub async fn recall(
     let mut found = BTreeMap::new();
     let oldest = log.version().saturating_sub(RECALL_LIMIT - 1);
     let newest_first = stream::iter((oldest..=log.version()).rev());
-    let mut entries = newest_first
-        .map(|version| read_entry(store, version))
-        .buffered(READ_AHEAD);
+    let mut entries = newest_first.map(|version| read_entry(store, version)).buffered(READ_AHEAD);
     while let Some(entry) = entries.next().await {
         let Some((entry, _)) = entry? else { break };
-        let Some(info) = PastCommit::of(0, &entry)
-            .info
-            .filter(|info| info.is_of(owner))
-        else {
+        let Some(info) = PastCommit::of(0, &entry).info.filter(|info| info.is_of(owner)) else {
             continue;
         };
         for partition in info.partitions {
             let id = partition.source_partition();
             if let Some(at) = missing.iter().position(|wanted| **wanted == id) {
                 missing.swap_remove(at);
-                if log
-                    .txn(&owner.app_id(&id))
-                    .is_some_and(|txn| txn.version == partition.end)
-                {
+                if log.txn(&owner.app_id(&id)).is_some_and(|txn| txn.version == partition.end) {
                     found.insert(id, partition);
                 }
             }
@@ -284,12 +267,7 @@ pub async fn unanswered_restore(
         }
         // Where the progress was set, not who says so: the readable copy isn't needed for this.
         let ours = |id: AppId| id.connector == owner.connector() && id.stream == owner.stream();
-        if entry
-            .txns
-            .iter()
-            .filter_map(|(id, _)| AppId::parse(id))
-            .any(ours)
-            && !entry.is_restore()
+        if entry.txns.iter().filter_map(|(id, _)| AppId::parse(id)).any(ours) && !entry.is_restore()
         {
             return Ok(restored);
         }

@@ -6,10 +6,7 @@ use std::time::Duration;
 /// as Delta itself does.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let lower = text.trim().to_ascii_lowercase();
-    let mut words = lower
-        .strip_prefix("interval")
-        .unwrap_or(&lower)
-        .split_ascii_whitespace();
+    let mut words = lower.strip_prefix("interval").unwrap_or(&lower).split_ascii_whitespace();
     let mut total = None;
     while let Some(number) = words.next() {
         let count: u32 = number.parse().ok()?;

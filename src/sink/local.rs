@@ -49,10 +49,7 @@ impl ObjectStore for DurableLocal {
         };
         tokio::task::spawn_blocking(move || write_durably(&target, &payload, create)).await??;
         let meta = self.inner.head(location).await?;
-        Ok(PutResult {
-            e_tag: meta.e_tag,
-            version: meta.version,
-        })
+        Ok(PutResult { e_tag: meta.e_tag, version: meta.version })
     }
 
     async fn put_multipart_opts(
@@ -119,9 +116,7 @@ impl MultipartUpload for DurableUpload {
         let result = self.inner.complete().await?;
         let target = self.target.clone();
         tokio::task::spawn_blocking(move || {
-            sync(&target)
-                .and_then(|()| sync(parent_of(&target)))
-                .map_err(|e| failed(&target, e))
+            sync(&target).and_then(|()| sync(parent_of(&target))).map_err(|e| failed(&target, e))
         })
         .await??;
         Ok(result)
@@ -136,19 +131,13 @@ fn write_durably(target: &FsPath, payload: &PutPayload, create: bool) -> Result<
     make_directories(parent_of(target)).map_err(|e| failed(target, e))?;
     let staged = staged_name(target);
     let written = write_staged(&staged, payload).and_then(|()| {
-        if create {
-            fs::hard_link(&staged, target)
-        } else {
-            fs::rename(&staged, target)
-        }
+        if create { fs::hard_link(&staged, target) } else { fs::rename(&staged, target) }
     });
     if create || written.is_err() {
         // Left behind it would only take space: its name begins with a dot, so nobody reads it.
         let _ = fs::remove_file(&staged);
     }
-    written
-        .and_then(|()| sync(parent_of(target)))
-        .map_err(|e| failed(target, e))
+    written.and_then(|()| sync(parent_of(target))).map_err(|e| failed(target, e))
 }
 
 fn write_staged(staged: &FsPath, payload: &PutPayload) -> io::Result<()> {
@@ -187,21 +176,9 @@ fn sync(path: &FsPath) -> io::Result<()> {
 fn failed(path: &FsPath, error: io::Error) -> Error {
     let path = path.display().to_string();
     match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::AlreadyExists {
-            path,
-            source: error.into(),
-        },
-        io::ErrorKind::NotFound => Error::NotFound {
-            path,
-            source: error.into(),
-        },
-        io::ErrorKind::PermissionDenied => Error::PermissionDenied {
-            path,
-            source: error.into(),
-        },
-        _ => Error::Generic {
-            store: STORE,
-            source: error.into(),
-        },
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: error.into() },
+        io::ErrorKind::NotFound => Error::NotFound { path, source: error.into() },
+        io::ErrorKind::PermissionDenied => Error::PermissionDenied { path, source: error.into() },
+        _ => Error::Generic { store: STORE, source: error.into() },
     }
 }

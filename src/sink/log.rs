@@ -86,34 +86,18 @@ impl TableLog {
     async fn replayed(store: &TableStore) -> Result<Option<Self>, SinkError> {
         let engine = store.engine();
         let job = tokio::task::spawn_blocking(move || replay(&*engine, APP_PREFIX));
-        let replayed = job
-            .await
-            .map_err(|e| store.failed("the log cannot be read", e.into()))?;
+        let replayed = job.await.map_err(|e| store.failed("the log cannot be read", e.into()))?;
         let failed = |source| SinkError::Replay {
             table: store.table().to_owned(),
             source: Box::new(source),
         };
-        let Replayed {
-            version,
-            checkpoint,
-            protocol,
-            metadata,
-            txns,
-            newest_size,
-        } = replayed.map_err(failed)?;
+        let Replayed { version, checkpoint, protocol, metadata, txns, newest_size } =
+            replayed.map_err(failed)?;
         let newest = newest_entry(store, version).await?;
         if newest.as_ref().map(|identity| identity.size) != newest_size {
             return Ok(None);
         }
-        Ok(Some(Self {
-            version,
-            checkpoint,
-            protocol,
-            metadata,
-            txns,
-            newest,
-            previous: None,
-        }))
+        Ok(Some(Self { version, checkpoint, protocol, metadata, txns, newest, previous: None }))
     }
 
     pub fn version(&self) -> u64 {
@@ -182,9 +166,7 @@ impl TableLog {
     /// Replays the log anew, and makes sure that it is the same table's.
     pub(super) async fn reload(&mut self, store: &TableStore) -> Result<(), SinkError> {
         let table = || store.table().to_owned();
-        let fresh = Self::open(store)
-            .await?
-            .ok_or_else(|| SinkError::Gone { table: table() })?;
+        let fresh = Self::open(store).await?.ok_or_else(|| SinkError::Gone { table: table() })?;
         self.must_be(&fresh.metadata, table)?;
         *self = fresh;
         Ok(())
@@ -216,11 +198,7 @@ impl TableLog {
             self.protocol = protocol.clone();
         }
         // Of two `txn`s of one application in one entry the first counts, as in a replay.
-        let ours = entry
-            .txns
-            .iter()
-            .rev()
-            .filter(|(app_id, _)| app_id.starts_with(APP_PREFIX));
+        let ours = entry.txns.iter().rev().filter(|(app_id, _)| app_id.starts_with(APP_PREFIX));
         self.txns.extend(ours.cloned());
         self.advance(identity);
         Ok(())
@@ -277,10 +255,7 @@ async fn has_log(store: &TableStore) -> Result<bool, SinkError> {
 }
 
 fn busy() -> object_store::Error {
-    object_store::Error::Generic {
-        store: "log",
-        source: "its newest entry was replaced".into(),
-    }
+    object_store::Error::Generic { store: "log", source: "its newest entry was replaced".into() }
 }
 
 #[cfg(test)]

@@ -36,10 +36,7 @@ pub struct Maintenance {
 impl Maintenance {
     /// Counts from the checkpoint that the log was replayed from.
     pub fn new(log: &TableLog) -> Self {
-        Self {
-            job: None,
-            last_try: log.checkpoint.unwrap_or(0),
-        }
+        Self { job: None, last_try: log.checkpoint.unwrap_or(0) }
     }
 
     /// After a commit: starts a job when a checkpoint is due and none is running. Returns at once.
@@ -79,11 +76,8 @@ async fn keep_up(store: &TableStore, cleaning: Option<Cleaning>) -> Result<(), S
 
 /// `delta.checkpointInterval`, where it is a number that makes sense.
 fn checkpoint_interval(log: &TableLog) -> u64 {
-    let set = log
-        .property("delta.checkpointInterval")
-        .and_then(|text| text.trim().parse().ok());
-    set.filter(|interval| *interval > 0)
-        .unwrap_or(CHECKPOINT_INTERVAL)
+    let set = log.property("delta.checkpointInterval").and_then(|text| text.trim().parse().ok());
+    set.filter(|interval| *interval > 0).unwrap_or(CHECKPOINT_INTERVAL)
 }
 
 /// Writes a checkpoint of the newest version; that version.
@@ -120,9 +114,7 @@ impl Cleaning {
             None => LOG_RETENTION,
         };
         let retention_ms = i64::try_from(retention.as_millis()).ok()?;
-        Some(Self {
-            older_than_ms: now_ms - retention_ms,
-        })
+        Some(Self { older_than_ms: now_ms - retention_ms })
     }
 }
 
@@ -190,15 +182,9 @@ impl LogFiles {
 
     /// The newest checkpoint (complete or not: that is yet to be seen) below which every entry is old enough.
     fn safe_below(&self, cleaning: Cleaning) -> Option<u64> {
-        let first_young = self
-            .entries
-            .iter()
-            .find(|(_, (_, at))| *at >= cleaning.older_than_ms)
-            .map(|(v, _)| *v);
-        let (oldest, newest) = (
-            *self.entries.keys().next()?,
-            *self.entries.keys().next_back()?,
-        );
+        let first_young =
+            self.entries.iter().find(|(_, (_, at))| *at >= cleaning.older_than_ms).map(|(v, _)| *v);
+        let (oldest, newest) = (*self.entries.keys().next()?, *self.entries.keys().next_back()?);
         let limit = first_young.unwrap_or(newest);
         self.checkpoints
             .iter()
@@ -233,15 +219,12 @@ async fn list(store: &TableStore) -> Result<LogFiles, SinkError> {
 /// is none. The kernel passes over incomplete ones.
 async fn readable_checkpoint(store: &TableStore, limit: u64) -> Result<Option<u64>, SinkError> {
     in_kernel(store, move |engine| {
-        let snapshot = Snapshot::builder_for(kernel_root())
-            .at_version(limit)
-            .build(&*engine)?;
+        let snapshot = Snapshot::builder_for(kernel_root()).at_version(limit).build(&*engine)?;
         let Some(checkpoint) = snapshot.log_segment().checkpoint_version else {
             return Ok(None);
         };
-        let snapshot = Snapshot::builder_for(kernel_root())
-            .at_version(checkpoint)
-            .build(&*engine)?;
+        let snapshot =
+            Snapshot::builder_for(kernel_root()).at_version(checkpoint).build(&*engine)?;
         if snapshot.log_segment().checkpoint_version != Some(checkpoint) {
             return Ok(None);
         }
@@ -270,9 +253,7 @@ pub(super) async fn in_kernel<T: Send + 'static>(
         table: store.table().to_owned(),
         source: Box::new(source),
     };
-    result
-        .map_err(|e| store.failed("the log cannot be read", e.into()))?
-        .map_err(failed)
+    result.map_err(|e| store.failed("the log cannot be read", e.into()))?.map_err(failed)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod adapt;
 pub mod commit;
 pub mod create;
 pub mod dead_letters;
+pub mod deep;
 pub mod delta_schema;
 pub mod entry;
 pub mod error;
@@ -22,6 +23,7 @@ mod partitions;
 pub mod progress;
 mod replay;
 pub mod rewind;
+mod scan;
 pub mod stats;
 pub mod store;
 #[cfg(test)]
@@ -84,10 +86,7 @@ pub struct Format {
 
 impl Default for Format {
     fn default() -> Self {
-        Self {
-            provider: "parquet".to_owned(),
-            options: BTreeMap::new(),
-        }
+        Self { provider: "parquet".to_owned(), options: BTreeMap::new() }
     }
 }
 
@@ -96,10 +95,7 @@ fn without_nulls<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
     let map = Option::<BTreeMap<String, Option<String>>>::deserialize(input)?.unwrap_or_default();
-    Ok(map
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect())
+    Ok(map.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
 /// A finished Parquet file, not yet in the table.

@@ -102,11 +102,7 @@ fn date_text(days: i32) -> Result<String, UnusableValue> {
 /// An instant in ISO 8601 with `Z`, which no reader takes for its own zone; a local time with a space.
 fn timestamp_text(micros: i64, utc: bool) -> Result<String, UnusableValue> {
     let time = DateTime::from_timestamp_micros(micros).ok_or(UnusableValue::OutOfRange)?;
-    let format = if utc {
-        "%Y-%m-%dT%H:%M:%S%.6fZ"
-    } else {
-        "%Y-%m-%d %H:%M:%S%.6f"
-    };
+    let format = if utc { "%Y-%m-%dT%H:%M:%S%.6fZ" } else { "%Y-%m-%d %H:%M:%S%.6f" };
     Ok(time.format(format).to_string())
 }
 
@@ -117,11 +113,7 @@ pub(super) fn folders(columns: &[String], values: &Values) -> String {
     for (column, value) in columns.iter().zip(values) {
         let mut name = hive_escape(column);
         name.push('=');
-        name.push_str(
-            &value
-                .as_deref()
-                .map_or_else(|| NULL_FOLDER.to_owned(), hive_escape),
-        );
+        name.push_str(&value.as_deref().map_or_else(|| NULL_FOLDER.to_owned(), hive_escape));
         out.push_str(&shortened(name, limit));
         out.push('/');
     }
@@ -163,13 +155,8 @@ fn hive_escape(text: &str) -> String {
 }
 
 /// What a path in the log may hold as it is; everything else is percent-encoded (RFC 2396).
-const PLAIN_IN_LOG: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'=');
+const PLAIN_IN_LOG: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'=');
 
 /// `add.path` of a file stored at `path`.
 pub(super) fn log_path(path: &str) -> String {
@@ -193,10 +180,7 @@ pub(super) struct Splitter {
 
 /// Why a batch can't be split.
 pub(super) enum SplitError {
-    Value {
-        column: usize,
-        source: UnusableValue,
-    },
+    Value { column: usize, source: UnusableValue },
     Arrow(ArrowError),
 }
 
@@ -208,32 +192,19 @@ impl From<ArrowError> for SplitError {
 
 impl Splitter {
     pub(super) fn new(batch: &RecordBatch, columns: Vec<usize>) -> Result<Self, ArrowError> {
-        let sort_fields = columns
-            .iter()
-            .map(|&c| SortField::new(batch.column(c).data_type().clone()))
-            .collect();
-        Ok(Self {
-            columns,
-            converter: RowConverter::new(sort_fields)?,
-            empty_strings: 0,
-        })
+        let sort_fields =
+            columns.iter().map(|&c| SortField::new(batch.column(c).data_type().clone())).collect();
+        Ok(Self { columns, converter: RowConverter::new(sort_fields)?, empty_strings: 0 })
     }
 
     /// The batch's parts in the order of their first rows; the batch itself when all rows belong together.
     pub(super) fn split(&mut self, batch: &RecordBatch) -> Result<Vec<Part>, SplitError> {
         self.count_empty_strings(batch);
-        let keys: Vec<ArrayRef> = self
-            .columns
-            .iter()
-            .map(|&c| batch.column(c).clone())
-            .collect();
+        let keys: Vec<ArrayRef> = self.columns.iter().map(|&c| batch.column(c).clone()).collect();
         let rows = self.converter.convert_columns(&keys)?;
         let first = rows.row(0);
         if rows.iter().all(|row| row == first) {
-            return Ok(vec![Part {
-                values: self.values(batch, 0)?,
-                rows: batch.clone(),
-            }]);
+            return Ok(vec![Part { values: self.values(batch, 0)?, rows: batch.clone() }]);
         }
         let mut groups: Vec<Vec<u32>> = Vec::new();
         let mut group_of = HashMap::new();
@@ -244,18 +215,12 @@ impl Splitter {
             });
             groups[group].push(row);
         }
-        groups
-            .into_iter()
-            .map(|rows| self.part(batch, rows))
-            .collect()
+        groups.into_iter().map(|rows| self.part(batch, rows)).collect()
     }
 
     fn part(&self, batch: &RecordBatch, rows: Vec<u32>) -> Result<Part, SplitError> {
         let values = self.values(batch, rows[0] as usize)?;
-        Ok(Part {
-            values,
-            rows: take_record_batch(batch, &UInt32Array::from(rows))?,
-        })
+        Ok(Part { values, rows: take_record_batch(batch, &UInt32Array::from(rows))? })
     }
 
     fn values(&self, batch: &RecordBatch, row: usize) -> Result<Values, SplitError> {

@@ -28,26 +28,17 @@ pub struct Owner {
 
 impl Owner {
     pub fn output(connector: &str, output: &str) -> Self {
-        Self {
-            connector: connector.to_owned(),
-            stream: output.to_owned(),
-        }
+        Self { connector: connector.to_owned(), stream: output.to_owned() }
     }
 
     /// The late rows of an output. No output's name has a dot.
     pub fn late_rows(connector: &str, output: &str) -> Self {
-        Self {
-            connector: connector.to_owned(),
-            stream: format!("{output}.late"),
-        }
+        Self { connector: connector.to_owned(), stream: format!("{output}.late") }
     }
 
     /// The dead letters of a connector.
     pub fn dead_letters(connector: &str) -> Self {
-        Self {
-            connector: connector.to_owned(),
-            stream: ".dead".to_owned(),
-        }
+        Self { connector: connector.to_owned(), stream: ".dead".to_owned() }
     }
 
     pub fn connector(&self) -> &str {
@@ -168,11 +159,8 @@ impl Standing {
         topics: &BTreeMap<String, Topic>,
     ) -> Result<Self, SinkError> {
         let marker = Marker::of(log, table, owner)?;
-        let mut standing = Self {
-            positions: BTreeMap::new(),
-            vanished: Vec::new(),
-            first_run: marker.is_none(),
-        };
+        let mut standing =
+            Self { positions: BTreeMap::new(), vanished: Vec::new(), first_run: marker.is_none() };
         let marker = marker.unwrap_or_default();
         for (name, topic) in topics {
             let held = Held::of(log, owner, name, &marker);
@@ -190,17 +178,10 @@ impl Standing {
     pub fn expected(&self, owner: &Owner) -> BTreeMap<String, Option<Txn>> {
         let mut expected = BTreeMap::new();
         for (partition, position) in &self.positions {
-            let own = if let Position::At(txn) = position {
-                Some(*txn)
-            } else {
-                None
-            };
+            let own = if let Position::At(txn) = position { Some(*txn) } else { None };
             expected.insert(owner.app_id(partition), own);
             if let Position::Adopt(txn) = position {
-                let before = SourcePartition {
-                    topic_id: TopicId::unknown(),
-                    ..partition.clone()
-                };
+                let before = SourcePartition { topic_id: TopicId::unknown(), ..partition.clone() };
                 expected.insert(owner.app_id(&before), Some(*txn));
             }
         }
@@ -214,30 +195,24 @@ impl Standing {
         topic: &Topic,
         held: &Held,
     ) -> Result<(), SinkError> {
-        let id = held
-            .id_to_use(&topic.id)
-            .map_err(|ids| SinkError::TopicAmbiguous {
-                table: table.to_owned(),
-                topic: name.to_owned(),
-                ids,
-            })?;
+        let id = held.id_to_use(&topic.id).map_err(|ids| SinkError::TopicAmbiguous {
+            table: table.to_owned(),
+            topic: name.to_owned(),
+            ids,
+        })?;
         for number in 0..topic.partitions {
-            let partition = SourcePartition {
-                id: TopicPartition::new(name, number),
-                topic_id: id.clone(),
-            };
+            let partition =
+                SourcePartition { id: TopicPartition::new(name, number), topic_id: id.clone() };
             let position = held.position(&id, number);
             self.positions.insert(partition, position);
         }
         let kept = held.by_id.get(id.as_str()).into_iter().flatten();
-        self.vanished
-            .extend(
-                kept.filter(|(number, _)| **number >= topic.partitions)
-                    .map(|(number, _)| SourcePartition {
-                        id: TopicPartition::new(name, *number),
-                        topic_id: id.clone(),
-                    }),
-            );
+        self.vanished.extend(kept.filter(|(number, _)| **number >= topic.partitions).map(
+            |(number, _)| SourcePartition {
+                id: TopicPartition::new(name, *number),
+                topic_id: id.clone(),
+            },
+        ));
         Ok(())
     }
 }
@@ -250,34 +225,20 @@ struct Held {
 impl Held {
     fn of(log: &TableLog, owner: &Owner, topic: &str, marker: &Marker) -> Self {
         let mut by_id: BTreeMap<String, BTreeMap<i32, Option<Txn>>> = BTreeMap::new();
-        for partition in marker
-            .begun
-            .iter()
-            .filter(|partition| &*partition.id.topic == topic)
-        {
+        for partition in marker.begun.iter().filter(|partition| &*partition.id.topic == topic) {
             let id = partition.topic_id.as_str().to_owned();
-            by_id
-                .entry(id)
-                .or_default()
-                .insert(partition.id.partition, None);
+            by_id.entry(id).or_default().insert(partition.id.partition, None);
         }
         for (id, txn) in live(log).filter(|(id, _)| owner.owns(id) && id.topic == topic) {
-            by_id
-                .entry(id.topic_id.to_owned())
-                .or_default()
-                .insert(id.partition, Some(txn));
+            by_id.entry(id.topic_id.to_owned()).or_default().insert(id.partition, Some(txn));
         }
         Self { by_id }
     }
 
     /// The broker's id; where it gives none now but did before, the one known. `Err`: there are several.
     fn id_to_use(&self, now: &TopicId) -> Result<TopicId, String> {
-        let real: Vec<&str> = self
-            .by_id
-            .keys()
-            .map(String::as_str)
-            .filter(|id| *id != "0")
-            .collect();
+        let real: Vec<&str> =
+            self.by_id.keys().map(String::as_str).filter(|id| *id != "0").collect();
         match (now.is_unknown(), real.as_slice()) {
             (false, _) | (true, []) => Ok(now.clone()),
             (true, [one]) => Ok(TopicId::new(one)),
@@ -287,10 +248,7 @@ impl Held {
 
     fn position(&self, id: &TopicId, partition: i32) -> Position {
         let under = |id: &str| {
-            self.by_id
-                .get(id)
-                .and_then(|partitions| partitions.get(&partition))
-                .copied()
+            self.by_id.get(id).and_then(|partitions| partitions.get(&partition)).copied()
         };
         match under(id.as_str()) {
             Some(Some(txn)) => return Position::At(txn),
@@ -311,26 +269,20 @@ impl Held {
     /// The id that was read last, by the time of its `txn`s.
     fn recreated(&self, others: &[&String], partition: i32) -> Position {
         let last_read = |id: &&&String| {
-            self.by_id[**id]
-                .values()
-                .flatten()
-                .filter_map(|txn| txn.last_updated)
-                .max()
+            self.by_id[**id].values().flatten().filter_map(|txn| txn.last_updated).max()
         };
-        let was = others
-            .iter()
-            .max_by_key(last_read)
-            .expect("called with at least one other id");
-        let next = self.by_id[*was]
-            .get(&partition)
-            .copied()
-            .flatten()
-            .map(|txn| txn.version);
-        Position::Recreated {
-            was: TopicId::new(was),
-            next,
-        }
+        let was = others.iter().max_by_key(last_read).expect("called with at least one other id");
+        let next = self.by_id[*was].get(&partition).copied().flatten().map(|txn| txn.version);
+        Position::Recreated { was: TopicId::new(was), next }
     }
+}
+
+/// All progress of one owner that stands, under whatever topic ids.
+pub fn of_owner<'a>(
+    log: &'a TableLog,
+    owner: &'a Owner,
+) -> impl Iterator<Item = (SourcePartition, Txn)> + 'a {
+    live(log).filter(|(id, _)| owner.owns(id)).map(|(id, txn)| (id.source_partition(), txn))
 }
 
 /// Progress that stands. A negative version was given away (`sluice adopt`).
@@ -394,19 +346,16 @@ impl Marker {
             serde_json::from_str(text).map_err(|e| e.to_string())?;
         let mut begun = BTreeSet::new();
         for (topic, partitions) in &topics {
-            let (name, id) = topic
-                .split_once('@')
-                .ok_or_else(|| format!("`{topic}` has no topic id"))?;
+            let (name, id) =
+                topic.split_once('@').ok_or_else(|| format!("`{topic}` has no topic id"))?;
             for range in partitions.split(',') {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
                 let number =
                     |text: &str| text.parse::<i32>().map_err(|e| format!("`{range}`: {e}"));
-                begun.extend(
-                    (number(first)?..=number(last)?).map(|number| SourcePartition {
-                        id: TopicPartition::new(name, number),
-                        topic_id: TopicId::new(id),
-                    }),
-                );
+                begun.extend((number(first)?..=number(last)?).map(|number| SourcePartition {
+                    id: TopicPartition::new(name, number),
+                    topic_id: TopicId::new(id),
+                }));
             }
         }
         Ok(Self { begun })
@@ -416,20 +365,14 @@ impl Marker {
     pub fn to_text(&self) -> String {
         let mut topics: BTreeMap<String, Vec<(i32, i32)>> = BTreeMap::new();
         for SourcePartition { id, topic_id } in &self.begun {
-            let ranges = topics
-                .entry(format!("{}@{topic_id}", id.topic))
-                .or_default();
+            let ranges = topics.entry(format!("{}@{topic_id}", id.topic)).or_default();
             match ranges.last_mut() {
                 Some((_, last)) if *last + 1 == id.partition => *last = id.partition,
                 _ => ranges.push((id.partition, id.partition)),
             }
         }
         let range = |(first, last): &(i32, i32)| {
-            if first == last {
-                format!("{first}")
-            } else {
-                format!("{first}-{last}")
-            }
+            if first == last { format!("{first}") } else { format!("{first}-{last}") }
         };
         let texts = topics.into_iter().map(|(topic, ranges)| {
             let partitions = ranges.iter().map(range).collect::<Vec<_>>().join(",");
@@ -455,11 +398,7 @@ impl Marker {
                     .iter()
                     .any(|(p, position)| p.id == begun.id && *position == Position::New)
         };
-        match self
-            .begun
-            .iter()
-            .find(|begun| lost(begun) || lost_before_ids(begun))
-        {
+        match self.begun.iter().find(|begun| lost(begun) || lost_before_ids(begun)) {
             None => Ok(()),
             Some(partition) => Err(SinkError::ProgressLost {
                 table: table.to_owned(),
@@ -498,16 +437,10 @@ pub fn due<'a>(
     now_ms: i64,
 ) -> BTreeMap<String, i64> {
     let quarter_ms = i64::try_from(retention.as_millis() / 4).unwrap_or(i64::MAX);
-    let is_old = |txn: &Txn| {
-        txn.last_updated
-            .is_some_and(|at| now_ms.saturating_sub(at) >= quarter_ms)
-    };
-    let found = app_ids
-        .into_iter()
-        .filter_map(|id| Some((id, log.txn(id).filter(is_old)?)));
-    found
-        .map(|(id, txn)| (id.to_owned(), txn.version))
-        .collect()
+    let is_old =
+        |txn: &Txn| txn.last_updated.is_some_and(|at| now_ms.saturating_sub(at) >= quarter_ms);
+    let found = app_ids.into_iter().filter_map(|id| Some((id, log.txn(id).filter(is_old)?)));
+    found.map(|(id, txn)| (id.to_owned(), txn.version)).collect()
 }
 
 #[cfg(test)]

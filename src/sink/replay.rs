@@ -57,10 +57,7 @@ fn txns(
     engine: &dyn Engine,
     prefix: &'static str,
 ) -> DeltaResult<BTreeMap<String, Txn>> {
-    let mut visitor = TxnVisitor {
-        prefix,
-        txns: BTreeMap::new(),
-    };
+    let mut visitor = TxnVisitor { prefix, txns: BTreeMap::new() };
     let schema = get_commit_schema().project(&["txn"])?;
     for batch in snapshot.log_segment().read_actions(engine, schema)? {
         visitor.visit_rows_of(batch?.actions.as_ref())?;
@@ -71,9 +68,7 @@ fn txns(
 /// The kernel's actions keep their fields to themselves, but speak Delta's JSON.
 fn ours<T: DeserializeOwned>(action: &impl serde::Serialize) -> DeltaResult<T> {
     let from_json = |value| serde_json::from_value(value);
-    serde_json::to_value(action)
-        .and_then(from_json)
-        .map_err(|e| Error::generic(e.to_string()))
+    serde_json::to_value(action).and_then(from_json).map_err(|e| Error::generic(e.to_string()))
 }
 
 /// Batches come newest first, so the first `txn` of an application is the one that counts.
@@ -87,10 +82,7 @@ impl RowVisitor for TxnVisitor {
         static COLUMNS: LazyLock<(Vec<ColumnName>, Vec<DataType>)> = LazyLock::new(|| {
             let names =
                 ["appId", "version", "lastUpdated"].map(|field| ColumnName::new(["txn", field]));
-            (
-                names.to_vec(),
-                vec![DataType::STRING, DataType::LONG, DataType::LONG],
-            )
+            (names.to_vec(), vec![DataType::STRING, DataType::LONG, DataType::LONG])
         });
         (&COLUMNS.0, &COLUMNS.1)
     }
@@ -110,13 +102,7 @@ impl RowVisitor for TxnVisitor {
             if !self.txns.contains_key(id) {
                 let version: i64 = version.get(row, "txn.version")?;
                 let last_updated = last_updated.get_long(row, "txn.lastUpdated")?;
-                self.txns.insert(
-                    id.to_owned(),
-                    Txn {
-                        version,
-                        last_updated,
-                    },
-                );
+                self.txns.insert(id.to_owned(), Txn { version, last_updated });
             }
         }
         Ok(())

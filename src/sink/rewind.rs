@@ -36,11 +36,8 @@ pub fn rewind(
     for (partition, to) in targets {
         let id = owner.app_id(partition);
         let before = log.txn(&id);
-        let reset = Reset {
-            from: before.map(|txn| txn.version),
-            to: *to,
-            reason: reason.to_owned(),
-        };
+        let reset =
+            Reset { from: before.map(|txn| txn.version), to: *to, reason: reason.to_owned() };
         partitions.push(PartitionInfo::at(partition, *to, Some(reset)));
         expected.insert(id.clone(), before);
         set.insert(id, *to);

@@ -46,20 +46,14 @@ impl IndexedColumns {
         let paths = match properties.get("delta.dataSkippingStatsColumns") {
             Some(list) => {
                 let named = parse_column_list(list);
-                leaves
-                    .into_iter()
-                    .filter(|l| named.iter().any(|n| is_prefix(n, l)))
-                    .collect()
+                leaves.into_iter().filter(|l| named.iter().any(|n| is_prefix(n, l))).collect()
             }
             None => {
                 let limit = properties
                     .get("delta.dataSkippingNumIndexedCols")
                     .and_then(|text| text.trim().parse().ok())
                     .unwrap_or(DEFAULT_INDEXED_LEAVES);
-                leaves
-                    .into_iter()
-                    .take(usize::try_from(limit).unwrap_or(usize::MAX))
-                    .collect()
+                leaves.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
             }
         };
         Self { paths }
@@ -92,11 +86,7 @@ fn leaf_paths(field: &Field, parents: &mut Vec<String>, out: &mut Vec<Vec<String
 }
 
 fn is_prefix(named: &[String], leaf: &[String]) -> bool {
-    named.len() <= leaf.len()
-        && named
-            .iter()
-            .zip(leaf)
-            .all(|(a, b)| a.eq_ignore_ascii_case(b))
+    named.len() <= leaf.len() && named.iter().zip(leaf).all(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
 /// A list such as ``a, b.c, `odd,name` `` as paths.
@@ -168,9 +158,7 @@ enum Bound {
 impl Collector {
     /// For files of this schema (without partition columns).
     pub(super) fn new(file: &Schema, indexed: &IndexedColumns) -> Self {
-        Self {
-            nodes: nodes(file.fields(), indexed, &mut Vec::new(), &mut 0),
-        }
+        Self { nodes: nodes(file.fields(), indexed, &mut Vec::new(), &mut 0) }
     }
 
     /// Notes what the Parquet statistics will not tell of these rows.
@@ -185,10 +173,7 @@ impl Collector {
         for (key, text) in [
             ("minValues", object(&self.nodes, &|n| bounds(n)?.0)),
             ("maxValues", object(&self.nodes, &|n| bounds(n)?.1)),
-            (
-                "nullCount",
-                object(&self.nodes, &|n| n.null_count(file).map(|n| n.to_string())),
-            ),
+            ("nullCount", object(&self.nodes, &|n| n.null_count(file).map(|n| n.to_string()))),
         ] {
             out.push_str(&format!(",\"{key}\":{{{}}}", text.unwrap_or_default()));
         }
@@ -216,18 +201,11 @@ fn nodes(
             }
             primitive => {
                 *next_leaf += 1;
-                Kind::Chunk {
-                    leaf: *next_leaf - 1,
-                    bound: Bound::of(primitive),
-                }
+                Kind::Chunk { leaf: *next_leaf - 1, bound: Bound::of(primitive) }
             }
         };
         if indexed.contains(parents) {
-            nodes.push(Node {
-                name: field.name().clone(),
-                position,
-                kind,
-            });
+            nodes.push(Node { name: field.name().clone(), position, kind });
         }
         parents.pop();
     }
@@ -255,10 +233,7 @@ fn observe(nodes: &mut [Node], columns: &[ArrayRef], parent: Option<&NullBuffer>
                 let all = NullBuffer::union(parent, column.nulls());
                 *nulls += all.map_or(0, |n| n.null_count()) as u64;
             }
-            Kind::Chunk {
-                bound: Bound::Float { nan_seen },
-                ..
-            } if !*nan_seen => {
+            Kind::Chunk { bound: Bound::Float { nan_seen }, .. } if !*nan_seen => {
                 let nulls = NullBuffer::union(parent, column.nulls());
                 *nan_seen = match column.data_type() {
                     DataType::Float32 => any_nan::<Float32Type>(column, nulls, |v| v.is_nan()),
@@ -287,9 +262,9 @@ impl Bound {
         match data_type {
             DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::Int,
             DataType::Date32 => Self::Date,
-            DataType::Timestamp(TimeUnit::Microsecond, zone) => Self::Timestamp {
-                utc: zone.is_some(),
-            },
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+                Self::Timestamp { utc: zone.is_some() }
+            }
             DataType::Decimal128(_, scale) => Self::Decimal { scale: *scale },
             DataType::Float32 | DataType::Float64 => Self::Float { nan_seen: false },
             DataType::Utf8 => Self::Text,
@@ -309,10 +284,9 @@ impl Bound {
     fn max_text(self, value: &Value) -> Option<String> {
         match (self, value) {
             // Rounded up: readers that don't know that writers cut to milliseconds stay right.
-            (Self::Timestamp { utc }, Value::Int(us)) => timestamp(
-                us.div_euclid(1000) + i64::from(us.rem_euclid(1000) != 0),
-                utc,
-            ),
+            (Self::Timestamp { utc }, Value::Int(us)) => {
+                timestamp(us.div_euclid(1000) + i64::from(us.rem_euclid(1000) != 0), utc)
+            }
             (Self::Text, Value::Bytes(text)) => {
                 quote(&upper_bound(std::str::from_utf8(text).ok()?)?)
             }
@@ -384,17 +358,15 @@ impl Node {
 
 fn chunk_bounds(statistics: &Statistics) -> Option<(Value, Value)> {
     Some(match statistics {
-        Statistics::Int32(s) => (
-            Value::Int(i64::from(*s.min_opt()?)),
-            Value::Int(i64::from(*s.max_opt()?)),
-        ),
+        Statistics::Int32(s) => {
+            (Value::Int(i64::from(*s.min_opt()?)), Value::Int(i64::from(*s.max_opt()?)))
+        }
         Statistics::Int64(s) => (Value::Int(*s.min_opt()?), Value::Int(*s.max_opt()?)),
         Statistics::Float(s) => (Value::Float(*s.min_opt()?), Value::Float(*s.max_opt()?)),
         Statistics::Double(s) => (Value::Double(*s.min_opt()?), Value::Double(*s.max_opt()?)),
-        Statistics::ByteArray(s) => (
-            Value::Bytes(s.min_opt()?.data().to_vec()),
-            Value::Bytes(s.max_opt()?.data().to_vec()),
-        ),
+        Statistics::ByteArray(s) => {
+            (Value::Bytes(s.min_opt()?.data().to_vec()), Value::Bytes(s.max_opt()?.data().to_vec()))
+        }
         Statistics::FixedLenByteArray(s) => (
             Value::Decimal(big_endian(s.min_opt()?.data())?),
             Value::Decimal(big_endian(s.max_opt()?.data())?),
@@ -420,10 +392,7 @@ fn object(nodes: &[Node], value: &dyn Fn(&Node) -> Option<String>) -> Option<Str
                 Kind::Struct(children) => format!("{{{}}}", object(children, value)?),
                 _ => value(node)?,
             };
-            Some(format!(
-                "{}:{text}",
-                serde_json::Value::from(node.name.as_str())
-            ))
+            Some(format!("{}:{text}", serde_json::Value::from(node.name.as_str())))
         })
         .collect();
     (!members.is_empty()).then(|| members.join(","))
@@ -472,10 +441,7 @@ const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 fn timestamp(millis: i64, utc: bool) -> Option<String> {
     let time = DateTime::from_timestamp_millis(millis).filter(|t| YEARS.contains(&t.year()))?;
     let zone = if utc { "Z" } else { "" };
-    Some(format!(
-        "\"{}{zone}\"",
-        time.format("%Y-%m-%dT%H:%M:%S%.3f")
-    ))
+    Some(format!("\"{}{zone}\"", time.format("%Y-%m-%dT%H:%M:%S%.3f")))
 }
 
 fn date(days: i64) -> Option<String> {

@@ -72,11 +72,7 @@ impl Identity {
 
 impl From<&ObjectMeta> for Identity {
     fn from(meta: &ObjectMeta) -> Self {
-        Self {
-            size: meta.size,
-            e_tag: meta.e_tag.clone(),
-            last_modified: Some(meta.last_modified),
-        }
+        Self { size: meta.size, e_tag: meta.e_tag.clone(), last_modified: Some(meta.last_modified) }
     }
 }
 
@@ -129,28 +125,17 @@ impl TableStore {
     /// `AlreadyExists` or `Precondition` when the name is taken; any other error leaves open whether it landed.
     pub async fn put_new(&self, path: &Path, bytes: Bytes) -> object_store::Result<Identity> {
         let size = bytes.len() as u64;
-        let result = self
-            .objects
-            .put_opts(path, PutPayload::from(bytes), PutMode::Create.into())
-            .await?;
+        let result =
+            self.objects.put_opts(path, PutPayload::from(bytes), PutMode::Create.into()).await?;
         match result.e_tag {
-            Some(e_tag) => Ok(Identity {
-                size,
-                e_tag: Some(e_tag),
-                last_modified: None,
-            }),
+            Some(e_tag) => Ok(Identity { size, e_tag: Some(e_tag), last_modified: None }),
             None => Ok(Identity::from(&self.objects.head(path).await?)),
         }
     }
 
     /// What lies at a path; `None`: nothing.
     pub async fn identity(&self, path: &Path) -> object_store::Result<Option<Identity>> {
-        found(
-            self.objects
-                .head(path)
-                .await
-                .map(|meta| Identity::from(&meta)),
-        )
+        found(self.objects.head(path).await.map(|meta| Identity::from(&meta)))
     }
 
     /// An object's bytes, with what tells it from another; `None`: nothing is there.
@@ -192,29 +177,18 @@ impl TableStore {
                 }
             }
         }
-        Err(SinkError::NotConditional {
-            table: self.table.to_string(),
-        })
+        Err(SinkError::NotConditional { table: self.table.to_string() })
     }
 
     pub(super) fn failed(&self, doing: &'static str, source: Error) -> SinkError {
-        SinkError::Store {
-            table: self.table.to_string(),
-            doing,
-            source,
-        }
+        SinkError::Store { table: self.table.to_string(), doing, source }
     }
 
     /// The Delta kernel over this very store. Must be called inside a tokio runtime.
     pub(super) fn engine(&self) -> Arc<dyn Engine> {
         let objects = self.objects.clone();
-        default_logstore(
-            objects.clone(),
-            objects,
-            &kernel_root(),
-            &StorageConfig::default(),
-        )
-        .engine(None)
+        default_logstore(objects.clone(), objects, &kernel_root(), &StorageConfig::default())
+            .engine(None)
     }
 }
 
@@ -233,10 +207,7 @@ fn found<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> 
 }
 
 fn local(location: &TableLocation) -> Result<Arc<dyn ObjectStore>, SinkError> {
-    let not_a_path = |source: Error| SinkError::StoreSetup {
-        table: location.to_string(),
-        source,
-    };
+    let not_a_path = |source: Error| SinkError::StoreSetup { table: location.to_string(), source };
     let path = location.url.to_file_path().map_err(|()| {
         not_a_path(Error::Generic {
             store: "local directory",
@@ -250,18 +221,12 @@ fn local(location: &TableLocation) -> Result<Arc<dyn ObjectStore>, SinkError> {
 /// Tables in memory live as long as the process, so that a test can open one twice.
 fn memory(url: &Url) -> Arc<dyn ObjectStore> {
     static STORES: LazyLock<Mutex<HashMap<Url, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
-    STORES
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry(url.clone())
-        .or_default()
-        .clone()
+    STORES.lock().unwrap_or_else(PoisonError::into_inner).entry(url.clone()).or_default().clone()
 }
 
 fn s3(location: &TableLocation, storage: &Storage) -> Result<Arc<dyn ObjectStore>, SinkError> {
-    let mut builder = AmazonS3Builder::from_env()
-        .with_url(location.url.as_str())
-        .with_retry(retry());
+    let mut builder =
+        AmazonS3Builder::from_env().with_url(location.url.as_str()).with_retry(retry());
     for (key, value) in timeouts() {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
@@ -272,9 +237,8 @@ fn s3(location: &TableLocation, storage: &Storage) -> Result<Arc<dyn ObjectStore
 }
 
 fn azure(location: &TableLocation, storage: &Storage) -> Result<Arc<dyn ObjectStore>, SinkError> {
-    let mut builder = MicrosoftAzureBuilder::from_env()
-        .with_url(location.url.as_str())
-        .with_retry(retry());
+    let mut builder =
+        MicrosoftAzureBuilder::from_env().with_url(location.url.as_str()).with_retry(retry());
     for (key, value) in timeouts() {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
@@ -285,9 +249,8 @@ fn azure(location: &TableLocation, storage: &Storage) -> Result<Arc<dyn ObjectSt
 }
 
 fn gcs(location: &TableLocation, storage: &Storage) -> Result<Arc<dyn ObjectStore>, SinkError> {
-    let mut builder = GoogleCloudStorageBuilder::from_env()
-        .with_url(location.url.as_str())
-        .with_retry(retry());
+    let mut builder =
+        GoogleCloudStorageBuilder::from_env().with_url(location.url.as_str()).with_retry(retry());
     for (key, value) in timeouts() {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
@@ -318,10 +281,7 @@ fn options<K: FromStr>(
 ) -> Result<Vec<(K, String)>, SinkError> {
     let parse = |(key, value): (&String, &Secret)| match key.to_ascii_lowercase().parse() {
         Ok(parsed) => Ok((parsed, value.expose().to_owned())),
-        Err(_) => Err(SinkError::StorageOption {
-            table: location.to_string(),
-            key: key.clone(),
-        }),
+        Err(_) => Err(SinkError::StorageOption { table: location.to_string(), key: key.clone() }),
     };
     storage.0.iter().map(parse).collect()
 }
@@ -331,10 +291,7 @@ fn rooted<S: ObjectStore>(
     location: &TableLocation,
     built: object_store::Result<S>,
 ) -> Result<Arc<dyn ObjectStore>, SinkError> {
-    let failed = |source| SinkError::StoreSetup {
-        table: location.to_string(),
-        source,
-    };
+    let failed = |source| SinkError::StoreSetup { table: location.to_string(), source };
     let objects = built.map_err(failed)?;
     let root = Path::from_url_path(location.url.path()).map_err(|e| failed(e.into()))?;
     Ok(Arc::new(PrefixStore::new(objects, root)))

@@ -119,24 +119,13 @@ impl FaultyStore {
         let late = std::mem::take(&mut *self.late.lock().expect("not poisoned"));
         for (path, payload) in late {
             // As a put in flight would: conditional, and nobody hears of it.
-            let _ = self
-                .inner
-                .put_opts(&path, payload, PutMode::Create.into())
-                .await;
+            let _ = self.inner.put_opts(&path, payload, PutMode::Create.into()).await;
         }
-        let fault = self
-            .puts
-            .lock()
-            .expect("not poisoned")
-            .pop_front()
-            .unwrap_or(Fault::None);
+        let fault = self.puts.lock().expect("not poisoned").pop_front().unwrap_or(Fault::None);
         let path = || location.to_string();
         match fault {
             Fault::None => self.inner.put_opts(location, payload, opts).await,
-            Fault::Refused => Err(Error::PermissionDenied {
-                path: path(),
-                source: "403".into(),
-            }),
+            Fault::Refused => Err(Error::PermissionDenied { path: path(), source: "403".into() }),
             Fault::TimeoutBefore => Err(generic("timed out")),
             Fault::ServerError => Err(generic("500 Internal Server Error")),
             Fault::Conflict => Err(generic("409 Conflict")),
@@ -146,16 +135,10 @@ impl FaultyStore {
             }
             Fault::PreconditionAfter => {
                 self.inner.put_opts(location, payload, opts).await?;
-                Err(Error::AlreadyExists {
-                    path: path(),
-                    source: "412".into(),
-                })
+                Err(Error::AlreadyExists { path: path(), source: "412".into() })
             }
             Fault::CutThenLands => {
-                self.late
-                    .lock()
-                    .expect("not poisoned")
-                    .push((location.clone(), payload));
+                self.late.lock().expect("not poisoned").push((location.clone(), payload));
                 Err(generic("connection reset"))
             }
             Fault::Meanwhile(entries) => {
@@ -181,10 +164,7 @@ impl FaultyStore {
 }
 
 fn generic(text: &'static str) -> Error {
-    Error::Generic {
-        store: "faulty",
-        source: text.into(),
-    }
+    Error::Generic { store: "faulty", source: text.into() }
 }
 
 impl fmt::Display for FaultyStore {
@@ -275,9 +255,7 @@ impl Fixture {
 
     pub async fn with_properties(properties: &[(&str, &str)]) -> Self {
         let fixture = Self::without_table(Arc::new(InMemory::new()));
-        fixture
-            .entry(0, &[protocol(), metadata("table-1", properties)])
-            .await;
+        fixture.entry(0, &[protocol(), metadata("table-1", properties)]).await;
         fixture
     }
 
@@ -293,10 +271,7 @@ impl Fixture {
     }
 
     pub async fn log(&self) -> TableLog {
-        TableLog::open(&self.store)
-            .await
-            .expect("the log can be read")
-            .expect("there is a table")
+        TableLog::open(&self.store).await.expect("the log can be read").expect("there is a table")
     }
 
     pub async fn remove(&self, path: &Path) {
@@ -315,9 +290,7 @@ impl Fixture {
             .await;
         let bytes = bytes.expect("it can be read");
         let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        lines
-            .map(|line| serde_json::from_slice(line).expect("each line is JSON"))
-            .collect()
+        lines.map(|line| serde_json::from_slice(line).expect("each line is JSON")).collect()
     }
 }
 
@@ -325,10 +298,7 @@ impl Fixture {
 pub async fn put_entry(store: &dyn ObjectStore, version: u64, lines: &[Value]) {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let opts = PutMode::Create.into();
-    store
-        .put_opts(&entry::path_of(version), text.into(), opts)
-        .await
-        .expect("the version is free");
+    store.put_opts(&entry::path_of(version), text.into(), opts).await.expect("the version is free");
 }
 
 pub fn protocol() -> Value {

@@ -104,11 +104,7 @@ pub fn verify<'a>(
 
 impl Verifier {
     pub fn new(owner: Owner) -> Self {
-        Self {
-            owner,
-            report: Report::default(),
-            partitions: BTreeMap::new(),
-        }
+        Self { owner, report: Report::default(), partitions: BTreeMap::new() }
     }
 
     /// The next version.
@@ -126,11 +122,8 @@ impl Verifier {
         for partition in &info.partitions {
             self.take_partition(commit.version, partition);
         }
-        let rows: u64 = info
-            .partitions
-            .iter()
-            .map(|partition| partition.fates.rows)
-            .sum();
+        let rows: u64 = info.partitions.iter().map(|partition| partition.fates.rows).sum::<u64>()
+            + info.added_below;
         if commit.files.added_rows != Some(rows) {
             let added = commit
                 .files
@@ -143,11 +136,7 @@ impl Verifier {
             );
         }
         if commit.files.removed > 0 {
-            self.find(
-                commit.version,
-                None,
-                format!("removes {} files", commit.files.removed),
-            );
+            self.find(commit.version, None, format!("removes {} files", commit.files.removed));
         }
         self.compare_txns(commit, info);
     }
@@ -204,10 +193,7 @@ impl Verifier {
             self.find_in(
                 version,
                 now,
-                format!(
-                    "its running counts sum to {sum} from offset {}",
-                    now.counted_from
-                ),
+                format!("its running counts sum to {sum} from offset {}", now.counted_from),
             );
         }
         let Some(mut running) = self.partitions.remove(&name) else {
@@ -224,12 +210,8 @@ impl Verifier {
     fn join(&mut self, version: u64, before: &PartitionInfo, now: &PartitionInfo) {
         if let Some(reset) = &now.reset {
             if reset.to != now.start || reset.from.is_some_and(|from| from != before.end) {
-                let (from, to) = (
-                    reset
-                        .from
-                        .map_or("lost progress".to_owned(), |o| o.to_string()),
-                    reset.to,
-                );
+                let (from, to) =
+                    (reset.from.map_or("lost progress".to_owned(), |o| o.to_string()), reset.to);
                 self.find_in(
                     version,
                     now,
@@ -244,19 +226,13 @@ impl Verifier {
             self.find_in(
                 version,
                 now,
-                format!(
-                    "begins at {}, but {} was reached before",
-                    now.start, before.end
-                ),
+                format!("begins at {}, but {} was reached before", now.start, before.end),
             );
         } else if now.start > before.end {
             self.find_in(
                 version,
                 now,
-                format!(
-                    "begins at {}, offsets from {} are in no commit",
-                    now.start, before.end
-                ),
+                format!("begins at {}, offsets from {} are in no commit", now.start, before.end),
             );
         }
         if now.counted_from == before.counted_from {
@@ -280,11 +256,8 @@ impl Verifier {
                 format!("its `commitInfo.sluice` cannot be read: {why}"),
             );
         }
-        if let Some(id) = commit
-            .txns
-            .keys()
-            .filter_map(|id| AppId::parse(id))
-            .find(|id| self.is_ours(id))
+        if let Some(id) =
+            commit.txns.keys().filter_map(|id| AppId::parse(id)).find(|id| self.is_ours(id))
         {
             self.find(
                 commit.version,
@@ -307,9 +280,7 @@ impl Verifier {
             let id = self.owner.app_id(&partition);
             let end = running.last.end;
             if txns.get(&id).is_none_or(|txn| txn.version != end) {
-                let found = txns
-                    .get(&id)
-                    .map_or("none".to_owned(), |txn| txn.version.to_string());
+                let found = txns.get(&id).map_or("none".to_owned(), |txn| txn.version.to_string());
                 let what = format!("the last commit ended at {end}, the table's `txn` is {found}");
                 self.report.findings.push(Finding {
                     version: None,
@@ -330,49 +301,24 @@ impl Verifier {
 
     fn find(&mut self, version: u64, of: Option<AppId>, what: String) {
         let partition = of.map(|id| format!("{}/{}", id.topic, id.partition));
-        self.report.findings.push(Finding {
-            version: Some(version),
-            partition,
-            what,
-        });
+        self.report.findings.push(Finding { version: Some(version), partition, what });
     }
 
     fn find_in(&mut self, version: u64, of: &PartitionInfo, what: String) {
         let partition = Some(format!("{}/{}", of.topic, of.partition));
-        self.report.findings.push(Finding {
-            version: Some(version),
-            partition,
-            what,
-        });
+        self.report.findings.push(Finding { version: Some(version), partition, what });
     }
 }
 
 impl Running {
     /// The oldest kept commit of a partition: its running counts stand for what was cleaned away before.
     fn begin(first: &PartitionInfo) -> Self {
-        Self {
-            first: first.counted_from,
-            last: first.clone(),
-            sum: first.cumulative,
-        }
+        Self { first: first.counted_from, last: first.clone(), sum: first.cumulative }
     }
 
     fn report(self) -> PartitionReport {
-        let PartitionInfo {
-            topic,
-            topic_id,
-            partition,
-            end,
-            ..
-        } = self.last;
-        PartitionReport {
-            topic,
-            topic_id,
-            partition,
-            start: self.first,
-            end,
-            fates: self.sum,
-        }
+        let PartitionInfo { topic, topic_id, partition, end, .. } = self.last;
+        PartitionReport { topic, topic_id, partition, start: self.first, end, fates: self.sum }
     }
 }
 

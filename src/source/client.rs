@@ -28,10 +28,7 @@ pub(super) struct ClientContext {
 
 impl ClientContext {
     pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -52,10 +49,8 @@ impl RdClientContext for ClientContext {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
         // "All brokers are down" says less than the reason that came before it.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self
-                .last_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(reason.to_owned());
         }
     }
 }
@@ -74,15 +69,9 @@ pub(super) fn fetching(source: &config::Source, partitions: usize) -> Result<Cli
         (PREFETCH_BYTES / partitions.max(1)).max(LEAST_PREFETCH_BYTES_PER_PARTITION);
     let mut settings = base(source);
     settings
-        .set(
-            "queued.max.messages.kbytes",
-            (per_partition >> 10).to_string(),
-        )
+        .set("queued.max.messages.kbytes", (per_partition >> 10).to_string())
         .set("queued.min.messages", "100000")
-        .set(
-            "fetch.message.max.bytes",
-            FETCH_BYTES.min(per_partition).to_string(),
-        )
+        .set("fetch.message.max.bytes", FETCH_BYTES.min(per_partition).to_string())
         // At the default of a second, fetching sleeps whenever the prefetch limit was reached.
         .set("fetch.queue.backoff.ms", "5")
         // An idle fetch returns after this long; that is when the end of a partition shows (transaction markers).
@@ -92,22 +81,14 @@ pub(super) fn fetching(source: &config::Source, partitions: usize) -> Result<Cli
 
 fn base(source: &config::Source) -> ClientConfig {
     let mut settings = ClientConfig::new();
-    settings
-        .set("isolation.level", "read_committed")
-        .set("client.id", "sluice");
+    settings.set("isolation.level", "read_committed").set("client.id", "sluice");
     for (key, value) in &source.client {
         settings.set(key, value.expose());
     }
     settings
         .set("bootstrap.servers", source.brokers.join(","))
         // librdkafka wants a group for any consumer; without a commit the broker never hears of it.
-        .set(
-            "group.id",
-            source
-                .group_id
-                .as_deref()
-                .unwrap_or("sluice-publishes-no-offsets"),
-        )
+        .set("group.id", source.group_id.as_deref().unwrap_or("sluice-publishes-no-offsets"))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // A start past the log's end must be seen, not silently moved.
@@ -120,18 +101,13 @@ fn base(source: &config::Source) -> ClientConfig {
 }
 
 fn create(settings: &ClientConfig, source: &config::Source) -> Result<Client, SourceError> {
-    settings
-        .create_with_context(ClientContext::default())
-        .map_err(|error| SourceError::Client {
-            brokers: source.brokers.join(","),
-            reason: error.to_string(),
-        })
+    settings.create_with_context(ClientContext::default()).map_err(|error| SourceError::Client {
+        brokers: source.brokers.join(","),
+        reason: error.to_string(),
+    })
 }
 
 /// Whether fetches see only committed records: so must offset look-ups.
 pub(super) fn read_committed(source: &config::Source) -> bool {
-    source
-        .client
-        .get("isolation.level")
-        .is_none_or(|level| level.expose() != "read_uncommitted")
+    source.client.get("isolation.level").is_none_or(|level| level.expose() != "read_uncommitted")
 }

@@ -74,10 +74,7 @@ impl Control {
                 Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                     // A match of a pattern may vanish between the two look-ups.
                     if matches!(self.source.topics, Topics::List(_)) {
-                        return Err(SourceError::UnknownTopic {
-                            brokers: self.brokers(),
-                            topic,
-                        });
+                        return Err(SourceError::UnknownTopic { brokers: self.brokers(), topic });
                     }
                 }
                 Err(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
@@ -99,20 +96,14 @@ impl Control {
             return Ok(BTreeMap::new());
         }
         let read_committed = client::read_committed(&self.source);
-        native::list_offsets(
-            &self.client,
-            partitions,
-            spec,
-            read_committed,
-            LOOKUP_TIMEOUT,
-        )
-        .map_err(|code| self.unreachable("look offsets up", code))?
-        .into_iter()
-        .map(|(partition, offset)| match offset {
-            Ok(offset) => Ok((partition, offset)),
-            Err(code) => Err(SourceError::Offsets { partition, code }),
-        })
-        .collect()
+        native::list_offsets(&self.client, partitions, spec, read_committed, LOOKUP_TIMEOUT)
+            .map_err(|code| self.unreachable("look offsets up", code))?
+            .into_iter()
+            .map(|(partition, offset)| match offset {
+                Ok(offset) => Ok((partition, offset)),
+                Err(code) => Err(SourceError::Offsets { partition, code }),
+            })
+            .collect()
     }
 
     /// Publishes the next offsets under the consumer group, so that lag tools see them. A hint: sent, not waited
@@ -123,10 +114,7 @@ impl Control {
         }
         let mut list = TopicPartitionList::with_capacity(next.len());
         for (id, &offset) in next {
-            if list
-                .add_partition_offset(&id.topic, id.partition, Offset::Offset(offset))
-                .is_err()
-            {
+            if list.add_partition_offset(&id.topic, id.partition, Offset::Offset(offset)).is_err() {
                 return;
             }
         }
@@ -148,10 +136,7 @@ impl Control {
             .collect();
         if names.is_empty() {
             let pattern = pattern.as_str().to_owned();
-            return Err(SourceError::NoTopicMatches {
-                brokers: self.brokers(),
-                pattern,
-            });
+            return Err(SourceError::NoTopicMatches { brokers: self.brokers(), pattern });
         }
         Ok(names)
     }
@@ -171,12 +156,7 @@ impl Control {
         let mut known = self.known_brokers();
         if known.is_empty() {
             let metadata = self.metadata("list brokers")?;
-            known.extend(
-                metadata
-                    .brokers()
-                    .iter()
-                    .map(rdkafka::metadata::MetadataBroker::id),
-            );
+            known.extend(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id));
         }
         fastrand::choice(known.iter().copied())
             .ok_or_else(|| self.unreachable("list brokers", RDKafkaErrorCode::BrokerNotAvailable))
@@ -187,29 +167,17 @@ impl Control {
     }
 
     fn metadata(&self, action: &'static str) -> Result<Metadata, SourceError> {
-        self.client
-            .fetch_metadata(None, LOOKUP_TIMEOUT)
-            .map_err(|error| {
-                let code = error
-                    .rdkafka_error_code()
-                    .unwrap_or(RDKafkaErrorCode::Unknown);
-                self.unreachable(action, code)
-            })
+        self.client.fetch_metadata(None, LOOKUP_TIMEOUT).map_err(|error| {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            self.unreachable(action, code)
+        })
     }
 
     fn unreachable(&self, action: &'static str, code: RDKafkaErrorCode) -> SourceError {
         // Errors that happened outside of a call are queued; serving them updates the last one.
         while self.client.poll(Duration::ZERO).is_some() {}
-        let reason = self
-            .client
-            .context()
-            .last_error()
-            .unwrap_or_else(|| code.to_string());
-        SourceError::Unreachable {
-            brokers: self.brokers(),
-            action,
-            reason,
-        }
+        let reason = self.client.context().last_error().unwrap_or_else(|| code.to_string());
+        SourceError::Unreachable { brokers: self.brokers(), action, reason }
     }
 
     fn brokers(&self) -> String {
@@ -220,18 +188,11 @@ impl Control {
 fn entry(info: TopicInfo) -> TopicEntry {
     let mut partitions = info.partitions;
     partitions.sort_unstable();
-    TopicEntry {
-        id: info
-            .id
-            .map_or_else(TopicId::unknown, |id| TopicId::new(&id)),
-        partitions,
-    }
+    TopicEntry { id: info.id.map_or_else(TopicId::unknown, |id| TopicId::new(&id)), partitions }
 }
 
 fn is_whole_match(pattern: &regex::Regex, name: &str) -> bool {
-    pattern
-        .find(name)
-        .is_some_and(|found| found.range() == (0..name.len()))
+    pattern.find(name).is_some_and(|found| found.range() == (0..name.len()))
 }
 
 #[cfg(test)]

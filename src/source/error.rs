@@ -13,11 +13,7 @@ pub enum SourceError {
     #[error("no Kafka client for {brokers}: {reason}; correct `source.client`")]
     Client { brokers: String, reason: String },
     #[error("{brokers} can't be reached to {action}: {reason}{}", hint(reason))]
-    Unreachable {
-        brokers: String,
-        action: &'static str,
-        reason: String,
-    },
+    Unreachable { brokers: String, action: &'static str, reason: String },
     #[error("topic `{topic}` does not exist on {brokers}; create it or correct `source.topics`")]
     UnknownTopic { brokers: String, topic: String },
     #[error(
@@ -25,31 +21,15 @@ pub enum SourceError {
     )]
     NoTopicMatches { brokers: String, pattern: String },
     #[error("topic `{topic}`: {code}; grant the user READ and DESCRIBE on it")]
-    NotAuthorized {
-        topic: String,
-        code: RDKafkaErrorCode,
-    },
+    NotAuthorized { topic: String, code: RDKafkaErrorCode },
     #[error("topic `{topic}` can't be looked up: {code}")]
-    Topic {
-        topic: String,
-        code: RDKafkaErrorCode,
-    },
+    Topic { topic: String, code: RDKafkaErrorCode },
     #[error("the offsets of {partition} can't be looked up: {code}")]
-    Offsets {
-        partition: TopicPartition,
-        code: RDKafkaErrorCode,
-    },
+    Offsets { partition: TopicPartition, code: RDKafkaErrorCode },
     #[error("the broker no longer has offset {position} of {partition}")]
-    OffsetOutOfRange {
-        partition: TopicPartition,
-        position: i64,
-    },
+    OffsetOutOfRange { partition: TopicPartition, position: i64 },
     #[error("reading {partition} at offset {position}: {code}")]
-    Partition {
-        partition: TopicPartition,
-        position: i64,
-        code: RDKafkaErrorCode,
-    },
+    Partition { partition: TopicPartition, position: i64, code: RDKafkaErrorCode },
     #[error(
         "nothing came from {partition} for {} s at offset {position} of [.., {end}){}",
         waited.as_secs(),
@@ -97,28 +77,16 @@ fn hint(reason: &str) -> &'static str {
             "Disconnected while requesting ApiVersion",
             "; a TLS listener? set `client.security.protocol`",
         ),
-        (
-            "SSL handshake failed",
-            "; check `client.security.protocol` and `client.ssl.ca.location`",
-        ),
+        ("SSL handshake failed", "; check `client.security.protocol` and `client.ssl.ca.location`"),
         (
             "Failed to resolve",
             "; a broker answered with a name that does not resolve here: correct its `advertised.listeners` or \
              this machine's name service",
         ),
-        (
-            "Connection refused",
-            "; is the broker running, and is this its port?",
-        ),
-        (
-            "SASL authentication error",
-            "; check `client.sasl.username` and `client.sasl.password`",
-        ),
+        ("Connection refused", "; is the broker running, and is this its port?"),
+        ("SASL authentication error", "; check `client.sasl.username` and `client.sasl.password`"),
     ];
-    HINTS
-        .iter()
-        .find(|(words, _)| reason.contains(words))
-        .map_or("", |(_, hint)| hint)
+    HINTS.iter().find(|(words, _)| reason.contains(words)).map_or("", |(_, hint)| hint)
 }
 
 #[cfg(test)]
@@ -132,11 +100,7 @@ mod tests {
             action: "list topics",
             reason: "Disconnected while requesting ApiVersion: might be caused by ...".into(),
         };
-        assert!(
-            error
-                .to_string()
-                .ends_with("a TLS listener? set `client.security.protocol`")
-        );
+        assert!(error.to_string().ends_with("a TLS listener? set `client.security.protocol`"));
         assert_eq!(error.disposition(), Disposition::Retry);
     }
 }

@@ -3,10 +3,7 @@
 //!
 //! This is the only module with `unsafe`. Every block states what makes it sound. Pointers never leave the
 //! module; callers see borrowed slices and owned values.
-#![expect(
-    unsafe_code,
-    reason = "librdkafka calls that the rdkafka crate does not wrap"
-)]
+#![expect(unsafe_code, reason = "librdkafka calls that the rdkafka crate does not wrap")]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -95,11 +92,7 @@ impl PartitionQueue {
             let argument = Arc::as_ptr(wake).cast_mut().cast::<c_void>();
             rd::rd_kafka_queue_cb_event_enable(queue, Some(raise_wake), argument);
         }
-        Some(Self {
-            queue,
-            _wake: wake.clone(),
-            _client: client.clone(),
-        })
+        Some(Self { queue, _wake: wake.clone(), _client: client.clone() })
     }
 
     /// Takes up to `most` entries that are there now; does not wait.
@@ -114,9 +107,7 @@ impl PartitionQueue {
                 entries.pointers.as_mut_ptr(),
                 most,
             );
-            entries
-                .pointers
-                .set_len(usize::try_from(taken).unwrap_or(0));
+            entries.pointers.set_len(usize::try_from(taken).unwrap_or(0));
         }
     }
 }
@@ -141,9 +132,7 @@ unsafe impl Send for Entries {}
 
 impl Entries {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self {
-            pointers: Vec::with_capacity(capacity),
-        }
+        Self { pointers: Vec::with_capacity(capacity) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -156,9 +145,7 @@ impl Entries {
 
     /// Moves the entries from `index` on into a buffer of their own.
     pub(super) fn split_off(&mut self, index: usize) -> Self {
-        Self {
-            pointers: self.pointers.split_off(index),
-        }
+        Self { pointers: self.pointers.split_off(index) }
     }
 
     /// Takes over all entries of another buffer.
@@ -293,10 +280,7 @@ pub(super) fn describe_topics(
     names: &[String],
     timeout: Duration,
 ) -> Result<BTreeMap<String, Result<TopicInfo, RDKafkaErrorCode>>, RDKafkaErrorCode> {
-    let names: Vec<CString> = names
-        .iter()
-        .filter_map(|n| CString::new(n.as_str()).ok())
-        .collect();
+    let names: Vec<CString> = names.iter().filter_map(|n| CString::new(n.as_str()).ok()).collect();
     let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
     let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     // SAFETY: the collection copies the names; everything made here is destroyed here, after the request is done.
@@ -349,11 +333,7 @@ unsafe fn topic_info(
             .collect();
         let id = rd::rd_kafka_TopicDescription_topic_id(topic);
         let id = (!id.is_null())
-            .then(|| {
-                CStr::from_ptr(rd::rd_kafka_Uuid_base64str(id))
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .then(|| CStr::from_ptr(rd::rd_kafka_Uuid_base64str(id)).to_string_lossy().into_owned())
             .filter(|id| !id.is_empty() && id != ZERO_TOPIC_ID);
         Ok(TopicInfo { id, partitions })
     }
@@ -424,11 +404,8 @@ pub(super) fn list_offsets(
                 let answer =
                     &*rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
                 let topic = CStr::from_ptr(answer.topic).to_string_lossy().into_owned();
-                let offset = if answer.err.is_error() {
-                    Err(answer.err.into())
-                } else {
-                    Ok(answer.offset)
-                };
+                let offset =
+                    if answer.err.is_error() { Err(answer.err.into()) } else { Ok(answer.offset) };
                 (TopicPartition::new(topic, answer.partition), offset)
             })
             .collect())
@@ -475,10 +452,6 @@ fn request(
         }
         let event = Event(event);
         let error = rd::rd_kafka_event_error(event.0);
-        if error.is_error() {
-            Err(error.into())
-        } else {
-            Ok(event)
-        }
+        if error.is_error() { Err(error.into()) } else { Ok(event) }
     }
 }

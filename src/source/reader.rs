@@ -82,11 +82,8 @@ impl Reader {
         let mut list = TopicPartitionList::with_capacity(starts.len());
         let mut lanes = BTreeMap::new();
         for (partition, &position) in starts {
-            let failed = |code| SourceError::Partition {
-                partition: partition.id.clone(),
-                position,
-                code,
-            };
+            let failed =
+                |code| SourceError::Partition { partition: partition.id.clone(), position, code };
             let queue = PartitionQueue::split(&client, &partition.id, &wake)
                 .ok_or_else(|| failed(RDKafkaErrorCode::UnknownPartition))?;
             list.add_partition_offset(
@@ -95,25 +92,14 @@ impl Reader {
                 Offset::Offset(position),
             )
             .map_err(|_| failed(RDKafkaErrorCode::InvalidArgument))?;
-            let lane = Lane {
-                partition: partition.clone(),
-                queue,
-                position,
-                kept: None,
-            };
+            let lane = Lane { partition: partition.clone(), queue, position, kept: None };
             lanes.insert(partition.clone(), lane);
         }
         client.assign(&list).map_err(|error| SourceError::Client {
             brokers: source.brokers.join(","),
             reason: error.to_string(),
         })?;
-        Ok(Self {
-            client,
-            lanes,
-            wake,
-            entries: Entries::with_capacity(ENTRIES),
-            want_headers,
-        })
+        Ok(Self { client, lanes, wake, entries: Entries::with_capacity(ENTRIES), want_headers })
     }
 
     /// Reads from each target's position up to its end, or until `max_bytes` of payload were delivered, whichever
@@ -131,10 +117,7 @@ impl Reader {
         stop: &AtomicBool,
         mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<Vec<(Arc<SourcePartition>, OffsetRange)>, ReadError<E>> {
-        let starts: Vec<i64> = targets
-            .iter()
-            .map(|t| self.lanes[&t.partition].position)
-            .collect();
+        let starts: Vec<i64> = targets.iter().map(|t| self.lanes[&t.partition].position).collect();
         let mut budget = max_bytes;
         let mut quiet_since = Instant::now();
         loop {
@@ -143,18 +126,12 @@ impl Reader {
                 if stop.load(Ordering::Relaxed) {
                     return Err(ReadError::Stopped);
                 }
-                let lane = self
-                    .lanes
-                    .get_mut(&target.partition)
-                    .expect("targets are assigned");
+                let lane = self.lanes.get_mut(&target.partition).expect("targets are assigned");
                 if lane.position >= target.end || budget == 0 {
                     continue;
                 }
-                let run = Run {
-                    end: target.end,
-                    budget: &mut budget,
-                    want_headers: self.want_headers,
-                };
+                let run =
+                    Run { end: target.end, budget: &mut budget, want_headers: self.want_headers };
                 moved |= run.deliver(lane, &mut self.entries, &mut on_event)?;
                 if lane.position < target.end {
                     open = Some((lane.partition.clone(), lane.position, target.end));
@@ -194,13 +171,7 @@ impl Reader {
         if waited > STALL {
             let last_error = self.client.context().last_error();
             let partition = partition.id.clone();
-            return Err(SourceError::Stalled {
-                partition,
-                position,
-                end,
-                waited,
-                last_error,
-            });
+            return Err(SourceError::Stalled { partition, position, end, waited, last_error });
         }
         self.wake.wait(WAIT);
         Ok(())
@@ -296,15 +267,8 @@ fn failure(lane: &Lane, code: RDKafkaErrorCode) -> SourceError {
     let (partition, position) = (lane.partition.id.clone(), lane.position);
     match code {
         RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-            SourceError::OffsetOutOfRange {
-                partition,
-                position,
-            }
+            SourceError::OffsetOutOfRange { partition, position }
         }
-        code => SourceError::Partition {
-            partition,
-            position,
-            code,
-        },
+        code => SourceError::Partition { partition, position, code },
     }
 }

@@ -26,30 +26,16 @@ pub(super) fn read(raw: &raw::Decode, path: &Path, report: &mut Report<'_>) -> O
         report.refuse(Code::Malformed, &at_size, what, "write `1GB` or less");
     }
     let bad_record_limit = raw.bad_record_limit.as_ref().and_then(|text| {
-        read_quantity(
-            units::share(&text.0),
-            &text.0,
-            &path.key("bad_record_limit"),
-            report,
-        )
+        read_quantity(units::share(&text.0), &text.0, &path.key("bad_record_limit"), report)
     });
     let at_value = path.key("value");
     let value = raw.value.as_ref()?;
-    let schema = value
-        .schema
-        .as_ref()
-        .and_then(|text| schema(text, &at_value.key("schema"), report));
-    let timezone = value
-        .timezone
-        .as_ref()
-        .and_then(|name| timezone(name, &at_value.key("timezone"), report));
+    let schema =
+        value.schema.as_ref().and_then(|text| schema(text, &at_value.key("schema"), report));
+    let timezone =
+        value.timezone.as_ref().and_then(|name| timezone(name, &at_value.key("timezone"), report));
     let at_times = at_value.key("timestamps");
-    let timestamps = timestamps(
-        value.timestamps.as_ref(),
-        schema.as_ref(),
-        &at_times,
-        report,
-    );
+    let timestamps = timestamps(value.timestamps.as_ref(), schema.as_ref(), &at_times, report);
     // One format of each today: the next one is a new arm here.
     match (raw.key.as_ref()?.format?, value.format?) {
         (KeyFormat::None, Format::Json) => {}
@@ -69,9 +55,8 @@ fn schema(text: &str, path: &Path, report: &mut Report<'_>) -> Option<TableSchem
     let schema = match ddl::parse(text) {
         Ok(schema) => schema,
         Err(error) => {
-            let hint = "for example `id BIGINT NOT NULL, name STRING, at TIMESTAMP`";
-            let what = format!("{} ({})", error.message, place(text, error.position));
-            report.refuse(Code::Schema, path, what, hint);
+            let what = format!("{}: {}", place(text, error.position), error.message);
+            report.refuse(Code::Schema, path, what, "");
             return None;
         }
     };
@@ -87,13 +72,7 @@ fn schema(text: &str, path: &Path, report: &mut Report<'_>) -> Option<TableSchem
 fn place(text: &str, position: usize) -> String {
     let before = text.get(..position).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     match text.contains('\n') {
         true => format!("line {line}, column {column}"),
         false => format!("column {column}"),
@@ -105,12 +84,7 @@ fn timezone(name: &str, path: &Path, report: &mut Report<'_>) -> Option<Tz> {
         return Some(zone);
     }
     let what = format!("{} is not a time zone", report.sites().quote(path, name));
-    report.refuse(
-        Code::Malformed,
-        path,
-        what,
-        "use an IANA name: `UTC`, `Europe/Berlin`",
-    );
+    report.refuse(Code::Malformed, path, what, "use an IANA name: `UTC`, `Europe/Berlin`");
     None
 }
 
@@ -130,12 +104,7 @@ fn timestamps(
             None => {
                 let what = format!("there is no column `{name}` in `decode.value.schema`");
                 let columns: Vec<String> = fields.iter().map(|f| f.name().clone()).collect();
-                report.refuse(
-                    Code::Schema,
-                    &path,
-                    what,
-                    did_you_mean(name, columns.iter()),
-                );
+                report.refuse(Code::Schema, &path, what, did_you_mean(name, columns.iter()));
             }
             Some((_, data_type)) if !is_time(&data_type) => {
                 let what = format!("column `{name}` is {}", ddl::format_type(&data_type));

@@ -29,56 +29,26 @@ pub(super) fn connector(
 ) -> Option<Connector> {
     let root = Path::root();
     let name = name(raw.name.as_deref(), report);
-    let source = raw
-        .source
-        .as_ref()
-        .and_then(|raw| source::read(raw, &root.key("source"), report));
-    let decode = raw
-        .decode
-        .as_ref()
-        .and_then(|raw| decode::read(raw, &root.key("decode"), report));
-    let storage = storage(
-        raw.storage.as_ref(),
-        &root.key("storage"),
-        &Storage::default(),
-        report,
-    );
-    let tables = Tables {
-        current_dir,
-        storage: &storage,
-    };
+    let source = raw.source.as_ref().and_then(|raw| source::read(raw, &root.key("source"), report));
+    let decode = raw.decode.as_ref().and_then(|raw| decode::read(raw, &root.key("decode"), report));
+    let storage = storage(raw.storage.as_ref(), &root.key("storage"), &Storage::default(), report);
+    let tables = Tables { current_dir, storage: &storage };
     let dead_letters = dead_letters(raw, &tables, report);
-    let trigger = raw
-        .trigger
-        .as_ref()
-        .and_then(|raw| trigger(raw, &root.key("trigger"), report));
-    let limits = raw
-        .limits
-        .as_ref()
-        .and_then(|raw| limits(raw, &root.key("limits"), report));
-    let retry = raw
-        .retry
-        .as_ref()
-        .and_then(|raw| retry(raw, &root.key("retry"), report));
+    let trigger = raw.trigger.as_ref().and_then(|raw| trigger(raw, &root.key("trigger"), report));
+    let limits = raw.limits.as_ref().and_then(|raw| limits(raw, &root.key("limits"), report));
+    let retry = raw.retry.as_ref().and_then(|raw| retry(raw, &root.key("retry"), report));
     let shutdown_timeout = positive_duration(
         raw.shutdown_timeout.as_ref().map(|text| text.0.as_str()),
         &root.key("shutdown_timeout"),
         report,
     );
-    let http = raw
-        .http
-        .as_ref()
-        .map(|raw| listen(raw, &root.key("http"), report));
+    let http = raw.http.as_ref().map(|raw| listen(raw, &root.key("http"), report));
     let outputs = raw.outputs.as_ref().and_then(|raw| {
         let schema = decode.as_ref().map(|decode| &*decode.schema);
         let topics = source.as_ref().map(|source| &source.topics);
         outputs::read(
             raw,
-            &outputs::Around {
-                schema,
-                topics,
-                dead_letters: dead_letters.as_ref(),
-            },
+            &outputs::Around { schema, topics, dead_letters: dead_letters.as_ref() },
             &tables,
             report,
         )
@@ -116,12 +86,7 @@ impl Tables<'_> {
     ) -> Option<super::TableLocation> {
         if text.contains("{topic}") {
             let hint = "name one table; `topics` says which topics it takes";
-            report.refuse(
-                Code::NotAvailableYet,
-                path,
-                "`{topic}` is not available yet",
-                hint,
-            );
+            report.refuse(Code::NotAvailableYet, path, "`{topic}` is not available yet", hint);
             return None;
         }
         let location = match location::read(text, self.current_dir) {
@@ -133,12 +98,7 @@ impl Tables<'_> {
         };
         if location.url.path().contains("%20") {
             let hint = "rename it while the table is new";
-            report.warn(
-                Code::Location,
-                path,
-                "holds a space, which Polars can't read",
-                hint,
-            );
+            report.warn(Code::Location, path, "holds a space, which Polars can't read", hint);
         }
         Some(location)
     }
@@ -164,9 +124,9 @@ fn dead_letters(
     let policy = raw.decode.as_ref().and_then(|decode| decode.on_bad_record);
     let Some(raw) = &raw.dead_letters else {
         if policy == Some(OnBadRecord::DeadLetter) && !report.touches(&path) {
-            let what = "must be set, since `decode.on_bad_record` is `dead_letter`";
+            let policy = Path::parse("decode.on_bad_record");
             let hint = "for example `dead_letters: {table: s3://lake/dead_letters}`";
-            report.refuse(Code::Missing, &path.key("table"), what, hint);
+            report.refuse(Code::Missing, &policy, "needs `dead_letters.table`", hint);
         }
         return None;
     };
@@ -175,25 +135,17 @@ fn dead_letters(
         report.refuse(Code::Contradiction, &path, what, "set that, or remove this");
     }
     let table = tables.location(raw.table.as_deref()?, &path.key("table"), report);
-    let storage = storage(
-        raw.storage.as_ref(),
-        &path.key("storage"),
-        tables.storage,
-        report,
-    );
-    Some(DeadLetters {
-        table: table?,
-        storage,
-    })
+    let storage = storage(raw.storage.as_ref(), &path.key("storage"), tables.storage, report);
+    Some(DeadLetters { table: table?, storage })
 }
 
 fn trigger(raw: &raw::Trigger, path: &Path, report: &mut Report<'_>) -> Option<Trigger> {
     let at = path.key("interval");
     let text = raw.interval.as_ref().map(|text| text.0.as_str());
     match raw.mode? {
-        TriggerMode::ProcessingTime => Some(Trigger::ProcessingTime {
-            interval: duration(text, &at, report)?,
-        }),
+        TriggerMode::ProcessingTime => {
+            Some(Trigger::ProcessingTime { interval: duration(text, &at, report)? })
+        }
         mode => {
             // Overriding the mode for one run is common; then the file's interval just rests.
             let sites = report.sites();
@@ -201,11 +153,7 @@ fn trigger(raw: &raw::Trigger, path: &Path, report: &mut Report<'_>) -> Option<T
                 let what = "has no effect, since `trigger.mode` is not `processing_time`";
                 report.warn(Code::Unused, &at, what, "remove it");
             }
-            Some(if mode == TriggerMode::Once {
-                Trigger::Once
-            } else {
-                Trigger::AvailableNow
-            })
+            Some(if mode == TriggerMode::Once { Trigger::Once } else { Trigger::AvailableNow })
         }
     }
 }
@@ -238,8 +186,14 @@ fn retry(raw: &raw::Retry, path: &Path, report: &mut Report<'_>) -> Option<Retry
     if let (Some(first), Some(longest)) = (initial_backoff, max_backoff)
         && first > longest
     {
-        let what = "is shorter than `retry.initial_backoff`";
-        report.refuse(Code::Contradiction, &path.key("max_backoff"), what, "");
+        // The one that was set is to blame, not the default that it meets.
+        let sites = report.sites();
+        let (first, longest) = (path.key("initial_backoff"), path.key("max_backoff"));
+        let (blamed, what) = match sites.strength(&first) > sites.strength(&longest) {
+            true => (first, format!("is longer than `{longest}`")),
+            false => (longest, format!("is shorter than `{first}`")),
+        };
+        report.refuse(Code::Contradiction, &blamed, what, "");
     }
     let give_up_after = match raw.give_up_after.as_ref()?.0.as_str() {
         "never" => Some(None),
@@ -260,10 +214,7 @@ fn listen(raw: &raw::Http, path: &Path, report: &mut Report<'_>) -> Option<Socke
         return Some(address);
     }
     let path = path.key("listen");
-    let what = format!(
-        "{} is not an address and a port",
-        report.sites().quote(&path, text)
-    );
+    let what = format!("{} is not an address and a port", report.sites().quote(&path, text));
     let hint = match text.strip_prefix(':') {
         Some(port) => format!("write `0.0.0.0:{port}`"),
         None => "write an IP address, for example `0.0.0.0:9480`".to_owned(),
@@ -286,12 +237,7 @@ fn storage(
             report.refuse(Code::OwnedProperty, &path, "is not for you to set", hint);
         } else if !client::is_store_option(name) {
             let hint = "store options are named as in object_store: `aws_region`, `azure_storage_account_name`, ...";
-            report.refuse(
-                Code::OwnedProperty,
-                &path,
-                "no object store knows this option",
-                hint,
-            );
+            report.refuse(Code::OwnedProperty, &path, "no object store knows this option", hint);
         }
         warn_of_plain_secret(name, &value.0, &path, report);
         storage.0.insert(name.clone(), Secret::new(&value.0));
@@ -305,12 +251,7 @@ fn warn_of_plain_secret(name: &str, value: &str, path: &Path, report: &mut Repor
     let is_plain = !sites.references.contains_key(path) && !value.is_empty();
     if client::is_secret(name) && is_plain && matches!(sites.find(path), Site::File { .. }) {
         let hint = "use `${env:NAME}` or `${file:/path}`";
-        report.warn(
-            Code::PlainSecret,
-            path,
-            "holds a secret in plain text",
-            hint,
-        );
+        report.warn(Code::PlainSecret, path, "holds a secret in plain text", hint);
     }
 }
 
@@ -324,7 +265,8 @@ fn read<T>(
     match result {
         Ok(value) => Some(value),
         Err(refusal) => {
-            let what = format!("{} {}", report.sites().quote(path, text), refusal.what);
+            let joint = if refusal.what.starts_with('`') { ": " } else { " " };
+            let what = format!("{}{joint}{}", report.sites().quote(path, text), refusal.what);
             report.refuse(refusal.code, path, what, refusal.hint);
             None
         }
@@ -362,12 +304,7 @@ fn positive_size(
 fn at_least(least: u64, number: Option<u64>, path: &Path, report: &mut Report<'_>) -> Option<u64> {
     let number = number?;
     if number < least {
-        report.refuse(
-            Code::Malformed,
-            path,
-            format!("must be {least} or more"),
-            "",
-        );
+        report.refuse(Code::Malformed, path, format!("must be {least} or more"), "");
         return None;
     }
     Some(number)
@@ -383,12 +320,7 @@ fn refuse_repeats<T: PartialEq>(
     for (index, item) in items.iter().enumerate() {
         if items[..index].contains(item) {
             let what = format!("{} stands twice in the list", what(item));
-            report.refuse(
-                Code::Contradiction,
-                &path.index(index),
-                what,
-                "remove one of them",
-            );
+            report.refuse(Code::Contradiction, &path.index(index), what, "remove one of them");
         }
     }
 }

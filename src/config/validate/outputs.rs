@@ -71,33 +71,18 @@ fn output(
         }
         list
     });
-    let table = raw
-        .table
-        .as_ref()
-        .and_then(|text| tables.location(text, &path.key("table"), report));
-    let storage = storage(
-        raw.storage.as_ref(),
-        &path.key("storage"),
-        tables.storage,
-        report,
-    );
+    let table =
+        raw.table.as_ref().and_then(|text| tables.location(text, &path.key("table"), report));
+    let storage = storage(raw.storage.as_ref(), &path.key("storage"), tables.storage, report);
     let metadata = raw.metadata_columns.clone();
     if let Some(columns) = &metadata {
         let path = path.key("metadata_columns");
-        refuse_repeats(columns, &path, report, |column| {
-            format!("`{}`", column.word())
-        });
+        refuse_repeats(columns, &path, report, |column| format!("`{}`", column.word()));
     }
     let partition_by = partition_by(raw, around.schema, &path.key("partition_by"), report);
-    let files = raw
-        .files
-        .as_ref()
-        .and_then(|raw| files(raw, &path.key("files"), report));
-    let properties = table_properties(
-        raw.table_properties.as_ref(),
-        &path.key("table_properties"),
-        report,
-    );
+    let files = raw.files.as_ref().and_then(|raw| files(raw, &path.key("files"), report));
+    let properties =
+        table_properties(raw.table_properties.as_ref(), &path.key("table_properties"), report);
     Some(Output {
         name: name.to_owned(),
         topics: topics.map_or(Some(None), |topics| topics.map(Some))?,
@@ -133,12 +118,7 @@ fn partition_by(
             Some((column, true)) => columns.push(column),
             Some((column, false)) => {
                 let what = format!("a table can't be partitioned by the nested column `{column}`");
-                report.refuse(
-                    Code::Schema,
-                    &path,
-                    what,
-                    "use a column of a primitive type",
-                );
+                report.refuse(Code::Schema, &path, what, "use a column of a primitive type");
             }
             None => refuse_unknown_column(name, schema, metadata, &path, report),
         }
@@ -160,13 +140,8 @@ fn table_column(
     if let Some(field) = schema.column(name) {
         return Some((field.name().clone(), can_partition_by(field.data_type())));
     }
-    let column = metadata
-        .iter()
-        .find(|column| column.column().eq_ignore_ascii_case(name))?;
-    Some((
-        column.column().to_owned(),
-        *column != MetadataColumn::Headers,
-    ))
+    let column = metadata.iter().find(|column| column.column().eq_ignore_ascii_case(name))?;
+    Some((column.column().to_owned(), *column != MetadataColumn::Headers))
 }
 
 fn refuse_unknown_column(
@@ -184,14 +159,9 @@ fn refuse_unknown_column(
         Some(column) if metadata.contains(column) => format!("did you mean `{}`?", column.column()),
         Some(column) => format!("add `{}` to `metadata_columns`", column.word()),
         None => {
-            let values = schema
-                .arrow()
-                .fields()
-                .iter()
-                .map(|field| field.name().clone());
-            let columns: Vec<String> = values
-                .chain(metadata.iter().map(|column| column.column().to_owned()))
-                .collect();
+            let values = schema.arrow().fields().iter().map(|field| field.name().clone());
+            let columns: Vec<String> =
+                values.chain(metadata.iter().map(|column| column.column().to_owned())).collect();
             did_you_mean(name, columns.iter())
         }
     };
@@ -201,16 +171,11 @@ fn refuse_unknown_column(
 fn files(raw: &raw::Files, path: &Path, report: &mut Report<'_>) -> Option<Files> {
     let target_size = positive_size(raw.target_size.as_ref(), &path.key("target_size"), report);
     let at_level = path.key("zstd_level");
-    if raw
-        .zstd_level
-        .is_some_and(|level| !(1..=22).contains(&level))
-    {
+    if raw.zstd_level.is_some_and(|level| !(1..=22).contains(&level)) {
         report.refuse(Code::Malformed, &at_level, "must be from 1 to 22", "");
     }
     let compression = match (raw.compression?, raw.zstd_level) {
-        (Codec::Zstd, level) => Compression::Zstd {
-            level: i32::try_from(level?).unwrap_or(1),
-        },
+        (Codec::Zstd, level) => Compression::Zstd { level: i32::try_from(level?).unwrap_or(1) },
         (codec, level) => {
             let sites = report.sites();
             let is_later = sites.strength(&at_level) >= sites.strength(&path.key("compression"));
@@ -218,17 +183,10 @@ fn files(raw: &raw::Files, path: &Path, report: &mut Report<'_>) -> Option<Files
                 let what = "has no effect, since `compression` is not `zstd`";
                 report.warn(Code::Unused, &at_level, what, "remove it");
             }
-            if codec == Codec::Snappy {
-                Compression::Snappy
-            } else {
-                Compression::None
-            }
+            if codec == Codec::Snappy { Compression::Snappy } else { Compression::None }
         }
     };
-    Some(Files {
-        target_size: target_size?,
-        compression,
-    })
+    Some(Files { target_size: target_size?, compression })
 }
 
 fn table_properties(
@@ -243,12 +201,7 @@ fn table_properties(
                 properties.insert(name.clone(), value);
             }
             Err(refusal) => {
-                report.refuse(
-                    Code::TableProperty,
-                    &path.key(name),
-                    refusal.what,
-                    refusal.hint,
-                );
+                report.refuse(Code::TableProperty, &path.key(name), refusal.what, refusal.hint);
             }
         }
     }
@@ -264,12 +217,7 @@ fn refuse_shared_table(
     for (owner, other) in taken {
         if location::identity(table) == location::identity(other) {
             let what = format!("is the table of {owner} too");
-            report.refuse(
-                Code::Contradiction,
-                path,
-                what,
-                "give each a table of its own",
-            );
+            report.refuse(Code::Contradiction, path, what, "give each a table of its own");
         } else if location::is_inside(table, other) || location::is_inside(other, table) {
             let what = format!("one of this table and the table of {owner} is inside the other");
             let hint = "vacuuming the outer one would delete the inner one's files";
@@ -292,23 +240,12 @@ fn warn_of_unread_topics(
         return;
     }
     let is_taken = |topic: &String| {
-        outputs
-            .values()
-            .any(|output| output.topics.as_ref().is_none_or(|own| own.contains(topic)))
+        outputs.values().any(|output| output.topics.as_ref().is_none_or(|own| own.contains(topic)))
     };
-    for (index, topic) in topics
-        .iter()
-        .enumerate()
-        .filter(|(_, topic)| !is_taken(topic))
-    {
+    for (index, topic) in topics.iter().enumerate().filter(|(_, topic)| !is_taken(topic)) {
         let path = Path::parse("source.topics").index(index);
         let what = format!("no output takes topic `{topic}`");
-        report.warn(
-            Code::Unused,
-            &path,
-            what,
-            "add it to an output's `topics`, or remove it",
-        );
+        report.warn(Code::Unused, &path, what, "add it to an output's `topics`, or remove it");
     }
 }
 

@@ -16,25 +16,11 @@ use crate::config::{client, names};
 pub(super) fn read(raw: &raw::Source, path: &Path, report: &mut Report<'_>) -> Option<Source> {
     let brokers = brokers(raw.brokers.as_deref(), &path.key("brokers"), report);
     let topics = topics(raw, path, report);
-    let start = start(
-        raw.start.as_ref(),
-        topics.as_ref(),
-        &path.key("start"),
-        report,
-    );
+    let start = start(raw.start.as_ref(), topics.as_ref(), &path.key("start"), report);
     let client = client_properties(raw.client.as_ref(), &path.key("client"), report);
-    if raw
-        .group_id
-        .as_deref()
-        .is_some_and(|group| group.trim().is_empty())
-    {
+    if raw.group_id.as_deref().is_some_and(|group| group.trim().is_empty()) {
         let hint = "write `null` to publish no offsets";
-        report.refuse(
-            Code::Malformed,
-            &path.key("group_id"),
-            "can't be empty",
-            hint,
-        );
+        report.refuse(Code::Malformed, &path.key("group_id"), "can't be empty", hint);
     }
     Some(Source {
         brokers: brokers?,
@@ -62,23 +48,12 @@ fn brokers(raw: Option<&[String]>, path: &Path, report: &mut Report<'_>) -> Opti
 fn topics(raw: &raw::Source, path: &Path, report: &mut Report<'_>) -> Option<Topics> {
     let at_list = path.key("topics");
     let at_pattern = path.key("topic_pattern");
-    let list = raw
-        .topics
-        .as_ref()
-        .and_then(|topics| topic_list(topics, &at_list, report));
-    let pattern = raw
-        .topic_pattern
-        .as_ref()
-        .and_then(|text| pattern(text, &at_pattern, report));
+    let list = raw.topics.as_ref().and_then(|topics| topic_list(topics, &at_list, report));
+    let pattern = raw.topic_pattern.as_ref().and_then(|text| pattern(text, &at_pattern, report));
     match (&raw.topics, &raw.topic_pattern) {
         (Some(_), Some(_)) => {
             let hint = "keep one of them (`null` takes one of another file back)";
-            report.refuse(
-                Code::Contradiction,
-                &at_pattern,
-                "stands beside `topics`",
-                hint,
-            );
+            report.refuse(Code::Contradiction, &at_pattern, "stands beside `topics`", hint);
             None
         }
         (Some(_), None) => list.map(Topics::List),
@@ -111,12 +86,7 @@ pub(super) fn topic_list(
 
 fn refuse_empty(list: &[String], path: &Path, what: &str, report: &mut Report<'_>) -> Option<()> {
     if list.is_empty() && !report.touches(path) {
-        report.refuse(
-            Code::Missing,
-            path,
-            format!("must name at least one {what}"),
-            "",
-        );
+        report.refuse(Code::Missing, path, format!("must name at least one {what}"), "");
     }
     (!list.is_empty()).then_some(())
 }
@@ -127,11 +97,7 @@ fn pattern(text: &str, path: &Path, report: &mut Report<'_>) -> Option<Regex> {
         Ok(_) => "is empty".to_owned(),
         Err(error) => {
             let text = error.to_string();
-            let reason = text
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
             format!("is not a regular expression: {reason}")
         }
     };
@@ -155,12 +121,7 @@ fn start(
         (None, Some(raw)) => offsets(raw, topics, &path.key("offsets"), report),
         (Some(_), Some(_)) => {
             let what = "stands beside `timestamp`";
-            report.refuse(
-                Code::Contradiction,
-                &path.key("offsets"),
-                what,
-                "keep one of them",
-            );
+            report.refuse(Code::Contradiction, &path.key("offsets"), what, "keep one of them");
             None
         }
         (None, None) => {
@@ -177,10 +138,7 @@ fn timestamp(text: &str, path: &Path, report: &mut Report<'_>) -> Option<Start> 
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(Start::Timestamp(instant.timestamp_millis()));
     }
-    let what = format!(
-        "{} is not a time with a zone",
-        report.sites().quote(path, text)
-    );
+    let what = format!("{} is not a time with a zone", report.sites().quote(path, text));
     report.refuse(Code::Malformed, path, what, "write `2026-11-01T00:00:00Z`");
     None
 }
@@ -247,12 +205,7 @@ fn client_properties(
     for (name, value) in raw.into_iter().flatten() {
         let path = path.key(name);
         if let Some(hint) = client::owned(name) {
-            report.refuse(
-                Code::OwnedProperty,
-                &path,
-                "sluice sets this property itself",
-                hint,
-            );
+            report.refuse(Code::OwnedProperty, &path, "sluice sets this property itself", hint);
         }
         let isolation = ["read_committed", "read_uncommitted"];
         if name == "isolation.level" && !isolation.contains(&value.0.as_str()) {

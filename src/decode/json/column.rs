@@ -32,6 +32,7 @@ pub(super) struct Column {
     field: FieldRef,
     nulls: NullBufferBuilder,
     values: Values,
+    len: usize,
 }
 
 /// The buffers of a column by its type. A null takes a place in them.
@@ -80,30 +81,18 @@ pub(super) struct Map {
 
 impl Values {
     pub(super) fn list(elements: Column) -> Self {
-        Self::List(Box::new(List {
-            offsets: vec![0],
-            elements,
-        }))
+        Self::List(Box::new(List { offsets: vec![0], elements }))
     }
 
     pub(super) fn map(values: Column) -> Self {
         let (keys, order) = (ByteColumn::new(), Vec::new());
-        Self::Map(Box::new(Map {
-            offsets: vec![0],
-            keys,
-            values,
-            order,
-        }))
+        Self::Map(Box::new(Map { offsets: vec![0], keys, values, order }))
     }
 }
 
 impl Column {
     pub(super) fn new(field: FieldRef, values: Values) -> Self {
-        Self {
-            field,
-            nulls: NullBufferBuilder::new(0),
-            values,
-        }
+        Self { field, nulls: NullBufferBuilder::new(0), values, len: 0 }
     }
 
     pub(super) fn field(&self) -> &FieldRef {
@@ -112,7 +101,7 @@ impl Column {
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.nulls.len()
+        self.len
     }
 
     /// Reads the value at the cursor.
@@ -134,24 +123,12 @@ impl Column {
             (Values::Float64(values), b'-' | b'0'..=b'9') => {
                 push(values, json, start, |n| n.double())
             }
-            (
-                Values::Decimal {
-                    values,
-                    precision,
-                    scale,
-                },
-                b'-' | b'0'..=b'9',
-            ) => push(values, json, start, |number| {
-                number.decimal(*precision, *scale)
-            }),
-            (
-                Values::Timestamp {
-                    values,
-                    format: TimestampFormat::Iso8601,
-                    zone,
-                },
-                b'"',
-            ) => push_text(values, json, start, |text| time::timestamp(text, *zone)),
+            (Values::Decimal { values, precision, scale }, b'-' | b'0'..=b'9') => {
+                push(values, json, start, |number| number.decimal(*precision, *scale))
+            }
+            (Values::Timestamp { values, format: TimestampFormat::Iso8601, zone }, b'"') => {
+                push_text(values, json, start, |text| time::timestamp(text, *zone))
+            }
             (
                 Values::Timestamp {
                     values,
@@ -163,9 +140,7 @@ impl Column {
                     ..
                 },
                 b'-' | b'0'..=b'9',
-            ) => push(values, json, start, |number| {
-                time::epoch_micros(number, *format)
-            }),
+            ) => push(values, json, start, |number| time::epoch_micros(number, *format)),
             (Values::List(list), b'[') => list.read(json),
             (Values::Struct(object), b'{') => object.read(json),
             _ => self.read_rarer(json, first, start),
@@ -173,6 +148,7 @@ impl Column {
         match read {
             Ok(()) => {
                 self.nulls.append_non_null();
+                self.len += 1;
                 Ok(())
             }
             Err(reject) => Err(reject.declared(|| format_type(self.field.data_type()))),
@@ -188,31 +164,23 @@ impl Column {
             (Values::Float32(values), b'-' | b'0'..=b'9') => {
                 push(values, json, start, |n| n.float())
             }
-            (
-                Values::Date {
-                    values,
-                    format: TimestampFormat::Iso8601,
-                },
-                b'"',
-            ) => push_text(values, json, start, time::date),
+            (Values::Date { values, format: TimestampFormat::Iso8601 }, b'"') => {
+                push_text(values, json, start, time::date)
+            }
             (Values::Date { values, format }, b'-' | b'0'..=b'9')
                 if *format != TimestampFormat::Iso8601 =>
             {
-                push(values, json, start, |number| {
-                    time::epoch_days(number, *format)
-                })
+                push(values, json, start, |number| time::epoch_days(number, *format))
             }
             (Values::Binary(column), b'"') => column.push_with(|out| {
                 let text = json.text()?;
-                BASE64
-                    .decode_vec(text, out)
-                    .map_err(|_| Reject::new(Flaw::Base64, start))
+                BASE64.decode_vec(text, out).map_err(|_| Reject::new(Flaw::Base64, start))
             }),
             (Values::Map(map), b'{') => map.read(json),
             _ => match json.kind()? {
-                Found::Number => json
-                    .number()
-                    .and(Err(Reject::new(Flaw::Type(Found::Number), start))),
+                Found::Number => {
+                    json.number().and(Err(Reject::new(Flaw::Type(Found::Number), start)))
+                }
                 found => json.fail(Flaw::Type(found)),
             },
         }
@@ -232,6 +200,7 @@ impl Column {
     /// Appends a null, for a column that allows it or under a struct that is null itself.
     pub(super) fn append_null(&mut self) {
         self.nulls.append_null();
+        self.len += 1;
         match &mut self.values {
             Values::Boolean(values) => values.append(false),
             Values::Int8(values) => values.push(0),
@@ -251,6 +220,7 @@ impl Column {
     /// Drops all values from `len` on, complete or not.
     pub(super) fn truncate(&mut self, len: usize) {
         self.nulls.truncate(len);
+        self.len = len;
         match &mut self.values {
             Values::Boolean(values) => values.truncate(len),
             Values::Int8(values) => values.truncate(len),
@@ -270,6 +240,7 @@ impl Column {
     /// The column so far; leaves it empty.
     pub(super) fn finish(&mut self) -> ArrayRef {
         let nulls = self.nulls.finish();
+        self.len = 0;
         let data_type = self.field.data_type();
         match &mut self.values {
             Values::Boolean(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
@@ -331,12 +302,7 @@ impl List {
     fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
         let offsets = finish_offsets(&mut self.offsets);
         let elements = self.elements.finish();
-        Arc::new(ListArray::new(
-            Arc::clone(self.elements.field()),
-            offsets,
-            elements,
-            nulls,
-        ))
+        Arc::new(ListArray::new(Arc::clone(self.elements.field()), offsets, elements, nulls))
     }
 }
 
@@ -376,11 +342,8 @@ impl Map {
         }
         self.order.clear();
         self.order.extend((start..end).map(|i| i as u32));
-        self.order
-            .sort_unstable_by(|a, b| keys.get(*a as usize).cmp(keys.get(*b as usize)));
-        self.order
-            .windows(2)
-            .any(|pair| keys.get(pair[0] as usize) == keys.get(pair[1] as usize))
+        self.order.sort_unstable_by(|a, b| keys.get(*a as usize).cmp(keys.get(*b as usize)));
+        self.order.windows(2).any(|pair| keys.get(pair[0] as usize) == keys.get(pair[1] as usize))
     }
 
     fn close(&mut self) {
@@ -404,13 +367,7 @@ impl Map {
         let offsets = finish_offsets(&mut self.offsets);
         let arrays = vec![self.keys.finish_strings(None), self.values.finish()];
         let entries = StructArray::new(fields.clone(), arrays, None);
-        Arc::new(MapArray::new(
-            Arc::clone(entries_field),
-            offsets,
-            entries,
-            nulls,
-            *sorted,
-        ))
+        Arc::new(MapArray::new(Arc::clone(entries_field), offsets, entries, nulls, *sorted))
     }
 }
 

@@ -33,17 +33,11 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(spec: &Decode) -> Result<Self, DecodeError> {
-        let mut builder = Builder {
-            spec,
-            formats: spec.timestamps.clone(),
-        };
+        let mut builder = Builder { spec, formats: spec.timestamps.clone() };
         let root = builder.object(spec.schema.arrow().fields(), "")?;
         match builder.formats.into_keys().next() {
             Some(column) => Err(DecodeError::TimestampFormat { column }),
-            None => Ok(Self {
-                root,
-                scratch: Vec::new(),
-            }),
+            None => Ok(Self { root, scratch: Vec::new() }),
         }
     }
 
@@ -107,11 +101,7 @@ impl Builder<'_> {
                 _ => self.column(field, &format!("{path}.{}", field.name())),
             })
             .collect();
-        Ok(Object::new(
-            fields.clone(),
-            columns?,
-            self.spec.unknown_fields == UnknownFields::Fail,
-        ))
+        Ok(Object::new(fields.clone(), columns?, self.spec.unknown_fields == UnknownFields::Fail))
     }
 
     /// `path`: names from the top, with dots; elements of arrays and values of maps go by the column's own.
@@ -126,23 +116,12 @@ impl Builder<'_> {
             DataType::Float64 => Values::Float64(Vec::new()),
             DataType::Decimal128(precision, scale @ 0..) => {
                 let (precision, scale) = (*precision, scale.cast_unsigned());
-                Values::Decimal {
-                    values: Vec::new(),
-                    precision,
-                    scale,
-                }
+                Values::Decimal { values: Vec::new(), precision, scale }
             }
-            DataType::Date32 => Values::Date {
-                values: Vec::new(),
-                format: self.format(path),
-            },
+            DataType::Date32 => Values::Date { values: Vec::new(), format: self.format(path) },
             DataType::Timestamp(TimeUnit::Microsecond, zone) => {
                 let zone = zone.as_ref().map(|_| self.spec.timezone);
-                Values::Timestamp {
-                    values: Vec::new(),
-                    format: self.format(path),
-                    zone,
-                }
+                Values::Timestamp { values: Vec::new(), format: self.format(path), zone }
             }
             DataType::Utf8 => Values::String(ByteColumn::new()),
             DataType::Binary => Values::Binary(ByteColumn::new()),
@@ -162,21 +141,14 @@ impl Builder<'_> {
             DataType::Struct(pair) if pair.len() == 2 && *pair[0].data_type() == DataType::Utf8 => {
                 self.column(&pair[1], path)
             }
-            _ => Err(DecodeError::MapKey {
-                column: path.to_owned(),
-            }),
+            _ => Err(DecodeError::MapKey { column: path.to_owned() }),
         }
     }
 
     /// The format declared for a column, whose name may differ in case.
     fn format(&mut self, path: &str) -> TimestampFormat {
-        let name = self
-            .formats
-            .keys()
-            .find(|name| name.eq_ignore_ascii_case(path))
-            .cloned();
-        name.and_then(|name| self.formats.remove(&name))
-            .unwrap_or(TimestampFormat::Iso8601)
+        let name = self.formats.keys().find(|name| name.eq_ignore_ascii_case(path)).cloned();
+        name.and_then(|name| self.formats.remove(&name)).unwrap_or(TimestampFormat::Iso8601)
     }
 }
 

@@ -32,7 +32,7 @@ const EXACT_POWERS_F32: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8
 
 impl<'a> Number<'a> {
     /// Reads the number that `bytes` begins with, a `-` or a digit. On a flaw: the byte at fault, and the rule.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, (usize, &'static str)> {
         let negative = bytes.first() == Some(&b'-');
         let start = usize::from(negative);
@@ -61,15 +61,7 @@ impl<'a> Number<'a> {
             whole = false;
         }
         let exact = count <= MANTISSA_DIGITS;
-        Ok(Self {
-            text: &bytes[..at],
-            negative,
-            mantissa,
-            exact,
-            fraction,
-            exponent,
-            whole,
-        })
+        Ok(Self { text: &bytes[..at], negative, mantissa, exact, fraction, exponent, whole })
     }
 
     /// The number's own bytes.
@@ -84,11 +76,7 @@ impl<'a> Number<'a> {
         if !self.whole {
             return Err(Flaw::Fraction);
         }
-        let value = if self.exact {
-            0i64.checked_add_unsigned(self.mantissa)
-        } else {
-            None
-        };
+        let value = if self.exact { 0i64.checked_add_unsigned(self.mantissa) } else { None };
         match (value, self.negative) {
             (Some(value), false) => Ok(value),
             (Some(value), true) => Ok(-value),
@@ -104,11 +92,7 @@ impl<'a> Number<'a> {
         if self.exact && self.mantissa <= 1 << 53 && power.unsigned_abs() <= 22 {
             let scale = EXACT_POWERS[power.unsigned_abs() as usize];
             let magnitude = self.mantissa as f64;
-            let value = if power < 0 {
-                magnitude / scale
-            } else {
-                magnitude * scale
-            };
+            let value = if power < 0 { magnitude / scale } else { magnitude * scale };
             return Ok(if self.negative { -value } else { value });
         }
         finite(self.parse::<f64>(), f64::is_finite)
@@ -121,11 +105,7 @@ impl<'a> Number<'a> {
         if self.exact && self.mantissa <= 1 << 24 && power.unsigned_abs() <= 10 {
             let scale = EXACT_POWERS_F32[power.unsigned_abs() as usize];
             let magnitude = self.mantissa as f32;
-            let value = if power < 0 {
-                magnitude / scale
-            } else {
-                magnitude * scale
-            };
+            let value = if power < 0 { magnitude / scale } else { magnitude * scale };
             return Ok(if self.negative { -value } else { value });
         }
         finite(self.parse::<f32>(), f32::is_finite)
@@ -199,7 +179,7 @@ const POWERS: [i128; 39] = {
 };
 
 /// Reads digits from `at` on into `value`, wrapping around; answers where they end.
-#[inline]
+#[inline(always)]
 fn digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
     while let Some(&byte) = bytes.get(at) {
         let digit = byte.wrapping_sub(b'0');
@@ -272,12 +252,7 @@ mod tests {
             ("-12.3", 4, 2, Ok(-1230)),
             ("99.99", 4, 2, Ok(9999)),
             ("100", 4, 2, Err(Flaw::DecimalRange)),
-            (
-                "1.230000000000000000000000000000000000000000000000",
-                4,
-                2,
-                Ok(123),
-            ),
+            ("1.230000000000000000000000000000000000000000000000", 4, 2, Ok(123)),
             ("1.234", 4, 2, Err(Flaw::DecimalScale)),
             ("1.23e1", 4, 2, Ok(1230)),
             ("1230e-2", 4, 2, Ok(1230)),
@@ -286,18 +261,8 @@ mod tests {
             ("1e999999999999999999999999", 4, 2, Err(Flaw::DecimalRange)),
             ("1e-999999999999999999999999", 4, 2, Err(Flaw::DecimalScale)),
             ("0.1e1", 1, 0, Ok(1)),
-            (
-                "99999999999999999999999999999999999999",
-                38,
-                0,
-                Ok(10i128.pow(38) - 1),
-            ),
-            (
-                "100000000000000000000000000000000000000",
-                38,
-                0,
-                Err(Flaw::DecimalRange),
-            ),
+            ("99999999999999999999999999999999999999", 38, 0, Ok(10i128.pow(38) - 1)),
+            ("100000000000000000000000000000000000000", 38, 0, Err(Flaw::DecimalRange)),
             ("0.00000000000000000000000000000000000001", 38, 38, Ok(1)),
             ("1", 38, 38, Err(Flaw::DecimalRange)),
             ("0.1", 38, 38, Ok(10i128.pow(37))),
@@ -327,26 +292,13 @@ mod tests {
             "1.17549435e-38",
         ] {
             let double: f64 = text.parse().expect("a double");
-            assert_eq!(
-                read(text).double().map(f64::to_bits),
-                Ok(double.to_bits()),
-                "{text}"
-            );
+            assert_eq!(read(text).double().map(f64::to_bits), Ok(double.to_bits()), "{text}");
         }
-        for text in [
-            "0.1",
-            "16777217",
-            "16777216",
-            "3.4028235e38",
-            "1e-10",
-            "1.00000017881393432617187499",
-        ] {
+        for text in
+            ["0.1", "16777217", "16777216", "3.4028235e38", "1e-10", "1.00000017881393432617187499"]
+        {
             let float: f32 = text.parse().expect("a float");
-            assert_eq!(
-                read(text).float().map(f32::to_bits),
-                Ok(float.to_bits()),
-                "{text}"
-            );
+            assert_eq!(read(text).float().map(f32::to_bits), Ok(float.to_bits()), "{text}");
         }
         assert_eq!(read("1e309").double(), Err(Flaw::FloatRange));
         assert_eq!(read("3.4028236e38").float(), Err(Flaw::FloatRange));
@@ -364,11 +316,7 @@ mod tests {
             ("1e", 2, "no digit in the exponent"),
             ("1e+", 3, "no digit in the exponent"),
         ] {
-            assert_eq!(
-                Number::read(text.as_bytes()).map(|_| ()),
-                Err((at, rule)),
-                "{text}"
-            );
+            assert_eq!(Number::read(text.as_bytes()).map(|_| ()), Err((at, rule)), "{text}");
         }
     }
 }

@@ -8,13 +8,13 @@ use arrow::datatypes::Fields;
 
 use super::super::flaw::{Flaw, Reject, Scan, Step};
 use super::column::Column;
-use super::scan::Scanner;
+use super::scan::{Scanner, Token};
 
 pub(super) struct Object {
     fields: Fields,
     columns: Vec<Column>,
     /// Of each column: its name and a colon as most producers write them, `"name":`.
-    tokens: Vec<Box<[u8]>>,
+    tokens: Vec<Token>,
     /// Names and their columns, sorted.
     names: Vec<(Box<[u8]>, usize)>,
     /// The column that followed each column last time; the last place is for the first field of an object.
@@ -28,28 +28,13 @@ impl Object {
     pub(super) fn new(fields: Fields, columns: Vec<Column>, refuse_unknown: bool) -> Self {
         let names = fields.iter().map(|field| field.name());
         let token = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
-        let tokens = names
-            .clone()
-            .map(|name| token(name).into_bytes().into())
-            .collect();
-        let mut sorted: Vec<(Box<[u8]>, usize)> = names
-            .enumerate()
-            .map(|(index, name)| (name.as_bytes().into(), index))
-            .collect();
+        let tokens = names.clone().map(|name| Token::new(token(name))).collect();
+        let mut sorted: Vec<(Box<[u8]>, usize)> =
+            names.enumerate().map(|(index, name)| (name.as_bytes().into(), index)).collect();
         sorted.sort_unstable();
-        let successors = (1..=columns.len())
-            .map(|next| next % columns.len().max(1))
-            .chain([0])
-            .collect();
-        Self {
-            fields,
-            columns,
-            tokens,
-            names: sorted,
-            successors,
-            len: 0,
-            refuse_unknown,
-        }
+        let successors =
+            (1..=columns.len()).map(|next| next % columns.len().max(1)).chain([0]).collect();
+        Self { fields, columns, tokens, names: sorted, successors, len: 0, refuse_unknown }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -88,7 +73,7 @@ impl Object {
     #[inline]
     fn field(&mut self, json: &mut Scanner<'_>, previous: usize) -> Scan<Option<usize>> {
         let expected = self.successors[previous];
-        if json.take_all(&self.tokens[expected]) {
+        if json.take_token(&self.tokens[expected]) {
             json.skip_blanks();
             return Ok(Some(expected));
         }
@@ -96,10 +81,7 @@ impl Object {
             return json.unexpected("a field name in quotes");
         }
         let name = json.text()?;
-        let index = self
-            .names
-            .binary_search_by(|(known, _)| (**known).cmp(name))
-            .ok();
+        let index = self.names.binary_search_by(|(known, _)| (**known).cmp(name)).ok();
         let index = index.map(|place| self.names[place].1);
         if let Some(index) = index {
             self.successors[previous] = index;
@@ -121,11 +103,7 @@ impl Object {
 
     /// Gives the columns whose field did not come a null.
     fn fill_missing(&mut self, end: usize) -> Scan<()> {
-        for column in self
-            .columns
-            .iter_mut()
-            .filter(|column| column.len() == self.len)
-        {
+        for column in self.columns.iter_mut().filter(|column| column.len() == self.len) {
             if !column.field().is_nullable() {
                 let step = Step::Field(column.field().name().clone());
                 return Err(Reject::new(Flaw::Missing, end).inside(step));
@@ -142,9 +120,7 @@ impl Object {
 
     /// Drops all objects from `len` on, complete or not.
     pub(super) fn truncate(&mut self, len: usize) {
-        self.columns
-            .iter_mut()
-            .for_each(|column| column.truncate(len));
+        self.columns.iter_mut().for_each(|column| column.truncate(len));
         self.len = len;
     }
 

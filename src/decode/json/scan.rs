@@ -16,12 +16,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            levels: 0,
-            scratch,
-        }
+        Self { bytes, at: 0, levels: 0, scratch }
     }
 
     #[inline]
@@ -54,11 +49,11 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// Moves over `pattern` if it stands here.
+    /// Moves over `token` if it stands here.
     #[inline]
-    pub(super) fn take_all(&mut self, pattern: &[u8]) -> bool {
-        let found = self.rest().starts_with(pattern);
-        self.at += if found { pattern.len() } else { 0 };
+    pub(super) fn take_token(&mut self, token: &Token) -> bool {
+        let found = token.starts(self.rest());
+        self.at += if found { token.text.len() } else { 0 };
         found
     }
 
@@ -126,16 +121,12 @@ impl<'a> Scanner<'a> {
     /// `true`, `false` or `null`, whose first byte stands here.
     #[inline]
     pub(super) fn literal(&mut self, literal: &'static str) -> Scan<()> {
-        if self.take_all(literal.as_bytes()) {
+        if self.rest().starts_with(literal.as_bytes()) {
+            self.at += literal.len();
             return Ok(());
         }
         let same = |(a, b): &(&u8, u8)| **a == *b;
-        self.at += self
-            .rest()
-            .iter()
-            .zip(literal.bytes())
-            .take_while(same)
-            .count();
+        self.at += self.rest().iter().zip(literal.bytes()).take_while(same).count();
         self.unexpected("`true`, `false` or `null`")
     }
 
@@ -215,7 +206,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The number whose first byte, `-` or a digit, stands here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Scan<Number<'a>> {
         match Number::read(self.rest()) {
             Ok(number) => {
@@ -233,30 +224,36 @@ impl<'a> Scanner<'a> {
             return self.fail(Flaw::NotFinite);
         }
         self.at += length;
-        self.fail(if self.peek().is_none() {
-            Flaw::EndsEarly
-        } else {
-            Flaw::Number(rule)
-        })
+        self.fail(if self.peek().is_none() { Flaw::EndsEarly } else { Flaw::Number(rule) })
     }
 
     /// The text of the string whose opening quote stands here, valid until the next call.
     #[inline]
     pub(super) fn text(&mut self) -> Scan<&[u8]> {
-        let start = self.at + 1;
-        let plain = self.plain_piece(start)?;
-        if self.bytes[plain] == b'"' {
-            self.at = plain + 1;
-            return Ok(&self.bytes[start..plain]);
+        match self.plain_text() {
+            Some(text) => Ok(text),
+            None => self.unescaped_text(),
         }
-        self.unescaped_text()
     }
 
-    #[cold]
+    /// The string here, if it is as most are: ASCII without escapes.
+    #[inline(always)]
+    fn plain_text(&mut self) -> Option<&'a [u8]> {
+        let start = self.at + 1;
+        let (end, all_ascii) = find_special(self.bytes, start);
+        let text = self.bytes.get(start..end)?;
+        if !all_ascii || self.bytes.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        Some(text)
+    }
+
+    #[inline(never)]
     fn unescaped_text(&mut self) -> Scan<&[u8]> {
         let mut text = std::mem::take(self.scratch);
         text.clear();
-        let read = self.string_into(&mut text);
+        let read = self.pieces_into(&mut text);
         *self.scratch = text;
         read.map(|()| self.scratch.as_slice())
     }
@@ -268,6 +265,18 @@ impl<'a> Scanner<'a> {
     /// Appends the text of the string whose opening quote stands here. On a flaw, part of it may have been appended.
     #[inline]
     pub(super) fn string_into(&mut self, out: &mut Vec<u8>) -> Scan<()> {
+        match self.plain_text() {
+            Some(text) => {
+                out.extend_from_slice(text);
+                Ok(())
+            }
+            None => self.pieces_into(out),
+        }
+    }
+
+    /// Any string, piece by piece between its escapes.
+    #[inline(never)]
+    fn pieces_into(&mut self, out: &mut Vec<u8>) -> Scan<()> {
         self.at += 1;
         loop {
             let end = self.plain_piece(self.at)?;
@@ -282,7 +291,6 @@ impl<'a> Scanner<'a> {
 
     /// Where the piece of text that starts at `start` ends: at a quote or a backslash. It holds no control character
     /// and is UTF-8.
-    #[inline]
     fn plain_piece(&mut self, start: usize) -> Scan<usize> {
         let (end, all_ascii) = find_special(self.bytes, start);
         if !all_ascii && let Err(error) = std::str::from_utf8(&self.bytes[start..end]) {
@@ -363,13 +371,53 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Text that is expected, made ready for comparing: as two words when it is short, for a call to compare a few bytes
+/// costs more than the comparison.
+pub(super) struct Token {
+    text: Box<[u8]>,
+    words: [u64; 2],
+    /// The bits of the words that count; none for a text that doesn't fit them.
+    masks: [u64; 2],
+}
+
+impl Token {
+    pub(super) fn new(text: String) -> Self {
+        let text: Box<[u8]> = text.into_bytes().into();
+        let (mut bytes, mut mask) = ([0; 16], [0; 16]);
+        if text.len() <= bytes.len() {
+            bytes[..text.len()].copy_from_slice(&text);
+            mask[..text.len()].fill(0xFF);
+        }
+        Self { text, words: words(bytes), masks: words(mask) }
+    }
+
+    #[inline(always)]
+    fn starts(&self, bytes: &[u8]) -> bool {
+        match bytes.first_chunk::<16>() {
+            Some(chunk) if self.masks[0] != 0 => {
+                let found = words(*chunk);
+                ((found[0] ^ self.words[0]) & self.masks[0])
+                    | ((found[1] ^ self.words[1]) & self.masks[1])
+                    == 0
+            }
+            _ => bytes.starts_with(&self.text),
+        }
+    }
+}
+
+#[inline(always)]
+fn words(bytes: [u8; 16]) -> [u64; 2] {
+    let [a, b] = [0, 8].map(|at| std::array::from_fn(|i| bytes[at + i]));
+    [u64::from_le_bytes(a), u64::from_le_bytes(b)]
+}
+
 const ONES: u64 = u64::MAX / 255;
 const HIGHS: u64 = ONES << 7;
 
 /// Finds the first quote, backslash or control character from `start` on, or the end; and whether all bytes before it
 /// are ASCII. The tests for a byte in a word are those of "Bit Twiddling Hacks" (haszero, hasless); a carry can only
 /// spoil bytes above the first hit, and the first hit is all that is used.
-#[inline]
+#[inline(always)]
 fn find_special(bytes: &[u8], start: usize) -> (usize, bool) {
     let mut at = start;
     let mut high = 0;
@@ -396,4 +444,43 @@ fn find_special(bytes: &[u8], start: usize) -> (usize, bool) {
         at += 1;
     }
     (at, high == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_is_told_at_each_place_in_a_word() {
+        for byte in 0..=255u8 {
+            for place in 0..24 {
+                let mut bytes = *b"0123456789abcdefghijklmn";
+                bytes[place] = byte;
+                let special = byte == b'"' || byte == b'\\' || byte < 0x20;
+                let expected = (if special { place } else { 24 }, byte.is_ascii());
+                assert_eq!(find_special(&bytes, 0), expected, "0x{byte:02X} at {place}");
+                // What stands after the first hit is not looked at.
+                let later: Vec<u8> = [&b"\""[..], &bytes].concat();
+                assert_eq!(find_special(&later, 0), (0, true));
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_told_from_all_that_differ_in_one_byte() {
+        for name in ["a", "orderId", "exactly13byte", "longer than two words"] {
+            let text = format!("\"{name}\":");
+            let token = Token::new(text.clone());
+            for rest in ["", "1", "1}                     "] {
+                let mut bytes = format!("{text}{rest}").into_bytes();
+                assert!(token.starts(&bytes), "{text} before {rest}");
+                for at in 0..text.len() {
+                    bytes[at] ^= 0x80;
+                    assert!(!token.starts(&bytes), "{text} spoilt at {at}");
+                    bytes[at] ^= 0x80;
+                    assert!(!token.starts(&bytes[..at]), "{text} cut at {at}");
+                }
+            }
+        }
+    }
 }

@@ -2,11 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn column(text: &str) -> Field {
-    parse(text)
-        .expect("a valid definition")
-        .arrow()
-        .field(0)
-        .clone()
+    parse(text).expect("a valid definition").arrow().field(0).clone()
 }
 
 #[test]
@@ -30,33 +26,17 @@ fn each_type_and_alias_is_read() {
         ("DATE", DataType::Date32),
         ("TIMESTAMP", crate::schema::timestamp_type()),
         ("TIMESTAMP_LTZ", crate::schema::timestamp_type()),
-        (
-            "TIMESTAMP_NTZ",
-            DataType::Timestamp(TimeUnit::Microsecond, None),
-        ),
+        ("TIMESTAMP_NTZ", DataType::Timestamp(TimeUnit::Microsecond, None)),
         ("DECIMAL", DataType::Decimal128(10, 0)),
         ("DEC(5)", DataType::Decimal128(5, 0)),
         ("NUMERIC( 38 , 38 )", DataType::Decimal128(38, 38)),
         ("ARRAY<INT>", list_type(DataType::Int32)),
-        (
-            "MAP<STRING,ARRAY<INT>>",
-            map_type(DataType::Utf8, list_type(DataType::Int32)),
-        ),
-        (
-            "STRUCT<a: INT>",
-            DataType::Struct(vec![Field::new("a", DataType::Int32, true)].into()),
-        ),
-        (
-            "struct<a INT>",
-            DataType::Struct(vec![Field::new("a", DataType::Int32, true)].into()),
-        ),
+        ("MAP<STRING,ARRAY<INT>>", map_type(DataType::Utf8, list_type(DataType::Int32))),
+        ("STRUCT<a: INT>", DataType::Struct(vec![Field::new("a", DataType::Int32, true)].into())),
+        ("struct<a INT>", DataType::Struct(vec![Field::new("a", DataType::Int32, true)].into())),
     ];
     for (text, expected) in cases {
-        assert_eq!(
-            column(&format!("c {text}")).data_type(),
-            &expected,
-            "{text}"
-        );
+        assert_eq!(column(&format!("c {text}")).data_type(), &expected, "{text}");
     }
 }
 
@@ -72,13 +52,8 @@ fn nullability_comments_and_spelling_are_kept() {
     assert!(!fields[0].is_nullable() && !fields[1].is_nullable() && fields[2].is_nullable());
     assert_eq!(fields[1].name(), "größe.x");
     assert_eq!(fields[1].metadata()[COMMENT], "it's 'so' \\ \n");
-    let DataType::Struct(inner) = fields[2].data_type() else {
-        panic!("not a struct")
-    };
-    assert_eq!(
-        (inner[0].name().as_str(), inner[0].is_nullable()),
-        ("a-b", false)
-    );
+    let DataType::Struct(inner) = fields[2].data_type() else { panic!("not a struct") };
+    assert_eq!((inner[0].name().as_str(), inner[0].is_nullable()), ("a-b", false));
     assert_eq!(inner[0].metadata()[COMMENT], "inner");
 }
 
@@ -96,23 +71,11 @@ fn what_cannot_be_read_is_refused_with_its_place() {
             6,
             "expected a column name (other names than letters, digits and `_` go in back quotes), found the end",
         ),
-        (
-            "a INT b INT",
-            6,
-            "expected a comma, `NOT NULL` or `COMMENT`, found `b`",
-        ),
+        ("a INT b INT", 6, "expected a comma, `NOT NULL` or `COMMENT`, found `b`"),
         ("a INT) ", 5, "expected a comma or the end, found `)`"),
         ("a INT NOT", 9, "expected `NULL` after `NOT`, found the end"),
-        (
-            "a INT NOT NULL NOT NULL",
-            15,
-            "expected a comma, `NOT NULL` or `COMMENT`, found `NOT`",
-        ),
-        (
-            "a INT COMMENT x",
-            14,
-            "expected text in quotes after `COMMENT`, found `x`",
-        ),
+        ("a INT NOT NULL NOT NULL", 15, "expected a comma, `NOT NULL` or `COMMENT`, found `NOT`"),
+        ("a INT COMMENT x", 14, "expected text in quotes after `COMMENT`, found `x`"),
         ("a INT COMMENT 'x", 14, "a quote is not closed"),
         ("`a INT", 0, "a back quote is not closed"),
         ("`` INT", 0, "a column name is empty"),
@@ -120,45 +83,17 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         ("a VARCHAR(10)", 2, "`VARCHAR` is not a type; use STRING"),
         ("a char(3)", 2, "`char` is not a type; use STRING"),
         ("a INT64", 2, "`INT64` is not a type; use BIGINT"),
-        (
-            "a TIMESTMAP",
-            2,
-            "`TIMESTMAP` is not a type; did you mean TIMESTAMP?",
-        ),
+        ("a TIMESTMAP", 2, "`TIMESTMAP` is not a type; did you mean TIMESTAMP?"),
         ("a GEOMETRY", 2, "`GEOMETRY` is not a type"),
-        (
-            "a DECIMAL(39,1)",
-            10,
-            "DECIMAL(39,1): the precision must be 1 to 38",
-        ),
-        (
-            "a DECIMAL(0)",
-            10,
-            "DECIMAL(0,0): the precision must be 1 to 38",
-        ),
-        (
-            "a DECIMAL(4,5)",
-            10,
-            "DECIMAL(4,5): the scale can't be larger than the precision",
-        ),
-        (
-            "a DECIMAL(4,-1)",
-            12,
-            "expected the scale of the DECIMAL, found `-`",
-        ),
-        (
-            "a DECIMAL(x)",
-            10,
-            "expected the precision of the DECIMAL, found `x`",
-        ),
+        ("a DECIMAL(39,1)", 10, "DECIMAL(39,1): the precision must be 1 to 38"),
+        ("a DECIMAL(0)", 10, "DECIMAL(0,0): the precision must be 1 to 38"),
+        ("a DECIMAL(4,5)", 10, "DECIMAL(4,5): the scale can't be larger than the precision"),
+        ("a DECIMAL(4,-1)", 12, "expected the scale of the DECIMAL, found `-`"),
+        ("a DECIMAL(x)", 10, "expected the precision of the DECIMAL, found `x`"),
         ("a ARRAY", 7, "expected `<`, found the end"),
         ("a ARRAY<INT", 11, "expected `>`, found the end"),
         ("a MAP<INT>", 9, "expected `,`, found `>`"),
-        (
-            "a STRUCT<>",
-            10,
-            "a STRUCT without fields can't be stored in Parquet",
-        ),
+        ("a STRUCT<>", 10, "a STRUCT without fields can't be stored in Parquet"),
         (
             "a INT, b INT, A STRING",
             14,
@@ -181,23 +116,15 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         ),
     ];
     for (text, position, message) in cases {
-        let expected = DdlError {
-            position,
-            message: message.into(),
-        };
+        let expected = DdlError { position, message: message.into() };
         assert_eq!(parse(text).expect_err(text), expected, "{text}");
     }
 }
 
 #[test]
 fn nesting_is_bounded() {
-    let nested = |depth: usize| {
-        format!(
-            "a {}INT{}",
-            "ARRAY<".repeat(depth - 1),
-            ">".repeat(depth - 1)
-        )
-    };
+    let nested =
+        |depth: usize| format!("a {}INT{}", "ARRAY<".repeat(depth - 1), ">".repeat(depth - 1));
     assert!(parse(&nested(MAX_DEPTH)).is_ok());
     let error = parse(&nested(MAX_DEPTH + 1)).expect_err("too deep");
     assert_eq!(error.message, "types nest deeper than 32");
@@ -226,12 +153,8 @@ fn any_type() -> impl Strategy<Value = DataType> + Clone {
 }
 
 fn any_fields(types: impl Strategy<Value = DataType> + Clone) -> impl Strategy<Value = Vec<Field>> {
-    let field = (
-        "[a-z0-9_`'.-]{1,4}",
-        types,
-        any::<bool>(),
-        proptest::option::of("[a-z'\\\\\"\n`é]{0,5}"),
-    );
+    let field =
+        ("[a-z0-9_`'.-]{1,4}", types, any::<bool>(), proptest::option::of("[a-z'\\\\\"\n`é]{0,5}"));
     proptest::collection::vec(field, 1..4).prop_map(|fields| {
         let numbered = fields.into_iter().enumerate();
         numbered

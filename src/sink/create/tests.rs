@@ -21,25 +21,15 @@ fn new_table(
 ) -> Result<NewTable, Vec<TableProblem>> {
     let schema = ddl::parse(columns).expect("valid");
     let partition_by: Vec<String> = partition_by.iter().map(|c| (*c).to_owned()).collect();
-    let properties = properties
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
-    let expected = TableExpectation {
-        schema: schema.arrow(),
-        partition_by: &partition_by,
-    };
+    let properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let expected = TableExpectation { schema: schema.arrow(), partition_by: &partition_by };
     NewTable::new(&expected, &properties, NOW)
 }
 
 fn check_protocol(columns: &str, properties: &[(&str, &str)], expected: &str) {
     let table = new_table(columns, &[], properties).expect("can be created");
-    let Protocol {
-        min_reader_version,
-        min_writer_version,
-        reader_features,
-        writer_features,
-    } = table.protocol;
+    let Protocol { min_reader_version, min_writer_version, reader_features, writer_features } =
+        table.protocol;
     let list = |features: Option<Vec<String>>| features.map_or("-".into(), |f| f.join("+"));
     let protocol = format!(
         "{min_reader_version}/{min_writer_version} {} {}",
@@ -53,23 +43,12 @@ fn check_protocol(columns: &str, properties: &[(&str, &str)], expected: &str) {
 fn the_protocol_is_the_lowest_that_does() {
     check_protocol(EVERY_TYPE, &[], "1/2 - -");
     check_protocol("a INT", &[("delta.appendOnly", "true")], "1/2 - -");
-    check_protocol(
-        "a INT",
-        &[("delta.enableChangeDataFeed", "true")],
-        "1/4 - -",
-    );
+    check_protocol("a INT", &[("delta.enableChangeDataFeed", "true")], "1/4 - -");
     check_protocol("a TIMESTAMP_NTZ", &[], "3/7 timestampNtz timestampNtz");
-    check_protocol(
-        "s STRUCT<l: ARRAY<TIMESTAMP_NTZ>>",
-        &[],
-        "3/7 timestampNtz timestampNtz",
-    );
+    check_protocol("s STRUCT<l: ARRAY<TIMESTAMP_NTZ>>", &[], "3/7 timestampNtz timestampNtz");
     check_protocol(
         "a TIMESTAMP_NTZ",
-        &[
-            ("delta.enableChangeDataFeed", "true"),
-            ("delta.appendOnly", "true"),
-        ],
+        &[("delta.enableChangeDataFeed", "true"), ("delta.appendOnly", "true")],
         "3/7 timestampNtz timestampNtz+changeDataFeed+appendOnly",
     );
     check_protocol(
@@ -77,11 +56,7 @@ fn the_protocol_is_the_lowest_that_does() {
         &[("delta.enableDeletionVectors", "true")],
         "3/7 deletionVectors deletionVectors",
     );
-    check_protocol(
-        "a INT",
-        &[("delta.checkpointPolicy", "v2")],
-        "3/7 v2Checkpoint v2Checkpoint",
-    );
+    check_protocol("a INT", &[("delta.checkpointPolicy", "v2")], "3/7 v2Checkpoint v2Checkpoint");
     check_protocol(
         "a INT",
         &[("delta.feature.domainMetadata", "supported")],
@@ -93,11 +68,7 @@ fn the_protocol_is_the_lowest_that_does() {
 fn properties_that_sluice_cannot_honour_are_refused_before_anything_is_created() {
     let refused = |property| {
         let problems = new_table("a INT", &[], &[property]).expect_err("refused");
-        problems
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     assert!(
         refused(("delta.columnMapping.mode", "name")).starts_with("table feature columnMapping (")
@@ -122,14 +93,10 @@ fn the_first_commit_holds_protocol_and_metadata() {
     ];
     let table = new_table("Id BIGINT NOT NULL, day DATE", &["DAY"], &properties).expect("valid");
     let commit = table.first_commit(NOW);
-    let actions: Vec<Value> = commit
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    let kinds: Vec<_> = actions
-        .iter()
-        .flat_map(|a| a.as_object().expect("an object").keys().cloned())
-        .collect();
+    let actions: Vec<Value> =
+        commit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let kinds: Vec<_> =
+        actions.iter().flat_map(|a| a.as_object().expect("an object").keys().cloned()).collect();
     assert_eq!(kinds, ["commitInfo", "protocol", "metaData"]);
     let metadata = &actions[2]["metaData"];
     assert_eq!(metadata["partitionColumns"], serde_json::json!(["day"]));
@@ -152,10 +119,7 @@ async fn open(
     policy: CreateTable,
 ) -> Result<(TableLog, WritePlan), TableError> {
     let schema = ddl::parse(columns).expect("valid");
-    let expected = TableExpectation {
-        schema: schema.arrow(),
-        partition_by: &[],
-    };
+    let expected = TableExpectation { schema: schema.arrow(), partition_by: &[] };
     open_or_create(store, &expected, policy, &BTreeMap::new(), NOW).await
 }
 
@@ -166,12 +130,8 @@ fn empty_store() -> TableStore {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_table_is_created_once_and_found_after_that() {
     let store = empty_store();
-    let (created, plan) = open(&store, "a INT", CreateTable::IfMissing)
-        .await
-        .expect("created");
-    let (found, same_plan) = open(&store, "a INT", CreateTable::Never)
-        .await
-        .expect("there");
+    let (created, plan) = open(&store, "a INT", CreateTable::IfMissing).await.expect("created");
+    let (found, same_plan) = open(&store, "a INT", CreateTable::Never).await.expect("there");
     assert_eq!((created.version(), found.version()), (0, 0));
     assert_eq!(created.metadata(), found.metadata());
     assert_eq!(plan, same_plan);
@@ -181,15 +141,10 @@ async fn a_missing_table_is_created_once_and_found_after_that() {
 async fn of_two_creators_one_wins_and_the_others_table_is_checked() {
     let store = empty_store();
     let (one, two) = (new_table("a INT", &[], &[]), new_table("b INT", &[], &[]));
-    create(&store, &one.expect("valid"), NOW)
-        .await
-        .expect("created");
-    create(&store, &two.expect("valid"), NOW)
-        .await
-        .expect("lost, and no error");
-    let error = open(&store, "b INT", CreateTable::IfMissing)
-        .await
-        .expect_err("the first one's columns");
+    create(&store, &one.expect("valid"), NOW).await.expect("created");
+    create(&store, &two.expect("valid"), NOW).await.expect("lost, and no error");
+    let error =
+        open(&store, "b INT", CreateTable::IfMissing).await.expect_err("the first one's columns");
     assert_eq!(
         error.to_string(),
         "lake/orders: `b`: the table has no such column: add it to the table or take it out of the schema"
@@ -203,17 +158,9 @@ async fn of_two_creators_one_wins_and_the_others_table_is_checked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn create_never_creates_nothing() {
     let store = empty_store();
-    let error = open(&store, "a INT", CreateTable::Never)
-        .await
-        .expect_err("no table");
+    let error = open(&store, "a INT", CreateTable::Never).await.expect_err("no table");
     assert_eq!(error.code(), "SL4201");
-    assert!(
-        store
-            .identity(&Path::from(FIRST_COMMIT))
-            .await
-            .expect("a store that works")
-            .is_none()
-    );
+    assert!(store.identity(&Path::from(FIRST_COMMIT)).await.expect("a store that works").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,22 +168,15 @@ async fn the_kernel_reads_a_created_table_and_it_fits_the_output() {
     let columns = format!("{EVERY_TYPE}, local TIMESTAMP_NTZ");
     let table = new_table(&columns, &["day", "text"], &[]).expect("valid");
     let store = empty_store();
-    create(&store, &table, NOW)
-        .await
-        .expect("a store that works");
-    let snapshot = Snapshot::builder_for(kernel_root())
-        .build(store.engine().as_ref())
-        .expect("a table");
+    create(&store, &table, NOW).await.expect("a store that works");
+    let snapshot =
+        Snapshot::builder_for(kernel_root()).build(store.engine().as_ref()).expect("a table");
     assert_eq!(snapshot.version(), 0);
     let metadata = snapshot.table_configuration().metadata();
     assert_eq!(metadata.partition_columns(), &["day", "text"]);
     let arrow: Schema = {
         use delta_kernel::engine::arrow_conversion::TryIntoArrow;
-        snapshot
-            .schema()
-            .as_ref()
-            .try_into_arrow()
-            .expect("Arrow's types")
+        snapshot.schema().as_ref().try_into_arrow().expect("Arrow's types")
     };
     let ours = delta_schema::from_json(&table.metadata.schema_string).expect("its own text");
     let types = |schema: &Schema| -> Vec<(String, DataType, bool)> {

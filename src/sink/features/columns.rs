@@ -38,16 +38,10 @@ fn fit_fields(
                 fit_field(only, field, &column, problems);
                 fitted.push(Arc::clone(only));
             }
-            more => problems.push(TableProblem::Ambiguous {
-                column,
-                times: more.len(),
-            }),
+            more => problems.push(TableProblem::Ambiguous { column, times: more.len() }),
         }
     }
-    for field in table
-        .iter()
-        .filter(|f| same_name(output, f.name()).is_empty())
-    {
+    for field in table.iter().filter(|f| same_name(output, f.name()).is_empty()) {
         if !field.is_nullable() {
             let column = child_path(parent, field.name());
             problems.push(TableProblem::Required { column });
@@ -57,17 +51,12 @@ fn fit_fields(
 }
 
 fn same_name<'a>(fields: &'a Fields, name: &str) -> Vec<&'a FieldRef> {
-    fields
-        .iter()
-        .filter(|f| f.name().eq_ignore_ascii_case(name))
-        .collect()
+    fields.iter().filter(|f| f.name().eq_ignore_ascii_case(name)).collect()
 }
 
 fn fit_field(table: &Field, output: &Field, column: &str, problems: &mut Vec<TableProblem>) {
     if output.is_nullable() && !table.is_nullable() {
-        problems.push(TableProblem::Nullable {
-            column: column.to_owned(),
-        });
+        problems.push(TableProblem::Nullable { column: column.to_owned() });
     }
     match (table.data_type(), output.data_type()) {
         (DataType::Struct(theirs), DataType::Struct(ours)) => {
@@ -113,10 +102,7 @@ pub(super) fn check_partitions(
         return;
     }
     for name in partition_columns {
-        let refuse = |reason| TableProblem::PartitionColumn {
-            column: name.clone(),
-            reason,
-        };
+        let refuse = |reason| TableProblem::PartitionColumn { column: name.clone(), reason };
         match same_name(expected.schema.fields(), name).first() {
             None => problems.push(refuse("the output has no such column")),
             Some(field) if !can_partition_by(field.data_type()) => {

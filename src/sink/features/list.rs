@@ -26,10 +26,7 @@ pub enum Treatment {
     /// Writes to it, correctly.
     Supported,
     /// Writes to it unless the feature is in use, which this tells (where); then refuses it.
-    UnlessUsed {
-        used: fn(&Table<'_>) -> Option<String>,
-        next: &'static str,
-    },
+    UnlessUsed { used: fn(&Table<'_>) -> Option<String>, next: &'static str },
     /// Refuses it.
     Refused { next: &'static str },
 }
@@ -222,19 +219,13 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         name: "variantType",
         for_readers: true,
-        treatment: Treatment::UnlessUsed {
-            used: |t| t.column_of_type("variant"),
-            next: NEW_TABLE,
-        },
+        treatment: Treatment::UnlessUsed { used: |t| t.column_of_type("variant"), next: NEW_TABLE },
         reason: "VARIANT columns can't be written yet",
     },
     Feature {
         name: "variantShredding",
         for_readers: true,
-        treatment: Treatment::UnlessUsed {
-            used: |t| t.column_of_type("variant"),
-            next: NEW_TABLE,
-        },
+        treatment: Treatment::UnlessUsed { used: |t| t.column_of_type("variant"), next: NEW_TABLE },
         reason: "VARIANT columns can't be written yet",
     },
     Feature {
@@ -279,19 +270,13 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         name: "variantType-preview",
         for_readers: true,
-        treatment: Treatment::UnlessUsed {
-            used: |t| t.column_of_type("variant"),
-            next: NEW_TABLE,
-        },
+        treatment: Treatment::UnlessUsed { used: |t| t.column_of_type("variant"), next: NEW_TABLE },
         reason: "VARIANT columns can't be written yet",
     },
     Feature {
         name: "variantShredding-preview",
         for_readers: true,
-        treatment: Treatment::UnlessUsed {
-            used: |t| t.column_of_type("variant"),
-            next: NEW_TABLE,
-        },
+        treatment: Treatment::UnlessUsed { used: |t| t.column_of_type("variant"), next: NEW_TABLE },
         reason: "VARIANT columns can't be written yet",
     },
 ];
@@ -312,16 +297,9 @@ pub(super) fn check(
     expected: &TableExpectation<'_>,
 ) -> Vec<TableProblem> {
     let listed = listed(protocol);
-    let table = Table {
-        metadata,
-        expected,
-        columns: json_columns(metadata),
-        listed: &listed,
-    };
-    let mut problems: Vec<TableProblem> = FEATURES
-        .iter()
-        .filter_map(|feature| feature.problem(&table))
-        .collect();
+    let table = Table { metadata, expected, columns: json_columns(metadata), listed: &listed };
+    let mut problems: Vec<TableProblem> =
+        FEATURES.iter().filter_map(|feature| feature.problem(&table)).collect();
     for name in listed.iter().filter(|name| !is_known(name)) {
         problems.push(TableProblem::Feature {
             feature: name.clone(),
@@ -339,10 +317,7 @@ fn is_known(name: &str) -> bool {
 
 /// Whether a boolean property is set to true.
 pub(in crate::sink) fn is_on(metadata: &Metadata, property: &str) -> bool {
-    metadata
-        .configuration
-        .get(property)
-        .is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
+    metadata.configuration.get(property).is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
 }
 
 /// The features that a protocol brings, by its lists or by its versions.
@@ -373,21 +348,10 @@ impl Feature {
             Treatment::Refused { next } => (is_listed.then(String::new)?, next),
             Treatment::UnlessUsed { used, next } => {
                 let told_by_list = self.name == "clustering" || self.name.starts_with("variant");
-                (
-                    if told_by_list && !is_listed {
-                        None
-                    } else {
-                        used(table)
-                    }?,
-                    next,
-                )
+                (if told_by_list && !is_listed { None } else { used(table) }?, next)
             }
         };
-        let place = if place.is_empty() {
-            place
-        } else {
-            format!(" ({place})")
-        };
+        let place = if place.is_empty() { place } else { format!(" ({place})") };
         Some(TableProblem::Feature {
             feature: format!("{}{place}", self.name),
             reason: self.reason.to_owned(),
@@ -399,34 +363,24 @@ impl Feature {
 impl Table<'_> {
     /// The first column that has this metadata key, or keys below it when it ends in a dot.
     fn column_with(&self, key: &str) -> Option<String> {
-        self.columns
-            .iter()
-            .find(|(_, f)| has_metadata(f, key))
-            .map(|(path, _)| path.clone())
+        self.columns.iter().find(|(_, f)| has_metadata(f, key)).map(|(path, _)| path.clone())
     }
 
     fn default_of_a_column_left_out(&self) -> Option<String> {
         let left_out = |(path, f): &&(String, Value)| {
             has_metadata(f, "CURRENT_DEFAULT") && !self.is_written(path)
         };
-        self.columns
-            .iter()
-            .find(left_out)
-            .map(|(path, _)| path.clone())
+        self.columns.iter().find(left_out).map(|(path, _)| path.clone())
     }
 
     fn column_of_type(&self, name: &str) -> Option<String> {
         let is = |field: &Value| mentions_type(&field["type"], name);
-        self.columns
-            .iter()
-            .find(|(_, field)| is(field))
-            .map(|(path, _)| path.clone())
+        self.columns.iter().find(|(_, field)| is(field)).map(|(path, _)| path.clone())
     }
 
     fn property_under(&self, prefix: &str) -> Option<String> {
         let mut keys = self.metadata.configuration.keys();
-        keys.find(|key| key.to_ascii_lowercase().starts_with(prefix))
-            .cloned()
+        keys.find(|key| key.to_ascii_lowercase().starts_with(prefix)).cloned()
     }
 
     fn property_on(&self, property: &str) -> Option<String> {
@@ -440,11 +394,7 @@ impl Table<'_> {
 
     /// Whether the output has this top-level column of the table.
     fn is_written(&self, column: &str) -> bool {
-        self.expected
-            .schema
-            .fields()
-            .iter()
-            .any(|f| f.name().eq_ignore_ascii_case(column))
+        self.expected.schema.fields().iter().any(|f| f.name().eq_ignore_ascii_case(column))
     }
 
     fn column_without_statistics(&self) -> Option<String> {
@@ -458,10 +408,7 @@ impl Table<'_> {
 }
 
 fn has_metadata(field: &Value, key: &str) -> bool {
-    let mut keys = field["metadata"]
-        .as_object()
-        .into_iter()
-        .flat_map(|m| m.keys());
+    let mut keys = field["metadata"].as_object().into_iter().flat_map(|m| m.keys());
     keys.any(|k| k == key || (key.ends_with('.') && k.starts_with(key)))
 }
 
@@ -487,13 +434,6 @@ fn collect_columns(data_type: &Value, parent: &str, out: &mut Vec<(String, Value
 }
 
 fn mentions_type(data_type: &Value, name: &str) -> bool {
-    let part = |part: &&str| {
-        data_type
-            .get(*part)
-            .is_some_and(|inner| mentions_type(inner, name))
-    };
-    data_type.as_str() == Some(name)
-        || ["elementType", "keyType", "valueType"]
-            .iter()
-            .any(|p| part(&p))
+    let part = |part: &&str| data_type.get(*part).is_some_and(|inner| mentions_type(inner, name));
+    data_type.as_str() == Some(name) || ["elementType", "keyType", "valueType"].iter().any(part)
 }

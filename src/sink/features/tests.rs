@@ -33,25 +33,16 @@ fn table(change: impl FnOnce(&mut Protocol, &mut Metadata)) -> (Protocol, Metada
 fn problems_of(table: &(Protocol, Metadata), columns: &str, partition_by: &[&str]) -> Vec<String> {
     let schema = ddl::parse(columns).expect("valid");
     let partition_by: Vec<String> = partition_by.iter().map(|c| (*c).to_owned()).collect();
-    let expected = TableExpectation {
-        schema: schema.arrow(),
-        partition_by: &partition_by,
-    };
+    let expected = TableExpectation { schema: schema.arrow(), partition_by: &partition_by };
     match check(&table.0, &table.1, &expected) {
         Ok(_) => Vec::new(),
-        Err(problems) => problems
-            .iter()
-            .map(|p| format!("{} {p}", p.code()))
-            .collect(),
+        Err(problems) => problems.iter().map(|p| format!("{} {p}", p.code())).collect(),
     }
 }
 
 /// Checks the output `id, amount` against a table.
 fn check_table(change: impl FnOnce(&mut Protocol, &mut Metadata), expected: &[&str]) {
-    assert_eq!(
-        problems_of(&table(change), "id BIGINT NOT NULL, amount DOUBLE", &[]),
-        expected
-    );
+    assert_eq!(problems_of(&table(change), "id BIGINT NOT NULL, amount DOUBLE", &[]), expected);
 }
 
 fn columns(text: &str) -> String {
@@ -80,11 +71,8 @@ fn with_feature(name: &str) -> impl FnOnce(&mut Protocol, &mut Metadata) {
     move |protocol, _| {
         protocol.min_reader_version = 3;
         protocol.min_writer_version = 7;
-        protocol.reader_features = Some(if is_for_readers(&name) {
-            vec![name.clone()]
-        } else {
-            vec![]
-        });
+        protocol.reader_features =
+            Some(if is_for_readers(&name) { vec![name.clone()] } else { vec![] });
         protocol.writer_features = Some(vec![name]);
     }
 }
@@ -94,21 +82,12 @@ fn a_table_that_fits_is_planned_in_its_own_spelling() {
     let (protocol, metadata) = table(|_, m| {
         m.schema_string = columns("OrderId BIGINT NOT NULL, extra STRING, Amount DOUBLE, Day DATE");
         m.partition_columns = vec!["Day".into()];
-        m.configuration
-            .insert("delta.dataSkippingNumIndexedCols".into(), "2".into());
+        m.configuration.insert("delta.dataSkippingNumIndexedCols".into(), "2".into());
     });
     let schema = ddl::parse("amount DOUBLE, day DATE, orderid BIGINT NOT NULL").expect("valid");
-    let expected = TableExpectation {
-        schema: schema.arrow(),
-        partition_by: &["day".into()],
-    };
+    let expected = TableExpectation { schema: schema.arrow(), partition_by: &["day".into()] };
     let plan = check(&protocol, &metadata, &expected).expect("fits");
-    let names: Vec<_> = plan
-        .schema
-        .fields()
-        .iter()
-        .map(|f| f.name().as_str())
-        .collect();
+    let names: Vec<_> = plan.schema.fields().iter().map(|f| f.name().as_str()).collect();
     assert_eq!(names, ["Amount", "Day", "OrderId"]);
     assert_eq!(plan.partition_columns, ["Day"]);
     assert!(
@@ -201,10 +180,7 @@ fn check_partitions(table_partitions: &[&str], output: &[&str], expected: &[&str
         metadata.schema_string = columns("a INT, b DATE, s STRUCT<x: INT>");
         metadata.partition_columns = table_partitions.iter().map(|c| (*c).to_owned()).collect();
     });
-    assert_eq!(
-        problems_of(&table, "a INT, b DATE, s STRUCT<x: INT>", output),
-        expected
-    );
+    assert_eq!(problems_of(&table, "a INT, b DATE, s STRUCT<x: INT>", output), expected);
 }
 
 #[test]
@@ -283,12 +259,8 @@ fn features_that_are_listed_and_not_used_are_fine_unless_they_bind_every_commit(
     let refused: Vec<&str> = FEATURES
         .iter()
         .filter(|f| {
-            !problems_of(
-                &table(with_feature(f.name)),
-                "id BIGINT NOT NULL, amount DOUBLE",
-                &[],
-            )
-            .is_empty()
+            !problems_of(&table(with_feature(f.name)), "id BIGINT NOT NULL, amount DOUBLE", &[])
+                .is_empty()
         })
         .map(|f| f.name)
         .collect();
@@ -313,10 +285,7 @@ fn check_used(feature: &str, place: &str, change: impl FnOnce(&mut Metadata)) {
     });
     let problems = problems_of(&table, "id BIGINT NOT NULL, amount DOUBLE", &[]);
     let beginning = format!("SL4209 table feature {feature} ({place}): ");
-    assert!(
-        problems.iter().any(|p| p.starts_with(&beginning)),
-        "{beginning} not in {problems:?}"
-    );
+    assert!(problems.iter().any(|p| p.starts_with(&beginning)), "{beginning} not in {problems:?}");
 }
 
 fn set(property: &'static str, value: &'static str) -> impl FnOnce(&mut Metadata) {
@@ -331,26 +300,14 @@ fn mark(key: &'static str, value: Value) -> impl FnOnce(&mut Metadata) {
 
 #[test]
 fn features_in_use_are_refused_with_the_place() {
-    check_used(
-        "invariants",
-        "amount",
-        mark("delta.invariants", json!("{}")),
-    );
+    check_used("invariants", "amount", mark("delta.invariants", json!("{}")));
     check_used(
         "checkConstraints",
         "delta.constraints.positive",
         set("delta.constraints.positive", "amount > 0"),
     );
-    check_used(
-        "generatedColumns",
-        "amount",
-        mark("delta.generationExpression", json!("id * 2")),
-    );
-    check_used(
-        "identityColumns",
-        "amount",
-        mark("delta.identity.start", json!(1)),
-    );
+    check_used("generatedColumns", "amount", mark("delta.generationExpression", json!("id * 2")));
+    check_used("identityColumns", "amount", mark("delta.identity.start", json!(1)));
     check_used(
         "columnMapping",
         "delta.columnMapping.mode = name",
@@ -369,18 +326,11 @@ fn features_in_use_are_refused_with_the_place() {
         "delta.enableInCommitTimestamps",
         set("delta.enableInCommitTimestamps", "true"),
     );
-    check_used(
-        "clustering",
-        "id",
-        set("delta.dataSkippingNumIndexedCols", "0"),
-    );
+    check_used("clustering", "id", set("delta.dataSkippingNumIndexedCols", "0"));
     check_used("variantType", "v", |metadata| {
         let mut schema: Value = serde_json::from_str(&metadata.schema_string).expect("JSON");
         let column = json!({"name": "v", "type": "variant", "nullable": true, "metadata": {}});
-        schema["fields"]
-            .as_array_mut()
-            .expect("fields")
-            .push(column);
+        schema["fields"].as_array_mut().expect("fields").push(column);
         metadata.schema_string = schema.to_string();
     });
 }
@@ -406,10 +356,7 @@ fn marks_on_nested_fields_are_found() {
         metadata.schema_string = schema.to_string();
     });
     let problems = problems_of(&table, "l ARRAY<STRUCT<a: INT>>", &[]);
-    assert!(
-        problems[0].starts_with("SL4209 table feature invariants (l.a): "),
-        "{problems:?}"
-    );
+    assert!(problems[0].starts_with("SL4209 table feature invariants (l.a): "), "{problems:?}");
 }
 
 #[test]
@@ -437,20 +384,14 @@ fn an_unreadable_schema_is_a_problem_beside_the_others() {
     });
     let problems = problems_of(&table, "id BIGINT", &[]);
     assert_eq!(problems.len(), 2);
-    assert!(
-        problems[1].starts_with("SL4211 the table's schema is not what"),
-        "{problems:?}"
-    );
+    assert!(problems[1].starts_with("SL4211 the table's schema is not what"), "{problems:?}");
 }
 
 #[test]
 fn the_reference_page_is_the_codes_list() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/table-features.md");
     let page = fs::read_to_string(page).expect("docs/reference/table-features.md");
-    let rows: Vec<&str> = page
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .collect();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
     let expected: Vec<String> = FEATURES
         .iter()
         .map(|f| format!("| `{}` | {} | {} |", f.name, f.treatment.word(), f.reason))

@@ -63,28 +63,20 @@ type Leaf = parquet::schema::types::ColumnDescPtr;
 
 /// The Parquet leaf columns with the values that go into them, in order.
 fn leaves(schema: &Schema, batch: &RecordBatch) -> Result<Vec<(Leaf, ArrayRef)>, ParquetError> {
-    let descriptor = ArrowSchemaConverter::new()
-        .with_coerce_types(true)
-        .convert(schema)?;
+    let descriptor = ArrowSchemaConverter::new().with_coerce_types(true).convert(schema)?;
     let mut values = Vec::with_capacity(descriptor.num_columns());
     for column in batch.columns() {
         collect_leaves(column, &mut values);
     }
-    debug_assert_eq!(
-        values.len(),
-        descriptor.num_columns(),
-        "Arrow and Parquet agree on leaves"
-    );
+    debug_assert_eq!(values.len(), descriptor.num_columns(), "Arrow and Parquet agree on leaves");
     Ok(descriptor.columns().iter().cloned().zip(values).collect())
 }
 
 fn collect_leaves(array: &ArrayRef, out: &mut Vec<ArrayRef>) {
     match array.data_type() {
-        DataType::Struct(_) => array
-            .as_struct()
-            .columns()
-            .iter()
-            .for_each(|c| collect_leaves(c, out)),
+        DataType::Struct(_) => {
+            array.as_struct().columns().iter().for_each(|c| collect_leaves(c, out))
+        }
         DataType::List(_) => collect_leaves(array.as_list::<i32>().values(), out),
         DataType::Map(_, _) => {
             collect_leaves(array.as_map().keys(), out);
@@ -125,10 +117,9 @@ fn has_few_values(values: &ArrayRef) -> bool {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut seen = HashSet::with_capacity(present / REPEATS + 1);
     for row in 0..sample.len() {
-        if sample.is_valid(row) && seen.insert(hash_value(&hasher, &sample, row)) {
-            if seen.len() * REPEATS > present {
-                return false;
-            }
+        let is_new = sample.is_valid(row) && seen.insert(hash_value(&hasher, &sample, row));
+        if is_new && seen.len() * REPEATS > present {
+            return false;
         }
     }
     true
@@ -144,11 +135,9 @@ fn hash_value(hasher: &impl BuildHasher, values: &ArrayRef, row: usize) -> u64 {
         DataType::Float64 => {
             hasher.hash_one(values.as_primitive::<Float64Type>().value(row).to_bits())
         }
-        DataType::Decimal128(_, _) => hasher.hash_one(
-            values
-                .as_primitive::<arrow::datatypes::Decimal128Type>()
-                .value(row),
-        ),
+        DataType::Decimal128(_, _) => {
+            hasher.hash_one(values.as_primitive::<arrow::datatypes::Decimal128Type>().value(row))
+        }
         // No other type is stored as bytes or floats.
         _ => row as u64,
     }
@@ -163,18 +152,12 @@ mod tests {
     use super::*;
 
     fn check(values: Vec<Option<String>>, expected: bool) {
-        assert_eq!(
-            has_few_values(&(Arc::new(StringArray::from(values)) as ArrayRef)),
-            expected
-        );
+        assert_eq!(has_few_values(&(Arc::new(StringArray::from(values)) as ArrayRef)), expected);
     }
 
     #[test]
     fn a_column_of_few_values_gets_a_dictionary() {
-        check(
-            (0..4096).map(|i| Some(format!("c{}", i % 200))).collect(),
-            true,
-        );
+        check((0..4096).map(|i| Some(format!("c{}", i % 200))).collect(), true);
     }
 
     #[test]
@@ -196,20 +179,9 @@ mod tests {
     #[test]
     fn integers_are_delta_packed_and_strings_of_many_values_length_packed() {
         let batch = RecordBatch::try_from_iter([
-            (
-                "n",
-                Arc::new(Int64Array::from_iter_values(0..1000)) as ArrayRef,
-            ),
-            (
-                "s",
-                Arc::new(StringArray::from_iter_values(
-                    (0..1000).map(|i| i.to_string()),
-                )) as _,
-            ),
-            (
-                "f",
-                Arc::new(Float64Array::from_iter_values((0..1000).map(f64::from))) as _,
-            ),
+            ("n", Arc::new(Int64Array::from_iter_values(0..1000)) as ArrayRef),
+            ("s", Arc::new(StringArray::from_iter_values((0..1000).map(|i| i.to_string()))) as _),
+            ("f", Arc::new(Float64Array::from_iter_values((0..1000).map(f64::from))) as _),
         ])
         .expect("columns of one length");
         let props = properties(&batch, Compression::Zstd { level: 1 }).expect("valid");
@@ -218,10 +190,7 @@ mod tests {
             (props.dictionary_enabled(&path), props.encoding(&path))
         };
         assert_eq!(encoding("n"), (false, Some(Encoding::DELTA_BINARY_PACKED)));
-        assert_eq!(
-            encoding("s"),
-            (false, Some(Encoding::DELTA_LENGTH_BYTE_ARRAY))
-        );
+        assert_eq!(encoding("s"), (false, Some(Encoding::DELTA_LENGTH_BYTE_ARRAY)));
         assert_eq!(encoding("f"), (false, None));
     }
 }

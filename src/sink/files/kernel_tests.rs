@@ -22,19 +22,13 @@ use crate::sink::create::{NewTable, open_or_create};
 use crate::sink::features::TableExpectation;
 use crate::sink::store::{TableStore, kernel_root};
 
-const FILES: Files = Files {
-    target_size: 1 << 30,
-    compression: Compression::Zstd { level: 1 },
-};
+const FILES: Files = Files { target_size: 1 << 30, compression: Compression::Zstd { level: 1 } };
 
 /// Creates the table, writes the batches, commits the files, and reads all rows back, by their first column.
 fn through_the_table(bench: &Bench, batches: &[RecordBatch], partition_by: &[&str]) -> RecordBatch {
     let schema = batches[0].schema();
     let partition_by: Vec<String> = partition_by.iter().map(|c| (*c).to_owned()).collect();
-    let expected = TableExpectation {
-        schema: &schema,
-        partition_by: &partition_by,
-    };
+    let expected = TableExpectation { schema: &schema, partition_by: &partition_by };
     let store = TableStore::over(Arc::clone(&bench.store), "lake/odd");
     let no_properties = BTreeMap::new();
     let open = open_or_create(&store, &expected, CreateTable::IfMissing, &no_properties, 0);
@@ -58,18 +52,13 @@ fn commit(bench: &Bench, store: &TableStore, files: &[DataFile]) {
     };
     let lines: String = files.iter().map(add).collect();
     let path = Path::from("_delta_log/00000000000000000001.json");
-    bench
-        .runtime
-        .block_on(store.put_new(&path, Bytes::from(lines)))
-        .expect("a store that works");
+    bench.runtime.block_on(store.put_new(&path, Bytes::from(lines))).expect("a store that works");
 }
 
 fn scan(bench: &Bench, store: &TableStore) -> RecordBatch {
     let _inside = bench.runtime.enter();
     let engine = store.engine();
-    let snapshot = Snapshot::builder_for(kernel_root())
-        .build(engine.as_ref())
-        .expect("a table");
+    let snapshot = Snapshot::builder_for(kernel_root()).build(engine.as_ref()).expect("a table");
     let scan = snapshot.scan_builder().build().expect("all columns");
     let batches: Vec<RecordBatch> = scan
         .execute(engine)
@@ -84,24 +73,15 @@ fn scan(bench: &Bench, store: &TableStore) -> RecordBatch {
 fn check_equal(read: &RecordBatch, written: &RecordBatch) {
     for (i, field) in written.schema().fields().iter().enumerate() {
         let read = read.column_by_name(field.name()).expect("the column");
-        assert_eq!(
-            read.as_ref(),
-            written.column(i).as_ref(),
-            "{}",
-            field.name()
-        );
+        assert_eq!(read.as_ref(), written.column(i).as_ref(), "{}", field.name());
     }
 }
 
 fn rows_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     let rows = columns[0].1.len() as i64;
-    let id = (
-        "id",
-        Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef,
-    );
-    let columns = std::iter::once(id)
-        .chain(columns)
-        .map(|(name, column)| (name, column, name != "id"));
+    let id = ("id", Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef);
+    let columns =
+        std::iter::once(id).chain(columns).map(|(name, column)| (name, column, name != "id"));
     RecordBatch::try_from_iter_with_nullable(columns).expect("columns of one length")
 }
 
@@ -144,46 +124,11 @@ fn partition_values_of_every_type_come_back() {
         .expect("in range");
     let micros = vec![Some(1_709_210_096_000_789), Some(-1), Some(0), None];
     let columns: Vec<(&str, ArrayRef)> = vec![
-        (
-            "flag",
-            Arc::new(BooleanArray::from(vec![
-                Some(true),
-                Some(false),
-                Some(true),
-                None,
-            ])),
-        ),
-        (
-            "tiny",
-            Arc::new(Int8Array::from(vec![Some(-128), Some(127), Some(0), None])),
-        ),
-        (
-            "small",
-            Arc::new(Int16Array::from(vec![
-                Some(i16::MIN),
-                Some(1),
-                Some(i16::MAX),
-                None,
-            ])),
-        ),
-        (
-            "int",
-            Arc::new(Int32Array::from(vec![
-                Some(i32::MIN),
-                Some(1),
-                Some(i32::MAX),
-                None,
-            ])),
-        ),
-        (
-            "long",
-            Arc::new(Int64Array::from(vec![
-                Some(i64::MIN),
-                Some(1),
-                Some(i64::MAX),
-                None,
-            ])),
-        ),
+        ("flag", Arc::new(BooleanArray::from(vec![Some(true), Some(false), Some(true), None]))),
+        ("tiny", Arc::new(Int8Array::from(vec![Some(-128), Some(127), Some(0), None]))),
+        ("small", Arc::new(Int16Array::from(vec![Some(i16::MIN), Some(1), Some(i16::MAX), None]))),
+        ("int", Arc::new(Int32Array::from(vec![Some(i32::MIN), Some(1), Some(i32::MAX), None]))),
+        ("long", Arc::new(Int64Array::from(vec![Some(i64::MIN), Some(1), Some(i64::MAX), None]))),
         (
             "float",
             Arc::new(Float32Array::from(vec![
@@ -203,15 +148,7 @@ fn partition_values_of_every_type_come_back() {
             ])),
         ),
         ("amount", Arc::new(decimal)),
-        (
-            "text",
-            Arc::new(StringArray::from(vec![
-                Some("x"),
-                Some("y"),
-                Some("0"),
-                None,
-            ])),
-        ),
+        ("text", Arc::new(StringArray::from(vec![Some("x"), Some("y"), Some("0"), None]))),
         (
             "bytes",
             Arc::new(BinaryArray::from(vec![
@@ -221,19 +158,8 @@ fn partition_values_of_every_type_come_back() {
                 None,
             ])),
         ),
-        (
-            "day",
-            Arc::new(Date32Array::from(vec![
-                Some(-1),
-                Some(19_782),
-                Some(0),
-                None,
-            ])),
-        ),
-        (
-            "at",
-            Arc::new(TimestampMicrosecondArray::from(micros.clone()).with_timezone("UTC")),
-        ),
+        ("day", Arc::new(Date32Array::from(vec![Some(-1), Some(19_782), Some(0), None]))),
+        ("at", Arc::new(TimestampMicrosecondArray::from(micros.clone()).with_timezone("UTC"))),
         ("local", Arc::new(TimestampMicrosecondArray::from(micros))),
     ];
     let rows = rows_of(columns);
@@ -262,10 +188,7 @@ fn a_table_with_other_spelling_and_more_nested_fields_is_filled_and_reads_back()
         ),
     ];
     let table = Schema::new(table_fields);
-    let expected = TableExpectation {
-        schema: &table,
-        partition_by: &[],
-    };
+    let expected = TableExpectation { schema: &table, partition_by: &[] };
     let table = NewTable::new(&expected, &BTreeMap::new(), 0).expect("valid");
     let store = TableStore::over(Arc::clone(&bench.store), "lake/places");
     let first = Path::from("_delta_log/00000000000000000000.json");
@@ -280,10 +203,7 @@ fn a_table_with_other_spelling_and_more_nested_fields_is_filled_and_reads_back()
     );
     let rows = rows_of(vec![("place", Arc::new(place))]);
     let schema = rows.schema();
-    let expected = TableExpectation {
-        schema: &schema,
-        partition_by: &[],
-    };
+    let expected = TableExpectation { schema: &schema, partition_by: &[] };
     let no_properties = BTreeMap::new();
     let open = open_or_create(&store, &expected, CreateTable::Never, &no_properties, 0);
     let (_, plan) = bench.runtime.block_on(open).expect("it fits");
@@ -293,17 +213,8 @@ fn a_table_with_other_spelling_and_more_nested_fields_is_filled_and_reads_back()
     let read = scan(&bench, &store);
     assert_eq!(read.column(1).null_count(), 3);
     let place = read.column(2).as_struct();
-    assert_eq!(
-        place
-            .column_by_name("Country")
-            .expect("the field")
-            .null_count(),
-        3
-    );
-    let city = place
-        .column_by_name("City")
-        .expect("the field")
-        .as_string::<i32>();
+    assert_eq!(place.column_by_name("Country").expect("the field").null_count(), 3);
+    let city = place.column_by_name("City").expect("the field").as_string::<i32>();
     assert_eq!(city.iter().take(2).collect::<Vec<_>>(), [Some("Ulm"), None]);
     assert!(place.is_null(2) && place.is_valid(1));
 }

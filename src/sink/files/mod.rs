@@ -34,7 +34,7 @@ use super::adapt::adapt;
 use super::error::is_denied;
 use super::partitions::{self, Part, SplitError, Splitter, UnusableValue, Values};
 use super::stats::IndexedColumns;
-use crate::config::{Compression, Files};
+use crate::config::{Compression, Files, TableLocation};
 use crate::disposition::{Disposition, Exit};
 
 /// What the files of an output are like; the same for all its batches.
@@ -69,6 +69,12 @@ impl FilesSpec {
     }
 }
 
+/// The table's folder, when the table is on a local disk.
+pub fn local_root(table: &TableLocation) -> Option<PathBuf> {
+    let is_local = table.url.scheme() == "file";
+    table.url.to_file_path().ok().filter(|_| is_local)
+}
+
 /// What a writer may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -76,19 +82,15 @@ pub struct Bounds {
     pub open_files: usize,
     /// Bytes of row groups and upload buffers.
     pub memory_bytes: usize,
-    /// Bytes of one row group while it is built.
+    /// Encoded bytes of one row group.
     pub row_group_bytes: usize,
 }
 
 impl Default for Bounds {
-    /// An eighth of the memory a connector is meant to run in, each (DESIGN.md: 192 MiB at the peak);
-    /// a million rows of 260 B JSON are a row group of 13 MB.
+    /// A quarter of the memory that a connector is meant to run in for all files, and a third of that for
+    /// one row group: some 300,000 rows of 260 B JSON.
     fn default() -> Self {
-        Self {
-            open_files: 64,
-            memory_bytes: 48 * 1024 * 1024,
-            row_group_bytes: 16 * 1024 * 1024,
-        }
+        Self { open_files: 64, memory_bytes: 48 * 1024 * 1024, row_group_bytes: 16 * 1024 * 1024 }
     }
 }
 
@@ -133,22 +135,12 @@ impl FilesWriter {
         naming: Naming,
         runtime: Handle,
     ) -> Self {
-        let is_data = |c: &usize| {
-            !spec
-                .partition_columns
-                .contains(spec.schema.field(*c).name())
-        };
+        let is_data = |c: &usize| !spec.partition_columns.contains(spec.schema.field(*c).name());
         let data_columns: Vec<usize> = (0..spec.schema.fields().len()).filter(is_data).collect();
-        let file_schema = spec
-            .schema
-            .project(&data_columns)
-            .expect("positions of the schema's own");
+        let file_schema =
+            spec.schema.project(&data_columns).expect("positions of the schema's own");
         Self {
-            target: Target {
-                store,
-                local_root: spec.local_root.clone(),
-                runtime,
-            },
+            target: Target { store, local_root: spec.local_root.clone(), runtime },
             naming,
             spec: spec.clone(),
             data_columns,
@@ -190,20 +182,18 @@ impl FilesWriter {
 
     /// Empty strings met in partition columns: Delta has only NULL for them.
     pub fn empty_partition_values(&self) -> u64 {
-        self.splitter
-            .as_ref()
-            .map_or(0, |splitter| splitter.empty_strings)
+        self.splitter.as_ref().map_or(0, |splitter| splitter.empty_strings)
     }
 
     /// Bytes of the files so far, those in the making by estimate.
     pub fn bytes_so_far(&self) -> u64 {
         let closed: u64 = self.finished.iter().map(|file| file.size_bytes).sum();
-        closed
-            + self
-                .open
-                .values()
-                .map(|open| open.file.size_estimate())
-                .sum::<u64>()
+        closed + self.open.values().map(|open| open.file.size_estimate()).sum::<u64>()
+    }
+
+    /// Bytes held in memory for the open files.
+    pub fn held_bytes(&self) -> usize {
+        self.open.values().map(|open| open.file.held_bytes()).sum()
     }
 
     fn split(&mut self, batch: &RecordBatch) -> Result<Vec<Part>, FilesError> {
@@ -214,9 +204,7 @@ impl FilesWriter {
                 let columns: Result<Vec<_>, _> =
                     names.map(|name| self.spec.schema.index_of(name)).collect();
                 none.insert(
-                    columns
-                        .and_then(|c| Splitter::new(batch, c))
-                        .map_err(FilesError::Rows)?,
+                    columns.and_then(|c| Splitter::new(batch, c)).map_err(FilesError::Rows)?,
                 )
             }
         };
@@ -234,14 +222,11 @@ impl FilesWriter {
         self.clock += 1;
         let mut open = match self.open.remove(&values) {
             Some(open) => open,
-            None => Open {
-                file: self.begin(&values, &rows)?,
-                last_write: 0,
-            },
+            None => Open { file: self.begin(&values, &rows)?, last_write: 0 },
         };
         open.last_write = self.clock;
         open.file.write(&rows)?;
-        if open.file.memory_bytes() >= self.spec.bounds.row_group_bytes {
+        if open.file.row_group_bytes() >= self.spec.bounds.row_group_bytes {
             open.file.end_row_group()?;
         }
         if open.file.size_estimate() >= self.spec.target_size {
@@ -257,12 +242,8 @@ impl FilesWriter {
             Some(column) => adapt(column, field),
             None => Err(ArrowError::SchemaError(format!("no column {from}"))),
         };
-        let columns: Result<Vec<ArrayRef>, _> = self
-            .data_columns
-            .iter()
-            .zip(self.file_schema.fields())
-            .map(column)
-            .collect();
+        let columns: Result<Vec<ArrayRef>, _> =
+            self.data_columns.iter().zip(self.file_schema.fields()).map(column).collect();
         let options =
             arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         columns
@@ -278,13 +259,8 @@ impl FilesWriter {
         let properties = match &self.properties {
             Some(properties) => Arc::clone(properties),
             None => {
-                let made =
-                    encoding::properties(sample, self.spec.compression).map_err(|source| {
-                        FilesError::Encode {
-                            path: path.clone(),
-                            source,
-                        }
-                    })?;
+                let made = encoding::properties(sample, self.spec.compression)
+                    .map_err(|source| FilesError::Encode { path: path.clone(), source })?;
                 Arc::clone(self.properties.insert(Arc::new(made)))
             }
         };
@@ -301,11 +277,7 @@ impl FilesWriter {
     /// `part-orders-00000000000000000042-<attempt>-00000.zstd.parquet`: who wrote it, when, and nobody else
     /// can write the same name.
     fn file_name(&self, number: u32) -> String {
-        let Naming {
-            output,
-            epoch,
-            attempt,
-        } = &self.naming;
+        let Naming { output, epoch, attempt } = &self.naming;
         let codec = match self.spec.compression {
             Compression::Zstd { .. } => ".zstd",
             Compression::Snappy => ".snappy",
@@ -316,13 +288,7 @@ impl FilesWriter {
 
     fn close(&mut self, values: Values, file: ParquetFile) -> Result<(), FilesError> {
         let (mut file, directories) = file.finish()?;
-        file.partition_values = self
-            .spec
-            .partition_columns
-            .iter()
-            .cloned()
-            .zip(values)
-            .collect();
+        file.partition_values = self.spec.partition_columns.iter().cloned().zip(values).collect();
         self.finished.push(file);
         self.directories.extend(directories);
         Ok(())
@@ -330,14 +296,9 @@ impl FilesWriter {
 
     /// Closes the files that had no rows for longest, until the rest fits.
     fn keep_bounds(&mut self) -> Result<(), FilesError> {
-        let Bounds {
-            open_files,
-            memory_bytes,
-            ..
-        } = self.spec.bounds;
+        let Bounds { open_files, memory_bytes, .. } = self.spec.bounds;
         while self.open.len() > 1 {
-            let held: usize = self.open.values().map(|open| open.file.held_bytes()).sum();
-            if self.open.len() <= open_files && held <= memory_bytes {
+            if self.open.len() <= open_files && self.held_bytes() <= memory_bytes {
                 break;
             }
             let oldest = self.open.iter().min_by_key(|(_, open)| open.last_write);
@@ -353,10 +314,7 @@ impl FilesWriter {
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     #[error("writing data file {path}: {source}; will be tried again")]
-    Store {
-        path: String,
-        source: object_store::Error,
-    },
+    Store { path: String, source: object_store::Error },
     #[error(
         "encoding data file {path} as Parquet: {source}; this is a bug in sluice, please report it"
     )]
@@ -366,25 +324,16 @@ pub enum FilesError {
     )]
     Rows(ArrowError),
     #[error("partition column `{column}` holds {source}; partition by another column")]
-    PartitionValue {
-        column: String,
-        source: UnusableValue,
-    },
+    PartitionValue { column: String, source: UnusableValue },
 }
 
 impl FilesError {
     /// From a writer's I/O error, which has the store's own error inside when there is one.
     fn store(path: &str, error: std::io::Error) -> Self {
-        let source = error
-            .downcast::<object_store::Error>()
-            .unwrap_or_else(|error| object_store::Error::Generic {
-                store: "file",
-                source: Box::new(error),
-            });
-        Self::Store {
-            path: path.to_owned(),
-            source,
-        }
+        let source = error.downcast::<object_store::Error>().unwrap_or_else(|error| {
+            object_store::Error::Generic { store: "file", source: Box::new(error) }
+        });
+        Self::Store { path: path.to_owned(), source }
     }
 
     /// What the engine should do.

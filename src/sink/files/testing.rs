@@ -31,23 +31,13 @@ pub struct Bench {
 
 impl Bench {
     pub fn in_memory() -> Self {
-        Self {
-            runtime: runtime(),
-            store: Arc::new(InMemory::new()),
-            folder: None,
-            direct: false,
-        }
+        Self { runtime: runtime(), store: Arc::new(InMemory::new()), folder: None, direct: false }
     }
 
     pub fn on_disk() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = LocalFileSystem::new_with_prefix(folder.path()).expect("it exists");
-        Self {
-            runtime: runtime(),
-            store: Arc::new(store),
-            folder: Some(folder),
-            direct: true,
-        }
+        Self { runtime: runtime(), store: Arc::new(store), folder: Some(folder), direct: true }
     }
 
     /// The same disk, written through the object store.
@@ -62,17 +52,9 @@ impl Bench {
 
     pub fn writer(&self, spec: &FilesSpec) -> FilesWriter {
         let mut spec = spec.clone();
-        spec.local_root = self
-            .folder
-            .as_ref()
-            .filter(|_| self.direct)
-            .map(|f| f.path().to_path_buf());
-        FilesWriter::new(
-            &spec,
-            Arc::clone(&self.store),
-            naming(),
-            self.runtime.handle().clone(),
-        )
+        spec.local_root =
+            self.folder.as_ref().filter(|_| self.direct).map(|f| f.path().to_path_buf());
+        FilesWriter::new(&spec, Arc::clone(&self.store), naming(), self.runtime.handle().clone())
     }
 
     pub fn write(&self, spec: &FilesSpec, batches: &[RecordBatch]) -> Vec<DataFile> {
@@ -105,11 +87,7 @@ impl Bench {
     }
 
     pub fn names(&self) -> Vec<String> {
-        let list = self
-            .store
-            .list(None)
-            .map_ok(|o| o.location.to_string())
-            .try_collect();
+        let list = self.store.list(None).map_ok(|o| o.location.to_string()).try_collect();
         let mut names: Vec<String> = self.runtime.block_on(list).expect("can be listed");
         names.sort();
         names
@@ -125,17 +103,10 @@ fn runtime() -> Runtime {
 }
 
 fn naming() -> Naming {
-    Naming {
-        output: "orders".into(),
-        epoch: 42,
-        attempt: Uuid::from_u128(7),
-    }
+    Naming { output: "orders".into(), epoch: 42, attempt: Uuid::from_u128(7) }
 }
 
 pub fn spec(schema: &SchemaRef) -> FilesSpec {
-    let files = Files {
-        target_size: 1 << 30,
-        compression: Compression::Zstd { level: 1 },
-    };
+    let files = Files { target_size: 1 << 30, compression: Compression::Zstd { level: 1 } };
     FilesSpec::plain(Arc::clone(schema), &files)
 }

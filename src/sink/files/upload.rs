@@ -42,17 +42,9 @@ pub(super) struct Upload {
 }
 
 enum Destination {
-    Local {
-        file: File,
-        path: PathBuf,
-        new_entries: Vec<PathBuf>,
-        done: bool,
-    },
+    Local { file: File, path: PathBuf, new_entries: Vec<PathBuf>, done: bool },
     // Boxed: a `BufWriter` is ten times a `File`.
-    Store {
-        writer: Box<Option<BufWriter>>,
-        runtime: Handle,
-    },
+    Store { writer: Box<Option<BufWriter>>, runtime: Handle },
 }
 
 /// A file that is whole.
@@ -70,12 +62,8 @@ impl Upload {
             Some(root) => open_local(root, path),
             None => open_store(target, path),
         };
-        to.map(|to| Self {
-            path: path.to_owned(),
-            written: 0,
-            to,
-        })
-        .map_err(|source| FilesError::store(path, source))
+        to.map(|to| Self { path: path.to_owned(), written: 0, to })
+            .map_err(|source| FilesError::store(path, source))
     }
 
     /// Bytes that wait in memory for their part to fill or to be sent.
@@ -90,23 +78,14 @@ impl Upload {
 
     /// Makes the file whole and durable.
     pub(super) fn finish(mut self) -> Result<Finished, FilesError> {
-        let directories = self
-            .complete()
-            .map_err(|source| FilesError::store(&self.path, source))?;
-        Ok(Finished {
-            size_bytes: self.written,
-            directories,
-        })
+        let directories =
+            self.complete().map_err(|source| FilesError::store(&self.path, source))?;
+        Ok(Finished { size_bytes: self.written, directories })
     }
 
     fn complete(&mut self) -> io::Result<Vec<PathBuf>> {
         match &mut self.to {
-            Destination::Local {
-                file,
-                new_entries,
-                done,
-                ..
-            } => {
+            Destination::Local { file, new_entries, done, .. } => {
                 file.sync_all()?;
                 *done = true;
                 Ok(std::mem::take(new_entries))
@@ -125,10 +104,7 @@ impl Write for Upload {
         let n = match &mut self.to {
             Destination::Local { file, .. } => file.write(bytes)?,
             Destination::Store { writer, runtime } => {
-                let writer = writer
-                    .as_mut()
-                    .as_mut()
-                    .expect("bytes come before the finish");
+                let writer = writer.as_mut().as_mut().expect("bytes come before the finish");
                 runtime.block_on(writer.write(bytes))?
             }
         };
@@ -145,9 +121,7 @@ impl Drop for Upload {
     /// Takes back what was not finished, as far as that is possible without waiting: nothing names it yet.
     fn drop(&mut self) {
         match &mut self.to {
-            Destination::Local {
-                path, done: false, ..
-            } => {
+            Destination::Local { path, done: false, .. } => {
                 // An orphan that stays is VACUUM's.
                 let _ = fs::remove_file(path);
             }
@@ -165,31 +139,17 @@ fn open_store(target: &Target, path: &str) -> io::Result<Destination> {
     let location = Path::parse(path).map_err(io::Error::other)?;
     let writer = BufWriter::with_capacity(Arc::clone(&target.store), location, PART_BYTES)
         .with_max_concurrency(PARTS_IN_FLIGHT);
-    Ok(Destination::Store {
-        writer: Box::new(Some(writer)),
-        runtime: target.runtime.clone(),
-    })
+    Ok(Destination::Store { writer: Box::new(Some(writer)), runtime: target.runtime.clone() })
 }
 
 fn open_local(root: &FsPath, path: &str) -> io::Result<Destination> {
     let path = root.join(path);
-    let folder = path
-        .parent()
-        .expect("a file in the table's folder has a parent")
-        .to_path_buf();
+    let folder = path.parent().expect("a file in the table's folder has a parent").to_path_buf();
     let mut new_entries = missing_parents(&folder);
     fs::create_dir_all(&folder)?;
     new_entries.push(folder);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)?;
-    Ok(Destination::Local {
-        file,
-        path,
-        new_entries,
-        done: false,
-    })
+    let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    Ok(Destination::Local { file, path, new_entries, done: false })
 }
 
 /// The directories that get a new entry when `folder` is created with all its parents.

@@ -11,41 +11,24 @@ use crate::sink::testing::{Fixture, NOW, add, commit_info, metadata, protocol, r
 #[tokio::test]
 async fn no_log_is_no_table() {
     let fixture = Fixture::without_table(Arc::new(InMemory::new()));
-    assert!(
-        TableLog::open(&fixture.store)
-            .await
-            .expect("readable")
-            .is_none()
-    );
+    assert!(TableLog::open(&fixture.store).await.expect("readable").is_none());
     let directory = tempfile::tempdir().expect("a temporary directory");
     let url =
         url::Url::from_directory_path(directory.path().join("orders")).expect("an absolute path");
-    let location = crate::config::TableLocation {
-        url,
-        as_written: "orders".to_owned(),
-    };
+    let location = crate::config::TableLocation { url, as_written: "orders".to_owned() };
     let store =
         TableStore::open(&location, &crate::config::Storage::default()).expect("a directory");
     assert!(TableLog::open(&store).await.expect("readable").is_none());
-    assert!(
-        !directory.path().join("orders").exists(),
-        "looking creates nothing"
-    );
+    assert!(!directory.path().join("orders").exists(), "looking creates nothing");
 }
 
 #[tokio::test]
 async fn a_log_that_cannot_be_read_is_no_missing_table() {
     let fixture = Fixture::without_table(Arc::new(InMemory::new()));
     fixture.entry(0, &[commit_info("WRITE")]).await;
-    let error = TableLog::open(&fixture.store)
-        .await
-        .expect_err("neither protocol nor metadata");
+    let error = TableLog::open(&fixture.store).await.expect_err("neither protocol nor metadata");
     assert!(matches!(error, SinkError::Replay { .. }), "{error}");
-    assert_eq!(
-        error.disposition(),
-        Disposition::Stop(Exit::DataRefused),
-        "no retry mends it"
-    );
+    assert_eq!(error.disposition(), Disposition::Stop(Exit::DataRefused), "no retry mends it");
 }
 
 #[tokio::test]
@@ -64,13 +47,9 @@ async fn folding_entry_by_entry_finds_what_a_replay_finds() {
         let fixture = Fixture::new().await;
         let mut folded = fixture.log().await;
         for version in 1..=20 {
-            fixture
-                .entry(version, &any_entry(&mut random, version))
-                .await;
+            fixture.entry(version, &any_entry(&mut random, version)).await;
             if random.u8(..6) == 0 {
-                maintenance::checkpoint(&fixture.store)
-                    .await
-                    .expect("checkpointed");
+                maintenance::checkpoint(&fixture.store).await.expect("checkpointed");
             }
             if random.bool() {
                 folded.refresh(&fixture.store).await.expect("readable");
@@ -111,32 +90,11 @@ async fn refresh_tells_what_each_new_version_touched() {
     fixture
         .entry(
             1,
-            &[
-                commit_info("WRITE"),
-                txn("sluice/shop/orders/orders@AbC/0", 5),
-                add("a", 3, true),
-            ],
+            &[commit_info("WRITE"), txn("sluice/shop/orders/orders@AbC/0", 5), add("a", 3, true)],
         )
         .await;
-    fixture
-        .entry(
-            2,
-            &[
-                commit_info("ADD COLUMNS"),
-                metadata("table-1", &[("a", "b")]),
-            ],
-        )
-        .await;
-    fixture
-        .entry(
-            3,
-            &[
-                commit_info("RESTORE"),
-                remove("a", true),
-                remove("b", false),
-            ],
-        )
-        .await;
+    fixture.entry(2, &[commit_info("ADD COLUMNS"), metadata("table-1", &[("a", "b")])]).await;
+    fixture.entry(3, &[commit_info("RESTORE"), remove("a", true), remove("b", false)]).await;
     let refreshed = log.refresh(&fixture.store).await.expect("readable");
     assert!(!refreshed.reloaded);
     let [(1, write), (2, columns), (3, restore)] = &refreshed.entries[..] else {
@@ -161,15 +119,9 @@ async fn refresh_tells_what_each_new_version_touched() {
 async fn a_log_cleaned_past_us_is_replayed() {
     let fixture = Fixture::new().await;
     let mut log = fixture.log().await;
-    fixture
-        .entry(1, &[txn("sluice/shop/orders/orders@AbC/0", 5)])
-        .await;
-    fixture
-        .entry(2, &[txn("sluice/shop/orders/orders@AbC/0", 8)])
-        .await;
-    maintenance::checkpoint(&fixture.store)
-        .await
-        .expect("checkpointed");
+    fixture.entry(1, &[txn("sluice/shop/orders/orders@AbC/0", 5)]).await;
+    fixture.entry(2, &[txn("sluice/shop/orders/orders@AbC/0", 8)]).await;
+    maintenance::checkpoint(&fixture.store).await.expect("checkpointed");
     for version in 0..=1 {
         fixture.remove(&entry::path_of(version)).await;
     }
@@ -177,8 +129,7 @@ async fn a_log_cleaned_past_us_is_replayed() {
     assert!(refreshed.reloaded);
     assert_eq!((log.version(), log.checkpoint), (2, Some(2)));
     assert_eq!(
-        log.txn("sluice/shop/orders/orders@AbC/0")
-            .map(|txn| txn.version),
+        log.txn("sluice/shop/orders/orders@AbC/0").map(|txn| txn.version),
         Some(8),
         "txns survive checkpoints"
     );
@@ -189,14 +140,9 @@ async fn a_table_made_anew_is_told_even_when_its_log_has_grown_as_long() {
     let fixture = Fixture::new().await;
     let mut log = fixture.log().await;
     fixture.remove(&entry::path_of(0)).await;
-    fixture
-        .entry(0, &[protocol(), metadata("table-2", &[])])
-        .await;
+    fixture.entry(0, &[protocol(), metadata("table-2", &[])]).await;
     fixture.entry(1, &[commit_info("WRITE")]).await;
-    let error = log
-        .refresh(&fixture.store)
-        .await
-        .expect_err("another table");
+    let error = log.refresh(&fixture.store).await.expect_err("another table");
     assert!(
         matches!(&error, SinkError::Recreated { was, now, .. } if was == "table-1" && now == "table-2"),
         "{error}"
@@ -204,19 +150,8 @@ async fn a_table_made_anew_is_told_even_when_its_log_has_grown_as_long() {
     // A writer that replaces a table through its log says so by a new id too.
     let fixture = Fixture::new().await;
     let mut log = fixture.log().await;
-    fixture
-        .entry(
-            1,
-            &[
-                commit_info("CREATE OR REPLACE TABLE"),
-                metadata("table-2", &[]),
-            ],
-        )
-        .await;
-    let error = log
-        .refresh(&fixture.store)
-        .await
-        .expect_err("another table");
+    fixture.entry(1, &[commit_info("CREATE OR REPLACE TABLE"), metadata("table-2", &[])]).await;
+    let error = log.refresh(&fixture.store).await.expect_err("another table");
     assert!(matches!(error, SinkError::Recreated { .. }), "{error}");
 }
 
@@ -240,13 +175,8 @@ async fn an_expired_txn_that_is_still_in_the_log_is_seen() {
 async fn a_malformed_entry_is_refused_with_its_line() {
     let fixture = Fixture::new().await;
     let mut log = fixture.log().await;
-    fixture
-        .entry(1, &[commit_info("WRITE"), json!({"txn": {"appId": 3}})])
-        .await;
-    let error = log
-        .refresh(&fixture.store)
-        .await
-        .expect_err("no Delta action");
+    fixture.entry(1, &[commit_info("WRITE"), json!({"txn": {"appId": 3}})]).await;
+    let error = log.refresh(&fixture.store).await.expect_err("no Delta action");
     assert!(
         error.to_string().contains("version 1") && error.to_string().contains("line 2"),
         "{error}"

@@ -72,10 +72,7 @@ fn text() -> impl Strategy<Value = String> {
         ".{0,6}",
         prop::collection::vec(odd.clone(), 28..40).prop_map(String::from_iter),
         (prop::collection::vec(odd.clone(), 0..34), odd, 0..3000usize).prop_map(
-            |(begin, c, times)| begin
-                .into_iter()
-                .chain(std::iter::repeat_n(c, times))
-                .collect()
+            |(begin, c, times)| begin.into_iter().chain(std::iter::repeat_n(c, times)).collect()
         ),
     ]
 }
@@ -112,11 +109,7 @@ where
 }
 
 fn nested() -> impl Strategy<Value = Nested> {
-    (
-        or_null(text()),
-        or_null(prop_oneof![4 => -2.0..2.0f64, 1 => Just(f64::NAN)]),
-        or_null(list()),
-    )
+    (or_null(text()), or_null(prop_oneof![4 => -2.0..2.0f64, 1 => Just(f64::NAN)]), or_null(list()))
         .prop_map(|(text, double, list)| Nested { text, double, list })
 }
 
@@ -138,17 +131,11 @@ prop_compose! {
 
 fn decimals(values: impl Iterator<Item = Option<i128>>, precision: u8, scale: i8) -> ArrayRef {
     let array = Decimal128Array::from_iter(values);
-    Arc::new(
-        array
-            .with_precision_and_scale(precision, scale)
-            .expect("in range"),
-    )
+    Arc::new(array.with_precision_and_scale(precision, scale).expect("in range"))
 }
 
 fn lists(rows: impl Iterator<Item = Option<Vec<Option<i64>>>>) -> ArrayRef {
-    let DataType::List(item) = list_type(DataType::Int64) else {
-        unreachable!("a list")
-    };
+    let DataType::List(item) = list_type(DataType::Int64) else { unreachable!("a list") };
     let mut builder = ListBuilder::new(Int64Builder::new()).with_field(item);
     rows.for_each(|row| builder.append_option(row));
     Arc::new(builder.finish())
@@ -166,9 +153,7 @@ fn maps(rows: &[Row]) -> ArrayRef {
             builder.keys().append_value(key);
             builder.values().append_option(*value);
         }
-        builder
-            .append(row.map.is_some())
-            .expect("keys and values of one length");
+        builder.append(row.map.is_some()).expect("keys and values of one length");
     }
     let map = builder.finish();
     assert_eq!(map.data_type(), &map_type(DataType::Utf8, DataType::Int64));
@@ -184,20 +169,12 @@ fn structs(rows: &[Row]) -> ArrayRef {
     };
     let nested = || rows.iter().map(|r| r.nested.clone().unwrap_or_else(hidden));
     let columns: Vec<(&str, ArrayRef)> = vec![
-        (
-            "text",
-            Arc::new(StringArray::from_iter(nested().map(|n| n.text))),
-        ),
-        (
-            "double",
-            Arc::new(Float64Array::from_iter(nested().map(|n| n.double))),
-        ),
+        ("text", Arc::new(StringArray::from_iter(nested().map(|n| n.text)))),
+        ("double", Arc::new(Float64Array::from_iter(nested().map(|n| n.double)))),
         ("list", lists(nested().map(|n| n.list))),
     ];
-    let fields: Fields = columns
-        .iter()
-        .map(|(name, c)| Field::new(*name, c.data_type().clone(), true))
-        .collect();
+    let fields: Fields =
+        columns.iter().map(|(name, c)| Field::new(*name, c.data_type().clone(), true)).collect();
     let nulls = NullBuffer::from_iter(rows.iter().map(|r| r.nested.is_some()));
     let columns = columns.into_iter().map(|(_, column)| column).collect();
     Arc::new(StructArray::new(fields, columns, Some(nulls)))
@@ -206,45 +183,24 @@ fn structs(rows: &[Row]) -> ArrayRef {
 fn batch(rows: &[Row]) -> RecordBatch {
     let r = || rows.iter();
     let columns: Vec<(&str, ArrayRef)> = vec![
-        (
-            "flag",
-            Arc::new(BooleanArray::from_iter(r().map(|r| r.flag))),
-        ),
+        ("flag", Arc::new(BooleanArray::from_iter(r().map(|r| r.flag)))),
         ("tiny", Arc::new(Int8Array::from_iter(r().map(|r| r.tiny)))),
-        (
-            "small",
-            Arc::new(Int16Array::from_iter(r().map(|r| r.small))),
-        ),
+        ("small", Arc::new(Int16Array::from_iter(r().map(|r| r.small)))),
         ("int", Arc::new(Int32Array::from_iter(r().map(|r| r.int)))),
         ("long", Arc::new(Int64Array::from_iter(r().map(|r| r.long)))),
-        (
-            "float",
-            Arc::new(Float32Array::from_iter(r().map(|r| r.float))),
-        ),
-        (
-            "double",
-            Arc::new(Float64Array::from_iter(r().map(|r| r.double))),
-        ),
+        ("float", Arc::new(Float32Array::from_iter(r().map(|r| r.float)))),
+        ("double", Arc::new(Float64Array::from_iter(r().map(|r| r.double)))),
         ("dec9", decimals(r().map(|r| r.dec9), 9, 2)),
         ("dec18", decimals(r().map(|r| r.dec18), 18, 4)),
         ("dec38", decimals(r().map(|r| r.dec38), 38, 38)),
-        (
-            "te\"xt",
-            Arc::new(StringArray::from_iter(r().map(|r| r.text.as_deref()))),
-        ),
-        (
-            "bytes",
-            Arc::new(BinaryArray::from_iter(r().map(|r| r.bytes.as_deref()))),
-        ),
+        ("te\"xt", Arc::new(StringArray::from_iter(r().map(|r| r.text.as_deref())))),
+        ("bytes", Arc::new(BinaryArray::from_iter(r().map(|r| r.bytes.as_deref())))),
         ("day", Arc::new(Date32Array::from_iter(r().map(|r| r.day)))),
         (
             "at",
             Arc::new(TimestampMicrosecondArray::from_iter(r().map(|r| r.at)).with_timezone("UTC")),
         ),
-        (
-            "local",
-            Arc::new(TimestampMicrosecondArray::from_iter(r().map(|r| r.local))),
-        ),
+        ("local", Arc::new(TimestampMicrosecondArray::from_iter(r().map(|r| r.local)))),
         ("list", lists(r().map(|r| r.list.clone()))),
         ("map", maps(rows)),
         ("nested", structs(rows)),
@@ -255,11 +211,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
 
 /// `minValues` and `maxValues` of a column (a path for nested ones).
 fn bounds<'a>(stats: &'a Json, column: &[&str]) -> (Option<&'a Json>, Option<&'a Json>) {
-    let at = |key| {
-        column
-            .iter()
-            .try_fold(&stats[key], |value: &Json, name| value.get(*name))
-    };
+    let at = |key| column.iter().try_fold(&stats[key], |value: &Json, name| value.get(*name));
     (at("minValues"), at("maxValues"))
 }
 
@@ -270,16 +222,8 @@ fn check_exact<T: Copy + Ord + Into<Json>>(
 ) {
     let all: Vec<T> = values.flatten().collect();
     let (min, max) = bounds(stats, &[column]);
-    assert_eq!(
-        min,
-        all.iter().min().map(|v| (*v).into()).as_ref(),
-        "minimum of {column}"
-    );
-    assert_eq!(
-        max,
-        all.iter().max().map(|v| (*v).into()).as_ref(),
-        "maximum of {column}"
-    );
+    assert_eq!(min, all.iter().min().map(|v| (*v).into()).as_ref(), "minimum of {column}");
+    assert_eq!(max, all.iter().max().map(|v| (*v).into()).as_ref(), "maximum of {column}");
 }
 
 fn check_float(stats: &Json, column: &[&str], values: impl Iterator<Item = Option<f64>>) {
@@ -290,16 +234,8 @@ fn check_float(stats: &Json, column: &[&str], values: impl Iterator<Item = Optio
     // JSON's -0.0 equals 0.0, which is as it should be.
     let min_value = all.iter().copied().reduce(f64::min).and_then(finite);
     let max_value = all.iter().copied().reduce(f64::max).and_then(finite);
-    assert_eq!(
-        min.and_then(Json::as_f64),
-        min_value,
-        "minimum of {column:?}"
-    );
-    assert_eq!(
-        max.and_then(Json::as_f64),
-        max_value,
-        "maximum of {column:?}"
-    );
+    assert_eq!(min.and_then(Json::as_f64), min_value, "minimum of {column:?}");
+    assert_eq!(max.and_then(Json::as_f64), max_value, "maximum of {column:?}");
 }
 
 /// The text of a decimal in the statistics must be exact, which a JSON parser's numbers are not.
@@ -318,20 +254,9 @@ fn check_decimal(
     };
     let expected =
         |v: Option<&i128>| v.map(|v| Decimal128Type::format_decimal(*v, precision, scale));
-    let max_part = max_part
-        .split_once("\"nullCount\"")
-        .expect("the last part")
-        .0;
-    assert_eq!(
-        number(min_part),
-        expected(all.iter().min()),
-        "minimum of {column}"
-    );
-    assert_eq!(
-        number(max_part),
-        expected(all.iter().max()),
-        "maximum of {column}"
-    );
+    let max_part = max_part.split_once("\"nullCount\"").expect("the last part").0;
+    assert_eq!(number(min_part), expected(all.iter().min()), "minimum of {column}");
+    assert_eq!(number(max_part), expected(all.iter().max()), "maximum of {column}");
 }
 
 fn check_text(stats: &Json, column: &[&str], values: impl Iterator<Item = Option<String>>) {
@@ -356,17 +281,13 @@ fn check_text(stats: &Json, column: &[&str], values: impl Iterator<Item = Option
             // No looser than by its last character.
             let kept: Vec<char> = bound.chars().collect();
             assert!(
-                greatest
-                    .chars()
-                    .zip(&kept[..kept.len() - 1])
-                    .all(|(a, b)| a == *b),
+                greatest.chars().zip(&kept[..kept.len() - 1]).all(|(a, b)| a == *b),
                 "{bound} for {greatest}"
             );
         }
-        None => assert!(
-            greatest.chars().take(32).all(|c| c == char::MAX),
-            "no maximum for {greatest}"
-        ),
+        None => {
+            assert!(greatest.chars().take(32).all(|c| c == char::MAX), "no maximum for {greatest}")
+        }
     }
 }
 
@@ -374,11 +295,7 @@ fn check_time(stats: &Json, column: &str, values: impl Iterator<Item = Option<i6
     let all: Vec<i64> = values.flatten().collect();
     let (min, max) = bounds(stats, &[column]);
     let micros = |bound: &Json| {
-        let text = bound
-            .as_str()
-            .expect("text")
-            .strip_suffix(zone)
-            .expect("the zone");
+        let text = bound.as_str().expect("text").strip_suffix(zone).expect("the zone");
         let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.3f").expect("a time");
         time.and_utc().timestamp_micros()
     };
@@ -403,9 +320,7 @@ fn check_day(stats: &Json, values: impl Iterator<Item = Option<i32>>) {
     let all: Vec<i32> = values.flatten().collect();
     let expected = |day: Option<&i32>| {
         let date = NaiveDate::from_epoch_days(*day?).expect("in range");
-        (1..=9999)
-            .contains(&date.year())
-            .then(|| json!(date.format("%Y-%m-%d").to_string()))
+        (1..=9999).contains(&date.year()).then(|| json!(date.format("%Y-%m-%d").to_string()))
     };
     let (min, max) = bounds(stats, &["day"]);
     assert_eq!(min, expected(all.iter().min()).as_ref());
@@ -465,11 +380,7 @@ fn check_statistics(text: &str, rows: &[Row]) {
     check_decimal(text, "dec18", r().map(|r| r.dec18), 18, 4);
     check_decimal(text, "dec38", r().map(|r| r.dec38), 38, 38);
     check_text(&stats, &["te\"xt"], r().map(|r| r.text.clone()));
-    check_text(
-        &stats,
-        &["nested", "text"],
-        r().map(|r| r.nested.clone().and_then(|n| n.text)),
-    );
+    check_text(&stats, &["nested", "text"], r().map(|r| r.nested.clone().and_then(|n| n.text)));
     check_day(&stats, r().map(|r| r.day));
     check_time(&stats, "at", r().map(|r| r.at), "Z");
     check_time(&stats, "local", r().map(|r| r.local), "");
@@ -514,10 +425,7 @@ fn a_cut_maximum_is_rounded_up_by_code_points() {
     check_upper_bound("a".repeat(33), Some(format!("{a31}b")));
     check_upper_bound(format!("{a31}\u{7f}x"), Some(format!("{a31}\u{80}")));
     check_upper_bound(format!("{a31}\u{d7ff}x"), Some(format!("{a31}\u{e000}")));
-    check_upper_bound(
-        format!("{a31}\u{10ffff}x"),
-        Some(format!("{}b", "a".repeat(30))),
-    );
+    check_upper_bound(format!("{a31}\u{10ffff}x"), Some(format!("{}b", "a".repeat(30))));
     check_upper_bound("\u{10ffff}".repeat(33), None);
     check_upper_bound("ü".repeat(33), Some(format!("{}ý", "ü".repeat(31))));
 }
@@ -531,10 +439,7 @@ fn table_of(columns: usize) -> Schema {
 }
 
 fn indexed(table: &Schema, properties: &[(&str, &str)]) -> Vec<String> {
-    let properties = properties
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
+    let properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let indexed = IndexedColumns::of(table, &["c1".to_owned()], &properties);
     indexed.paths.iter().map(|path| path.join("/")).collect()
 }
@@ -551,29 +456,15 @@ fn the_first_32_leaves_are_indexed_unless_the_table_says_otherwise() {
             && !default.contains(&"c1".into())
             && !default.contains(&"c33".into())
     );
-    assert_eq!(
-        indexed(&table, &[("delta.dataSkippingNumIndexedCols", "2")]),
-        ["c0", "c2"]
-    );
-    assert_eq!(
-        indexed(&table, &[("delta.dataSkippingNumIndexedCols", "0")]),
-        [""; 0]
-    );
-    assert_eq!(
-        indexed(&table, &[("delta.dataSkippingNumIndexedCols", "x")]).len(),
-        32
-    );
+    assert_eq!(indexed(&table, &[("delta.dataSkippingNumIndexedCols", "2")]), ["c0", "c2"]);
+    assert_eq!(indexed(&table, &[("delta.dataSkippingNumIndexedCols", "0")]), [""; 0]);
+    assert_eq!(indexed(&table, &[("delta.dataSkippingNumIndexedCols", "x")]).len(), 32);
 }
 
 #[test]
 fn named_columns_are_indexed_with_all_below_them() {
     let inner = |names: [&str; 2]| {
-        DataType::Struct(
-            names
-                .map(|n| Field::new(n, DataType::Int64, true))
-                .to_vec()
-                .into(),
-        )
+        DataType::Struct(names.map(|n| Field::new(n, DataType::Int64, true)).to_vec().into())
     };
     let table = Schema::new(vec![
         Field::new("a", inner(["x", "odd,na.me"]), true),
@@ -589,12 +480,8 @@ fn named_columns_are_indexed_with_all_below_them() {
 #[test]
 fn columns_that_are_not_indexed_have_no_statistics_at_all() {
     let bench = Bench::in_memory();
-    let columns = (0..3).map(|i| {
-        (
-            format!("c{i}"),
-            Arc::new(Int64Array::from(vec![i])) as ArrayRef,
-        )
-    });
+    let columns =
+        (0..3).map(|i| (format!("c{i}"), Arc::new(Int64Array::from(vec![i])) as ArrayRef));
     let rows = RecordBatch::try_from_iter(columns).expect("columns of one length");
     let mut spec = spec(&rows.schema());
     let properties =
@@ -609,11 +496,8 @@ fn columns_that_are_not_indexed_have_no_statistics_at_all() {
 
 #[test]
 fn a_list_is_one_leaf_whatever_it_holds() {
-    let table = Schema::new(vec![Field::new(
-        "l",
-        ListArray::DATA_TYPE_CONSTRUCTOR(list_item()),
-        true,
-    )]);
+    let table =
+        Schema::new(vec![Field::new("l", ListArray::DATA_TYPE_CONSTRUCTOR(list_item()), true)]);
     assert_eq!(IndexedColumns::leaves(&table, &[]), [["l".to_owned()]]);
 }
 

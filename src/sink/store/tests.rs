@@ -9,10 +9,7 @@ use crate::disposition::{Disposition, Exit};
 use crate::sink::testing::FaultyStore;
 
 fn location(url: &str) -> TableLocation {
-    TableLocation {
-        url: Url::parse(url).expect("a URL"),
-        as_written: url.to_owned(),
-    }
+    TableLocation { url: Url::parse(url).expect("a URL"), as_written: url.to_owned() }
 }
 
 fn local(directory: &std::path::Path) -> TableStore {
@@ -31,10 +28,8 @@ fn options(options: &[(&str, &str)]) -> Storage {
 
 #[test]
 fn every_scheme_opens_its_store_without_a_request() {
-    let s3_options = options(&[
-        ("aws_region", "eu-west-1"),
-        ("AWS_ENDPOINT", "http://127.0.0.1:1"),
-    ]);
+    let s3_options =
+        options(&[("aws_region", "eu-west-1"), ("AWS_ENDPOINT", "http://127.0.0.1:1")]);
     let azure_options = options(&[
         ("azure_storage_account_name", "lake"),
         ("azure_storage_account_key", "c2VjcmV0"),
@@ -45,23 +40,14 @@ fn every_scheme_opens_its_store_without_a_request() {
         ("s3://lake/orders/", s3_options.clone()),
         ("s3a://lake/orders/", s3_options),
         ("az://lake/orders/", azure_options.clone()),
-        (
-            "abfss://lake@account.dfs.core.windows.net/orders/",
-            azure_options,
-        ),
-        (
-            "gs://lake/orders/",
-            options(&[("google_skip_signature", "true")]),
-        ),
+        ("abfss://lake@account.dfs.core.windows.net/orders/", azure_options),
+        ("gs://lake/orders/", options(&[("google_skip_signature", "true")])),
     ] {
         let store =
             TableStore::open(&location(url), &storage).unwrap_or_else(|e| panic!("{url}: {e}"));
         assert_eq!(store.table(), url);
     }
-    assert!(
-        !std::path::Path::new("/tmp/not").exists(),
-        "nothing is created"
-    );
+    assert!(!std::path::Path::new("/tmp/not").exists(), "nothing is created");
 }
 
 #[test]
@@ -82,10 +68,8 @@ fn what_cannot_be_opened_is_refused_by_name() {
 #[tokio::test]
 async fn a_store_that_ignores_if_none_match_is_refused() {
     let store = TableStore::over(FaultyStore::unconditional(), "s3://clone/orders");
-    let error = store
-        .prove_conditional_puts()
-        .await
-        .expect_err("the second put overwrote the first");
+    let error =
+        store.prove_conditional_puts().await.expect_err("the second put overwrote the first");
     assert!(matches!(error, SinkError::NotConditional { .. }), "{error}");
     assert_eq!(error.disposition(), Disposition::Stop(Exit::Configuration));
     assert_no_objects(&store).await;
@@ -95,26 +79,14 @@ async fn a_store_that_ignores_if_none_match_is_refused() {
 async fn the_probe_puts_twice_once_and_leaves_nothing() {
     let faults = FaultyStore::over(Arc::new(InMemory::new()));
     let store = TableStore::over(faults.clone(), "orders");
-    store
-        .prove_conditional_puts()
-        .await
-        .expect("a proper store");
-    store
-        .clone()
-        .prove_conditional_puts()
-        .await
-        .expect("proven before");
+    store.prove_conditional_puts().await.expect("a proper store");
+    store.clone().prove_conditional_puts().await.expect("proven before");
     assert_eq!(faults.counts().puts, 2);
     assert_no_objects(&store).await;
 }
 
 async fn assert_no_objects(store: &TableStore) {
-    let left: Vec<_> = store
-        .objects()
-        .list(None)
-        .try_collect()
-        .await
-        .expect("listed");
+    let left: Vec<_> = store.objects().list(None).try_collect().await.expect("listed");
     assert_eq!(left, []);
 }
 
@@ -122,16 +94,8 @@ async fn assert_no_objects(store: &TableStore) {
 async fn a_local_store_proves_itself_too() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = local(&directory.path().join("a table"));
-    store
-        .prove_conditional_puts()
-        .await
-        .expect("hard links fail on a taken name");
-    assert_eq!(
-        fs::read_dir(directory.path().join("a table"))
-            .expect("made")
-            .count(),
-        0
-    );
+    store.prove_conditional_puts().await.expect("hard links fail on a taken name");
+    assert_eq!(fs::read_dir(directory.path().join("a table")).expect("made").count(), 0);
 }
 
 #[tokio::test]
@@ -139,14 +103,8 @@ async fn a_local_put_makes_its_directories_and_leaves_no_staged_file() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = local(&directory.path().join("100% säfe #1"));
     let path = Path::from("_delta_log/00000000000000000000.json");
-    let put = store
-        .put_new(&path, Bytes::from_static(b"one"))
-        .await
-        .expect("free");
-    let error = store
-        .put_new(&path, Bytes::from_static(b"two"))
-        .await
-        .expect_err("taken");
+    let put = store.put_new(&path, Bytes::from_static(b"one")).await.expect("free");
+    let error = store.put_new(&path, Bytes::from_static(b"two")).await.expect_err("taken");
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
     let (bytes, read) = store.read(&path).await.expect("readable").expect("there");
     assert_eq!(&bytes[..], b"one");
@@ -180,10 +138,7 @@ async fn of_many_local_puts_of_one_name_one_wins() {
         let puts = (0..8_u8).map(|writer| {
             let (store, path) = (store.clone(), path.clone());
             tokio::spawn(async move {
-                store
-                    .put_new(&path, vec![writer; 10].into())
-                    .await
-                    .map(|_| writer)
+                store.put_new(&path, vec![writer; 10].into()).await.map(|_| writer)
             })
         });
         let mut winners = Vec::new();
@@ -201,31 +156,13 @@ async fn of_many_local_puts_of_one_name_one_wins() {
 #[tokio::test]
 async fn what_is_put_under_the_same_name_again_is_told_apart() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    for store in [
-        local(directory.path()),
-        TableStore::over(Arc::new(InMemory::new()), "memory"),
-    ] {
+    for store in [local(directory.path()), TableStore::over(Arc::new(InMemory::new()), "memory")] {
         let path = Path::from("one");
-        let before = store
-            .put_new(&path, Bytes::from_static(b"abc"))
-            .await
-            .expect("free");
-        let there = store
-            .identity(&path)
-            .await
-            .expect("readable")
-            .expect("there");
+        let before = store.put_new(&path, Bytes::from_static(b"abc")).await.expect("free");
+        let there = store.identity(&path).await.expect("readable").expect("there");
         assert!(before.matches(&there) && there.matches(&before));
-        store
-            .objects()
-            .put(&path, "xyz".into())
-            .await
-            .expect("overwritten");
-        let after = store
-            .identity(&path)
-            .await
-            .expect("readable")
-            .expect("there");
+        store.objects().put(&path, "xyz".into()).await.expect("overwritten");
+        let after = store.identity(&path).await.expect("readable").expect("there");
         assert!(!before.matches(&after), "same size, another object");
         store.objects().delete(&path).await.expect("there");
         assert_eq!(store.identity(&path).await.expect("readable"), None);

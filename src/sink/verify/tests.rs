@@ -7,29 +7,17 @@ fn owner() -> Owner {
 }
 
 fn partition(number: i32) -> SourcePartition {
-    SourcePartition {
-        id: TopicPartition::new("orders", number),
-        topic_id: TopicId::new("AbC"),
-    }
+    SourcePartition { id: TopicPartition::new("orders", number), topic_id: TopicId::new("AbC") }
 }
 
 fn rows(rows: u64) -> Fates {
-    Fates {
-        rows,
-        ..Fates::default()
-    }
+    Fates { rows, ..Fates::default() }
 }
 
 /// A commit of ours that holds what it says.
 fn ours(version: u64, partitions: &[PartitionInfo]) -> PastCommit {
     let txn = |p: &PartitionInfo| {
-        (
-            owner().app_id(&p.source_partition()),
-            Txn {
-                version: p.end,
-                last_updated: None,
-            },
-        )
+        (owner().app_id(&p.source_partition()), Txn { version: p.end, last_updated: None })
     };
     PastCommit {
         version,
@@ -57,36 +45,18 @@ fn foreign(version: u64) -> PastCommit {
 
 fn txns(ends: &[(i32, i64)]) -> BTreeMap<String, Txn> {
     let txn = |(number, end): &(i32, i64)| {
-        (
-            owner().app_id(&partition(*number)),
-            Txn {
-                version: *end,
-                last_updated: None,
-            },
-        )
+        (owner().app_id(&partition(*number)), Txn { version: *end, last_updated: None })
     };
     ends.iter().map(txn).collect()
 }
 
 /// Three commits: the start, 10 rows in two partitions, and 5 offsets of mixed fates.
 fn clean() -> Vec<PastCommit> {
-    let (a, b) = (
-        PartitionInfo::at(&partition(0), 100, None),
-        PartitionInfo::at(&partition(1), 0, None),
-    );
+    let (a, b) =
+        (PartitionInfo::at(&partition(0), 100, None), PartitionInfo::at(&partition(1), 0, None));
     let (a1, b1) = (a.next(106, rows(6)), b.next(4, rows(4)));
-    let mixed = Fates {
-        rows: 1,
-        dead_letters: 1,
-        skipped: 1,
-        tombstones: 1,
-        gaps: 1,
-    };
-    vec![
-        ours(1, &[a, b]),
-        ours(2, &[a1.clone(), b1]),
-        ours(3, &[a1.next(111, mixed)]),
-    ]
+    let mixed = Fates { rows: 1, dead_letters: 1, skipped: 1, tombstones: 1, gaps: 1 };
+    vec![ours(1, &[a, b]), ours(2, &[a1.clone(), b1]), ours(3, &[a1.next(111, mixed)])]
 }
 
 fn check(history: &[PastCommit], ends: &[(i32, i64)], finding: &str) {
@@ -108,28 +78,14 @@ fn contiguous_ranges_whose_fates_add_up_are_proven() {
     let report = verify(&owner(), &clean(), &txns(&ENDS));
     assert!(report.is_clean(), "{:?}", report.findings);
     assert_eq!(
-        (
-            report.commits,
-            report.records,
-            report.fates.total(),
-            report.duplicates
-        ),
+        (report.commits, report.records, report.fates.total(), report.duplicates),
         (3, 14, 15, 0)
     );
     assert_eq!(
         report.fates,
-        Fates {
-            rows: 11,
-            dead_letters: 1,
-            skipped: 1,
-            tombstones: 1,
-            gaps: 1
-        }
+        Fates { rows: 11, dead_letters: 1, skipped: 1, tombstones: 1, gaps: 1 }
     );
-    assert_eq!(
-        (report.partitions[0].start, report.partitions[0].end),
-        (100, 111)
-    );
+    assert_eq!((report.partitions[0].start, report.partitions[0].end), (100, 111));
     let json = serde_json::to_value(&report).expect("plain data");
     assert_eq!(
         (&json["rows"], &json["gaps"], &json["duplicates"]),
@@ -187,29 +143,15 @@ fn every_kind_of_damage_is_found() {
     history[2].txns.extend(txns(&[(1, 7)]));
     check(&history, &ENDS, "its `txn` moved, but no range tells how");
 
-    check(
-        &clean(),
-        &[(0, 110), (1, 4)],
-        "the last commit ended at 111, the table's `txn` is 110",
-    );
+    check(&clean(), &[(0, 110), (1, 4)], "the last commit ended at 111, the table's `txn` is 110");
     check(&clean(), &[(0, 111)], "the table's `txn` is none");
 
     let mut history = clean();
-    history.push(PastCommit {
-        txns: txns(&[(1, 4)]),
-        ..foreign(4)
-    });
-    check(
-        &history,
-        &ENDS,
-        "sets our `txn`, but isn't a commit of ours",
-    );
+    history.push(PastCommit { txns: txns(&[(1, 4)]), ..foreign(4) });
+    check(&history, &ENDS, "sets our `txn`, but isn't a commit of ours");
 
     let mut history = clean();
-    history.push(PastCommit {
-        unreadable: Some("no `output`".to_owned()),
-        ..foreign(4)
-    });
+    history.push(PastCommit { unreadable: Some("no `output`".to_owned()), ..foreign(4) });
     check(&history, &ENDS, "cannot be read: no `output`");
 }
 
@@ -231,34 +173,17 @@ fn offsets_committed_twice_are_counted_as_duplicates() {
 #[test]
 fn a_recorded_rewind_is_accepted_and_told() {
     let mut history = clean();
-    let reset = Reset {
-        from: Some(111),
-        to: 101,
-        reason: "rewind".to_owned(),
-    };
+    let reset = Reset { from: Some(111), to: 101, reason: "rewind".to_owned() };
     let rewound = PartitionInfo::at(&partition(0), 101, Some(reset));
-    history.extend([
-        ours(4, std::slice::from_ref(&rewound)),
-        ours(5, &[rewound.next(103, rows(2))]),
-    ]);
+    history
+        .extend([ours(4, std::slice::from_ref(&rewound)), ours(5, &[rewound.next(103, rows(2))])]);
     let report = verify(&owner(), &history, &txns(&[(0, 103), (1, 4)]));
     assert!(report.is_clean(), "{:?}", report.findings);
-    assert_eq!(
-        (report.reread, report.duplicates, report.fates.rows),
-        (10, 0, 13)
-    );
+    assert_eq!((report.reread, report.duplicates, report.fates.rows), (10, 0, 13));
 
-    let wrong = Reset {
-        from: Some(90),
-        to: 101,
-        reason: "rewind".to_owned(),
-    };
+    let wrong = Reset { from: Some(90), to: 101, reason: "rewind".to_owned() };
     history[3] = ours(4, &[PartitionInfo::at(&partition(0), 101, Some(wrong))]);
-    check(
-        &history,
-        &[(0, 103), (1, 4)],
-        "doesn't fit the ranges around it",
-    );
+    check(&history, &[(0, 103), (1, 4)], "doesn't fit the ranges around it");
 }
 
 #[test]
@@ -276,10 +201,7 @@ fn foreign_commits_that_remove_data_are_reported() {
         data_removed,
         ..Default::default()
     };
-    history.push(PastCommit {
-        files: counts(0),
-        ..foreign(4)
-    });
+    history.push(PastCommit { files: counts(0), ..foreign(4) });
     history.push(PastCommit {
         files: counts(2),
         operation: Some("DELETE".to_owned()),
@@ -292,11 +214,8 @@ fn foreign_commits_that_remove_data_are_reported() {
     });
     let report = verify(&owner(), &history, &txns(&ENDS));
     assert!(report.is_clean(), "whoever did it may do so");
-    let told: Vec<_> = report
-        .removals
-        .iter()
-        .map(|removal| (removal.version, removal.files))
-        .collect();
+    let told: Vec<_> =
+        report.removals.iter().map(|removal| (removal.version, removal.files)).collect();
     assert_eq!(told, [(5, 2), (6, 0)]);
 }
 

@@ -9,16 +9,17 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod broken;
+mod generated;
+mod layers;
+
 /// The repository.
 fn repository() -> &'static FilePath {
     FilePath::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// A configuration given on standard input, in `/data`.
@@ -49,11 +50,7 @@ mod valid {
 
     #[test]
     fn the_minimal_file_takes_every_default() {
-        let Loaded {
-            connector,
-            warnings,
-            ..
-        } = fixture("minimal.yaml", &[]);
+        let Loaded { connector, warnings, .. } = fixture("minimal.yaml", &[]);
         assert_eq!(warnings, []);
         assert_eq!(connector.name, "minimal");
         assert_eq!(connector.source.start, Start::Earliest);
@@ -88,35 +85,22 @@ mod valid {
         assert_eq!(output.table.url.as_str(), "file:///data/lake/orders/");
         assert_eq!(output.create, CreateTable::IfMissing);
         assert!(output.partition_by.is_empty() && output.table_properties.is_empty());
-        let metadata = [
-            MetadataColumn::Partition,
-            MetadataColumn::Offset,
-            MetadataColumn::Timestamp,
-        ];
+        let metadata =
+            [MetadataColumn::Partition, MetadataColumn::Offset, MetadataColumn::Timestamp];
         assert_eq!(output.metadata_columns, metadata);
-        let files = Files {
-            target_size: 128 << 20,
-            compression: Compression::Zstd { level: 1 },
-        };
+        let files = Files { target_size: 128 << 20, compression: Compression::Zstd { level: 1 } };
         assert_eq!(output.files, files);
     }
 
     #[test]
     fn every_key_arrives_in_the_connector() {
-        let Loaded {
-            connector,
-            warnings,
-            ..
-        } = fixture("full.yaml", &SECRETS);
+        let Loaded { connector, warnings, .. } = fixture("full.yaml", &SECRETS);
         assert_eq!(warnings, []);
         let source = &connector.source;
         assert_eq!(source.brokers, ["kafka-0:9093", "[::1]:9092"]);
         assert!(matches!(&source.topics, Topics::List(list) if list == &["orders", "payments.v2"]));
         let offsets = BTreeMap::from([(0, 42), (1, 0)]);
-        assert_eq!(
-            source.start,
-            Start::Offsets(BTreeMap::from([("orders".to_owned(), offsets)]))
-        );
+        assert_eq!(source.start, Start::Offsets(BTreeMap::from([("orders".to_owned(), offsets)])));
         assert_eq!(source.on_data_loss, OnDataLoss::Continue);
         assert_eq!(source.group_id, None);
         let client = |name: &str| source.client[name].expose();
@@ -138,23 +122,14 @@ mod valid {
         assert_eq!(decode.on_bad_record, OnBadRecord::DeadLetter);
         assert_eq!(decode.bad_record_limit, 0.005);
 
-        let dead_letters = connector
-            .dead_letters
-            .as_ref()
-            .expect("dead letters are configured");
+        let dead_letters = connector.dead_letters.as_ref().expect("dead letters are configured");
         assert_eq!(dead_letters.table.url.as_str(), "s3://lake/dead_letters/");
         assert_eq!(dead_letters.storage.0["aws_region"].expose(), "us-east-1");
-        assert_eq!(
-            dead_letters.storage.0["aws_secret_access_key"].expose(),
-            "s3cr3t"
-        );
+        assert_eq!(dead_letters.storage.0["aws_secret_access_key"].expose(), "s3cr3t");
         let interval = Duration::from_secs(90);
         assert_eq!(connector.trigger, Trigger::ProcessingTime { interval });
         assert_eq!(connector.limits.min_records, 100);
-        assert_eq!(
-            connector.retry.give_up_after,
-            Some(Duration::from_secs(3600))
-        );
+        assert_eq!(connector.retry.give_up_after, Some(Duration::from_secs(3600)));
         assert_eq!(connector.http, Some(([127, 0, 0, 1], 9000).into()));
 
         let orders = &connector.outputs["orders"];
@@ -163,33 +138,18 @@ mod valid {
         assert_eq!(orders.create, CreateTable::Never);
         assert_eq!(orders.partition_by, ["country", "kafka_topic"]);
         assert_eq!(orders.files.compression, Compression::Zstd { level: 3 });
-        assert_eq!(
-            orders.table_properties["delta.logRetentionDuration"],
-            "interval 7 days"
-        );
+        assert_eq!(orders.table_properties["delta.logRetentionDuration"], "interval 7 days");
         assert_eq!(orders.table_properties["delta.appendOnly"], "true");
         assert_eq!(orders.storage.0["aws_region"].expose(), "eu-central-1");
-        assert_eq!(
-            connector.outputs["payments"].files.compression,
-            Compression::Snappy
-        );
-        assert_eq!(
-            connector.outputs["payments"].storage.0["aws_region"].expose(),
-            "eu-west-1"
-        );
+        assert_eq!(connector.outputs["payments"].files.compression, Compression::Snappy);
+        assert_eq!(connector.outputs["payments"].storage.0["aws_region"].expose(), "eu-west-1");
     }
 
     #[test]
     fn a_pattern_matches_whole_names() {
-        let Loaded {
-            connector,
-            warnings,
-            ..
-        } = fixture("pattern.yaml", &[]);
+        let Loaded { connector, warnings, .. } = fixture("pattern.yaml", &[]);
         assert_eq!(warnings, []);
-        let Topics::Pattern(pattern) = &connector.source.topics else {
-            panic!("a pattern")
-        };
+        let Topics::Pattern(pattern) = &connector.source.topics else { panic!("a pattern") };
         assert!(pattern.is_match("orders.eu") && !pattern.is_match("my.orders.eu"));
         assert_eq!(connector.source.start, Start::Timestamp(1_793_487_600_000));
         assert_eq!(connector.trigger, Trigger::AvailableNow);
@@ -224,26 +184,18 @@ mod valid {
                 continue;
             }
             let pointer = format!("/{}", path.replace('.', "/"));
-            assert_eq!(
-                defaults.pointer(&pointer),
-                Some(value),
-                "{path} is not at its default"
-            );
+            assert_eq!(defaults.pointer(&pointer), Some(value), "{path} is not at its default");
         }
         for key in keys(&Shape::of_connector()) {
-            assert!(
-                text.contains(&format!("{key}:")),
-                "the example doesn't mention `{key}`"
-            );
+            assert!(text.contains(&format!("{key}:")), "the example doesn't mention `{key}`");
         }
     }
 
     fn leaves<'v>(path: &Path, value: &'v Value) -> Vec<(Path, &'v Value)> {
         match value {
-            Value::Object(map) => map
-                .iter()
-                .flat_map(|(key, value)| leaves(&path.key(key), value))
-                .collect(),
+            Value::Object(map) => {
+                map.iter().flat_map(|(key, value)| leaves(&path.key(key), value)).collect()
+            }
             value => vec![(path.clone(), value)],
         }
     }

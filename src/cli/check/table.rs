@@ -1,0 +1,142 @@
+//! One table: whether it is there, or could be, and takes what the output gives.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::Schema;
+
+use super::finding::Findings;
+use super::progress;
+use crate::cli::find::DEAD_LETTERS;
+use crate::cli::kafka::View;
+use crate::config::{Connector, CreateTable, OnBadRecord, Output, Storage, TableLocation};
+use crate::decode::dead_letter_schema;
+use crate::engine::{EngineError, now_ms, output_schema};
+use crate::sink::create::NewTable;
+use crate::sink::error::SinkError;
+use crate::sink::features::{self, TableExpectation, TableProblem};
+use crate::sink::log::TableLog;
+use crate::sink::progress::{Owner, txn_retention};
+use crate::sink::store::TableStore;
+
+/// A table as the configuration wants it.
+pub struct Target<'a> {
+    /// `output orders`
+    pub subject: String,
+    pub owner: Owner,
+    /// `None`: the dead letters.
+    pub output: Option<&'a Output>,
+    location: &'a TableLocation,
+    storage: &'a Storage,
+    schema: Schema,
+    partition_by: &'a [String],
+    create: CreateTable,
+    properties: BTreeMap<String, String>,
+}
+
+impl<'a> Target<'a> {
+    /// Every table that a run opens.
+    pub fn all(spec: &'a Connector) -> Vec<Self> {
+        let outputs = spec.outputs.values().map(|output| Self {
+            subject: format!("output {}", output.name),
+            owner: Owner::output(&spec.name, &output.name),
+            output: Some(output),
+            location: &output.table,
+            storage: &output.storage,
+            schema: output_schema(spec, &output.metadata_columns),
+            partition_by: &output.partition_by,
+            create: output.create,
+            properties: output.table_properties.clone(),
+        });
+        let letters = spec
+            .dead_letters
+            .as_ref()
+            .filter(|_| spec.decode.on_bad_record == OnBadRecord::DeadLetter);
+        let letters = letters.map(|letters| Self {
+            subject: DEAD_LETTERS.to_owned(),
+            owner: Owner::dead_letters(&spec.name),
+            output: None,
+            location: &letters.table,
+            storage: &letters.storage,
+            schema: dead_letter_schema().as_ref().clone(),
+            partition_by: &[],
+            create: CreateTable::IfMissing,
+            properties: BTreeMap::new(),
+        });
+        outputs.chain(letters).collect()
+    }
+
+    /// Whether a table like this can be created at all.
+    pub fn check_new(&self, findings: &mut Findings) {
+        match NewTable::new(&self.expectation(), &self.properties, now_ms()) {
+            Ok(new) => findings.ok(
+                &self.subject,
+                format!(
+                    "a new table would need reader version {}, writer version {}",
+                    new.protocol.min_reader_version, new.protocol.min_writer_version
+                ),
+            ),
+            Err(problems) => findings.problems(&self.subject, &problems),
+        }
+    }
+
+    /// The store, the table in it and the progress in that.
+    pub async fn check(
+        &self,
+        spec: &Connector,
+        view: Option<&View>,
+        probe: bool,
+        findings: &mut Findings,
+    ) {
+        if let Err(error) = self.try_check(spec, view, probe, findings).await {
+            findings.error(&self.subject, &error);
+        }
+    }
+
+    async fn try_check(
+        &self,
+        spec: &Connector,
+        view: Option<&View>,
+        probe: bool,
+        findings: &mut Findings,
+    ) -> Result<(), EngineError> {
+        let store = TableStore::open(self.location, self.storage)?;
+        let log = TableLog::open(&store).await?;
+        if probe {
+            store.prove_conditional_puts().await?;
+            findings.ok(&self.subject, "the store refuses to put an object twice");
+        }
+        match &log {
+            Some(log) => self.fits(&store, log, findings)?,
+            None if self.create == CreateTable::Never => {
+                findings.problems(&self.subject, &[TableProblem::NoTable]);
+                return Ok(());
+            }
+            None => {
+                findings.ok(
+                    &self.subject,
+                    format!("there is no table at {} yet; a run creates it", self.location),
+                );
+                self.check_new(findings);
+            }
+        }
+        progress::check(self, spec, &store, log.as_ref(), view, findings).await
+    }
+
+    fn fits(
+        &self,
+        store: &TableStore,
+        log: &TableLog,
+        findings: &mut Findings,
+    ) -> Result<(), SinkError> {
+        match features::check(log.protocol(), log.metadata(), &self.expectation()) {
+            Ok(_) => findings
+                .ok(&self.subject, format!("{} fits, version {}", self.location, log.version())),
+            Err(problems) => findings.problems(&self.subject, &problems),
+        }
+        txn_retention(log, store.table()).map(drop)
+    }
+
+    fn expectation(&self) -> TableExpectation<'_> {
+        TableExpectation { schema: &self.schema, partition_by: self.partition_by }
+    }
+}

@@ -1,0 +1,84 @@
+//! The tables of a connector, by name: where each is and whose progress is in it.
+
+use super::print;
+use crate::config::{Connector, OnBadRecord};
+use crate::disposition::Exit;
+use crate::sink::error::SinkError;
+use crate::sink::progress::Owner;
+use crate::sink::store::TableStore;
+
+/// The name under which the dead-letter table is shown.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// A table that holds progress.
+pub struct FoundTable {
+    /// The output's name, or [`DEAD_LETTERS`].
+    pub name: String,
+    pub owner: Owner,
+    pub store: TableStore,
+    /// A run makes it before anything is read.
+    pub must_exist: bool,
+}
+
+impl FoundTable {
+    pub fn is_dead_letters(&self) -> bool {
+        self.name == DEAD_LETTERS
+    }
+}
+
+/// The table of one output.
+pub fn output(spec: &Connector, name: &str) -> Result<FoundTable, Exit> {
+    let Some(output) = spec.outputs.get(name) else {
+        let names: Vec<&str> = spec.outputs.keys().map(String::as_str).collect();
+        print::note(format!("--output {name}: no such output; there is {}", names.join(", ")));
+        return Err(Exit::Usage);
+    };
+    Ok(FoundTable {
+        name: name.to_owned(),
+        owner: Owner::output(&spec.name, name),
+        store: TableStore::open(&output.table, &output.storage).map_err(failure)?,
+        must_exist: true,
+    })
+}
+
+/// The one output of a connector that has only one.
+pub fn only_output(spec: &Connector) -> Result<FoundTable, Exit> {
+    let names: Vec<&str> = spec.outputs.keys().map(String::as_str).collect();
+    match names.as_slice() {
+        [only] => output(spec, only),
+        several => {
+            print::note(format!("say which with --output: {}", several.join(", ")));
+            Err(Exit::Usage)
+        }
+    }
+}
+
+/// The outputs wanted, all when none is named; then the dead letters.
+pub fn tables(spec: &Connector, wanted: Option<&str>) -> Result<Vec<FoundTable>, Exit> {
+    if let Some(name) = wanted.filter(|name| *name != DEAD_LETTERS) {
+        return Ok(vec![output(spec, name)?]);
+    }
+    let mut tables = Vec::new();
+    if wanted.is_none() {
+        for name in spec.outputs.keys() {
+            tables.push(output(spec, name)?);
+        }
+    }
+    if let Some(letters) = &spec.dead_letters {
+        tables.push(FoundTable {
+            name: DEAD_LETTERS.to_owned(),
+            owner: Owner::dead_letters(&spec.name),
+            store: TableStore::open(&letters.table, &letters.storage).map_err(failure)?,
+            must_exist: spec.decode.on_bad_record == OnBadRecord::DeadLetter,
+        });
+    } else if wanted.is_some() {
+        print::note(format!("--output {DEAD_LETTERS}: the configuration has no `dead_letters`"));
+        return Err(Exit::Usage);
+    }
+    Ok(tables)
+}
+
+/// Prints what failed in a table, and gives the exit code.
+pub fn failure(error: SinkError) -> Exit {
+    print::failure(&error.into())
+}
