@@ -151,7 +151,8 @@ def test_a_held_commit_that_lands_first_fences_the_second(
         for each in (first, second):
             assert (each.terminate() if each.running() else each.process.returncode) in (0, FENCED)
     assert oracle.assert_exact(lake.table("orders"), kafka, topic, lake.storage) == 800
-    slow.verify()
+    quick.write(storage=s3.settings())
+    quick.verify()
 
 
 def test_an_instance_that_is_fenced_again_and_again_exits(
