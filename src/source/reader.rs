@@ -52,21 +52,25 @@ pub enum ReadError<E> {
     Stopped,
 }
 
+/// The fields are in the order in which they must go: see [`Reader`].
 struct Lane {
     partition: Arc<SourcePartition>,
+    /// Taken from the queue, but beyond the last range's end.
+    kept: Option<Entries>,
     queue: PartitionQueue,
     /// The next offset to deliver.
     position: i64,
-    /// Taken from the queue, but beyond the last range's end.
-    kept: Option<Entries>,
 }
 
 /// Fetches assigned partitions; one thread uses it.
+///
+/// The fields are in the order in which they must go: closing a client waits for all entries taken from it, for ever
+/// where they are let go only afterwards (a receiver that refused a record leaves some).
 pub struct Reader {
-    client: Arc<Client>,
-    lanes: BTreeMap<Arc<SourcePartition>, Lane>,
-    wake: Arc<Wake>,
     entries: Entries,
+    lanes: BTreeMap<Arc<SourcePartition>, Lane>,
+    client: Arc<Client>,
+    wake: Arc<Wake>,
     want_headers: bool,
 }
 
