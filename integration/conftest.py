@@ -47,7 +47,7 @@ class Lake:
     @property
     def settings(self) -> dict[str, Any]:
         """What a configuration adds to reach it."""
-        return {"storage": self.storage} if self.s3 else {}
+        return {"storage": self.s3.settings()} if self.s3 else {}
 
     def table(self, name: str) -> str:
         return self.s3.url(f"{self.stem}/{name}") if self.s3 else str(self.root / "lake" / name)

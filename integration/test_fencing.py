@@ -12,7 +12,7 @@ from harness.kafka import Kafka
 from harness.processes import Child
 from harness.s3 import S3
 from harness.s3_proxy import COMMIT, Held, S3Proxy
-from harness.sluice import CONTINUOUS, FENCED, Sluice, caught_up, wait_caught_up, wait_version
+from harness.sluice import CONFIGURATION, CONTINUOUS, FENCED, Sluice, caught_up, wait_caught_up, wait_version
 from harness.waiting import wait_until
 
 Connector = Callable[..., Sluice]
@@ -34,7 +34,7 @@ def test_two_instances_at_once_write_nothing_twice(
     wait_until("one of them to be fenced", lambda: any(fenced(each) for each in both), 30)
     codes = [each.terminate() if each.running() else each.process.returncode for each in both]
     assert set(codes) <= {0, FENCED}, codes
-    sluice.run()
+    sluice.finish()
     assert oracle.assert_exact(lake.table("orders"), kafka, topic, lake.storage) == 12_000
     sluice.verify()
 
@@ -94,7 +94,7 @@ def test_a_commit_held_in_the_network_lands_late_and_loses(
     lake = Lake(tmp_path, s3, stem=tmp_path.name)
     with S3Proxy(s3.port) as proxy:
         slow = connector(topic, lake, trigger=CONTINUOUS, limits={"max_records": 500})
-        slow.write(storage=s3.storage(proxy.endpoint))
+        slow.write(storage=s3.settings(proxy.endpoint))
         quick = connector(topic, lake, trigger=CONTINUOUS, limits={"max_records": 500})
         log = lake.log("orders")
         producers.orders(kafka.bootstrap, topic, 0, 4_000)
@@ -127,8 +127,8 @@ def test_a_held_commit_that_lands_first_fences_the_second(
     with S3Proxy(s3.port) as one, S3Proxy(s3.port) as other:
         config = {"trigger": CONTINUOUS, "limits": {"max_records": 500}}
         slow, quick = connector(topic, lake, **config), connector(topic, lake, **config)
-        slow.write(storage=s3.storage(one.endpoint))
-        quick.write(storage=s3.storage(other.endpoint))
+        slow.write(storage=s3.settings(one.endpoint))
+        quick.write(storage=s3.settings(other.endpoint))
         log = lake.log("orders")
         producers.orders(kafka.bootstrap, topic, 0, 400)
         first = slow.start()
@@ -171,7 +171,7 @@ def test_an_instance_that_is_fenced_again_and_again_exits(
     assert all("one instance per" in each.output for each in ended)
     for each in both:
         each.terminate()
-    sluice.run()
+    sluice.finish()
     assert oracle.assert_exact(local.table("orders"), kafka, topic) == sent
 
 
@@ -185,8 +185,8 @@ def test_progress_under_another_name_is_refused(
     version = local.log("orders").version()
     config = json.loads(json.dumps(sluice.config))
     renamed = connector(topic, local, name="other")
-    answer = renamed.run(code=5)
-    assert "sluice/orders/orders" in answer.stderr or "orders/orders" in answer.stderr
+    answer = renamed.run(code=CONFIGURATION)
+    assert "connector `orders`, output `orders`" in answer.stderr and "adopt" in answer.stderr
     again = connector(topic, local, outputs={"renamed": config["outputs"]["orders"]})
-    again.run(code=5)
+    again.run(code=CONFIGURATION)
     assert local.log("orders").version() == version

@@ -124,10 +124,10 @@ def test_change_data_feed_shows_each_row_as_an_insert(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, spark
 ) -> None:
     table = local.table("orders")
-    properties = {"delta.enableChangeDataFeed": "true"}
+    properties = "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
+    spark.sql(f"CREATE TABLE delta.`{table}` ({COLUMNS}) USING delta {properties}")
     producers.orders(kafka.bootstrap, topic, 0, 1_000)
-    output = {"table": table, "table_properties": properties}
-    connector(topic, local, outputs={"orders": output}, limits={"max_records": 300}).run()
+    connector(topic, local, limits={"max_records": 300}).run()
     changes = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", 0).load(table)
     assert [tuple(row) for row in changes.groupBy("_change_type").count().collect()] == [("insert", 1_000)]
 

@@ -60,8 +60,10 @@ class DeltaLog:
 
     def commit(self, version: int) -> Commit:
         if version not in self._read:
-            lines = self.entry(version).read_text().splitlines()
-            self._read[version] = Commit(version, [json.loads(line) for line in lines if line])
+            commit = Commit(version, [json.loads(line) for line in self.entry(version).read_text().splitlines()])
+            if not commit.actions:
+                return commit
+            self._read[version] = commit
         return self._read[version]
 
     def commits(self) -> list[Commit]:
@@ -91,12 +93,9 @@ class DeltaLog:
 
     def offsets(self, topic: str, prefix: str = "") -> dict[int, int]:
         """Partition → next offset, from the `txn`s of `prefix` (`sluice/<connector>/<output>/`)."""
-        found = {}
-        for app_id, version in self.txns().items():
-            place, _, partition = app_id.rpartition("/")
-            if app_id.startswith(prefix) and place.rpartition("/")[2].split("@")[0] == topic:
-                found[int(partition)] = version
-        return found
+        place = re.compile(re.escape(prefix) + (".*/" if not prefix else "") + re.escape(topic) + r"@.*/(\d+)")
+        matches = ((place.fullmatch(app_id), version) for app_id, version in self.txns().items())
+        return {int(match[1]): version for match, version in matches if match}
 
     def metadata(self) -> dict[str, Any]:
         """The newest `metaData` among the kept commits."""

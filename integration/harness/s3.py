@@ -63,7 +63,7 @@ class S3:
         return self.folder / "data" / url.removeprefix("s3://")
 
     def storage(self, endpoint: str | None = None) -> dict[str, str]:
-        """object_store's keys, as sluice's `storage` and delta-rs take them."""
+        """object_store's keys, as delta-rs takes them."""
         return {
             "aws_endpoint": endpoint or self.endpoint,
             "aws_region": REGION,
@@ -71,6 +71,10 @@ class S3:
             "aws_secret_access_key": SECRET_KEY,
             "aws_allow_http": "true",
         }
+
+    def settings(self, endpoint: str | None = None) -> dict[str, str]:
+        """The same as sluice's `storage`; the secret comes from the environment."""
+        return {**self.storage(endpoint), "aws_secret_access_key": "${env:SLUICE_TEST_S3_SECRET}"}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from harness.delta_log import DeltaLog
 from harness.kafka import Kafka
 from harness.processes import Child
 from harness.producers import SCHEMA
+from harness.s3 import SECRET_KEY
 from harness.waiting import wait_until
 
 # Exit codes (docs/reference/exit-codes.md)
@@ -60,7 +61,7 @@ class Sluice:
         self.folder = folder
         self.config = config
         self.file = folder / "connector.yaml"
-        self.env = {"RUST_BACKTRACE": "1", "NO_COLOR": "1", **(env or {})}
+        self.env = {"RUST_BACKTRACE": "1", "NO_COLOR": "1", "SLUICE_TEST_S3_SECRET": SECRET_KEY, **(env or {})}
         self.processes: list[Child] = []
         self.write()
 
@@ -98,6 +99,11 @@ class Sluice:
         answer = self.ask("run", *arguments, seconds=seconds)
         assert answer.code == code, f"exit code {answer.code}, not {code}:\n{answer.stdout}\n{answer.stderr[-6000:]}"
         return answer
+
+    def finish(self, **options: Any) -> Answer:
+        """Runs what there is now to its end, whatever the trigger was."""
+        self.write(trigger={"mode": "available_now"})
+        return self.run(**options)
 
     def verify(self, *arguments: str, code: int = DONE) -> Answer:
         answer = self.ask("verify", *arguments)

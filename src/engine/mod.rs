@@ -5,29 +5,35 @@
 
 mod batch;
 mod error;
+mod lane;
+mod lanes;
+mod output;
 mod pipeline;
 pub mod plan;
 pub mod recovery;
 pub mod retry;
-mod session;
 pub mod shutdown;
+mod side;
 mod table;
 pub mod trigger;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use error::EngineError;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 pub use table::{Table, TableSpec, now_ms};
 
 use crate::config::Connector;
 use crate::disposition::Disposition;
 use crate::observability::{Metrics, State, Status};
 use crate::offsets::TopicPartition;
+use lane::Lane;
+pub use output::output_schema;
 use retry::Backoff;
-use session::Session;
-pub use session::output_schema;
 use shutdown::Shutdown;
 
 /// How a session ended without an error.
@@ -47,11 +53,20 @@ pub struct Engine {
     shutdown: Shutdown,
     /// With `once` and `available_now`: the ends found at the first recovery. They stay, whatever is produced later.
     available: OnceLock<BTreeMap<TopicPartition, i64>>,
+    /// A commit landed since a session was begun.
+    landed: AtomicBool,
 }
 
 impl Engine {
     pub fn new(spec: Connector, status: Status, metrics: Metrics, shutdown: Shutdown) -> Self {
-        Self { spec: Arc::new(spec), status, metrics, shutdown, available: OnceLock::new() }
+        Self {
+            spec: Arc::new(spec),
+            status,
+            metrics,
+            shutdown,
+            available: OnceLock::new(),
+            landed: AtomicBool::new(false),
+        }
     }
 
     /// Runs until the trigger is done or a stop is requested; an error is one that no waiting mends.
@@ -72,24 +87,23 @@ impl Engine {
     /// Session after session, until one is done or fails for good.
     async fn sessions(&self) -> Result<(), EngineError> {
         let mut backoff = Backoff::new(self.spec.retry);
-        let mut failing_since = None;
         loop {
-            let error = match self.session(&mut backoff).await {
+            let ended = self.session().await;
+            if self.landed.swap(false, Ordering::Relaxed) {
+                backoff.succeeded();
+            }
+            let error = match ended {
                 Ok(Ended::Done) => return Ok(()),
                 Ok(Ended::Changed) => continue,
                 Err(error) => error,
             };
             self.status.failed(error.code(), &error.to_string());
             self.metrics.error(error.code());
-            let since = *failing_since.get_or_insert_with(Instant::now);
             let Some((state, wait)) = wait_after(&error, &mut backoff) else {
-                return Err(given_up(error, since.elapsed()));
+                return Err(given_up(error, backoff.failing_for(Instant::now())));
             };
-            tracing::warn!(
-                code = error.code(),
-                wait_ms = wait.as_millis() as u64,
-                "{error}; recovering"
-            );
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(code = error.code(), wait_ms, "{error}; recovering");
             self.status.enter(state);
             self.status.loop_returns_within(None);
             tokio::select! {
@@ -99,40 +113,51 @@ impl Engine {
         }
     }
 
-    /// THE LOOP. A batch is planned, read, decoded and written to files; then, while the next one is being read, it
-    /// is committed and acknowledged.
-    async fn session(&self, backoff: &mut Backoff) -> Result<Ended, EngineError> {
+    /// From one recovery to the first error or change: one lane, or two while some outputs are behind.
+    async fn session(&self) -> Result<Ended, EngineError> {
         self.status.enter(State::Recovering);
-        let shutdown = self.shutdown.clone();
-        let mut session = tokio::select! {
-            session = Session::recover(self) => session?,
-            () = shutdown.requested() => return Ok(Ended::Done),
+        let lanes = tokio::select! {
+            lanes = lanes::recover(self) => lanes?,
+            () = self.shutdown.requested() => return Ok(Ended::Done),
         };
         self.status.enter(State::Running);
-        let mut reading = session.next_batch().await?;
+        let mut lanes: FuturesUnordered<_> =
+            lanes.into_iter().map(|lane| self.lane(lane)).collect();
+        while let Some(ended) = lanes.next().await {
+            if ended? == Ended::Changed {
+                return Ok(Ended::Changed);
+            }
+        }
+        self.status.enter(State::Stopping);
+        Ok(Ended::Done)
+    }
+
+    /// THE LOOP. A batch is planned, read, decoded and written to files; then, while the next one is being read, it
+    /// is committed and acknowledged.
+    async fn lane(&self, mut lane: Lane<'_>) -> Result<Ended, EngineError> {
+        let mut reading = lane.next_batch().await?;
         while let Some(batch) = reading.take() {
-            let batch = session.read(batch).await?;
-            let changes = session.look_at_topics().await?;
+            let batch = lane.read(batch).await?;
+            let changes = lane.look_at_topics().await?;
             if changes.are_other_topics() {
                 return Ok(Ended::Changed);
             }
             if !changes.any() {
-                reading = session.next_batch_if_due().await?;
+                reading = lane.next_batch_if_due().await?;
             }
-            session.commit(batch).await?;
-            backoff.succeeded();
-            session.acknowledge();
-            if changes.any() {
+            lane.commit(batch).await?;
+            self.landed.store(true, Ordering::Relaxed);
+            lane.acknowledge();
+            if changes.any() || lane.has_caught_up() {
                 return Ok(Ended::Changed);
             }
             if reading.is_none() {
-                reading = session.next_batch().await?;
+                reading = lane.next_batch().await?;
             }
         }
-        let ended = session.ended();
+        let ended = lane.ended();
         if ended == Ended::Done {
-            self.status.enter(State::Stopping);
-            session.close().await;
+            lane.close().await;
         }
         Ok(ended)
     }
@@ -144,7 +169,9 @@ fn wait_after(error: &EngineError, backoff: &mut Backoff) -> Option<(State, Dura
         Disposition::Retry => {
             backoff.after_failure(Instant::now()).map(|wait| (State::BackingOff, wait))
         }
-        Disposition::StandDown => backoff.after_fenced().map(|wait| (State::StandingDown, wait)),
+        Disposition::StandDown => {
+            backoff.after_fenced(Instant::now()).map(|wait| (State::StandingDown, wait))
+        }
         Disposition::Stop(_) => None,
     }
 }

@@ -147,6 +147,8 @@ fn read(
     stop: &AtomicBool,
 ) -> Result<ReadDone, EngineError> {
     let began = Instant::now();
+    // Of a batch before that failed.
+    drop(decoder.take_first_bad());
     let mut seen = Seen::default();
     let mut run: Option<(Arc<SourcePartition>, Option<i64>)> = None;
     let ranges = reader

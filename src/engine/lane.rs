@@ -1,0 +1,460 @@
+//! One reader and the outputs that it serves: the steps that a batch goes through.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::{BatchWriter, OutputFiles, Share};
+use super::lanes::{self, Shared, look};
+use super::output::{Output, age};
+use super::pipeline::{Batch, Held, Pipeline, ReadJob};
+use super::plan::{self, Backlog, PlannedRange};
+use super::table::now_ms;
+use super::{Ended, EngineError, trigger};
+use crate::chunk::SourcePartition;
+use crate::config::{Connector, Trigger};
+use crate::decode::Decoder;
+use crate::observability::{Phase, PhaseDurations};
+use crate::offsets::{Fates, TopicPartition};
+use crate::source::{Control, OffsetSpec, Reader, Target};
+
+/// With an interval of zero and nothing to do: how often the broker is asked. Half of it is added to the latency of
+/// a record that comes after a pause.
+const IDLE_POLL: Duration = Duration::from_millis(20);
+/// How often `txn`s are looked at that would expire. The shortest life they may have is an hour.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(60);
+/// How often topics are looked at while nothing comes.
+const TOPICS_EVERY: Duration = Duration::from_secs(10);
+/// Fewer records than this are not judged by `bad_record_limit` alone, but with the batches after them: one bad
+/// record in a batch of one is no wrong schema.
+const JUDGED_RECORDS: u64 = 100;
+/// A commit that takes longer than all its time-outs together is stuck: `/healthz` says so.
+const COMMIT_PROMISE: Option<Duration> = Some(Duration::from_secs(600));
+/// The same for the pauses between batches, beyond the trigger's interval.
+const IDLE_PROMISE: Duration = Duration::from_secs(60);
+
+/// A batch under way: planned, and being read and written.
+pub(super) struct Reading {
+    work: Pin<Box<dyn Future<Output = Result<Batch, EngineError>> + Send>>,
+    planned: Planned,
+}
+
+/// A batch that was read and written.
+pub(super) struct Done {
+    batch: Batch,
+    planned: Planned,
+}
+
+/// What is known of a batch from its plan.
+struct Planned {
+    /// Per output, the partitions whose ranges are new to it.
+    takes: Vec<BTreeSet<Arc<SourcePartition>>>,
+    began: Instant,
+    took: Duration,
+}
+
+/// How the topics differ from those that the session was begun with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Changes {
+    other_topics: bool,
+    more: bool,
+}
+
+impl Changes {
+    /// A topic is gone or has another id: what was read under its name may be anyone's.
+    pub(super) fn are_other_topics(self) -> bool {
+        self.other_topics
+    }
+
+    pub(super) fn any(self) -> bool {
+        self.other_topics || self.more
+    }
+}
+
+pub(super) struct Lane<'a> {
+    shared: Shared<'a>,
+    outputs: Vec<Output>,
+    /// Its outputs are behind: it reads without pauses until one has caught up.
+    catches_up: bool,
+    pipeline: Pipeline,
+    ends: BTreeMap<TopicPartition, i64>,
+    newest_ms: BTreeMap<Arc<SourcePartition>, i64>,
+    last_start_ms: Option<u64>,
+    topics_seen: Instant,
+    kept_alive: Instant,
+    /// There have been records, but fewer than `min_records`, since then.
+    waiting_since: Option<Instant>,
+    /// Not yet enough to be judged by `bad_record_limit`.
+    unjudged: Fates,
+    once_planned: bool,
+    ended: Ended,
+}
+
+impl<'a> Lane<'a> {
+    /// Starts to fetch where the outputs go on.
+    pub(super) fn start(
+        shared: Shared<'a>,
+        outputs: Vec<Output>,
+        decoder: Decoder,
+        ends: &BTreeMap<TopicPartition, i64>,
+        catches_up: bool,
+    ) -> Result<Self, EngineError> {
+        let source = &shared.engine.spec.source;
+        let reader = Reader::assign(source, &lanes::starts(&outputs), decoder.wants_headers())?;
+        Ok(Self {
+            pipeline: Pipeline::start(reader, decoder)?,
+            shared,
+            outputs,
+            catches_up,
+            ends: ends.clone(),
+            newest_ms: BTreeMap::new(),
+            last_start_ms: None,
+            topics_seen: Instant::now(),
+            kept_alive: Instant::now(),
+            waiting_since: None,
+            unjudged: Fates::default(),
+            once_planned: false,
+            ended: Ended::Done,
+        })
+    }
+
+    /// Waits for the trigger and for something to read, then starts to read it. `None`: the lane is at its end.
+    pub(super) async fn next_batch(&mut self) -> Result<Option<Reading>, EngineError> {
+        let shutdown = self.shared.engine.shutdown.clone();
+        loop {
+            self.promise(Some(self.until_trigger() + IDLE_PROMISE));
+            tokio::select! {
+                () = tokio::time::sleep(self.until_trigger()) => {}
+                () = shutdown.requested() => return Ok(None),
+            }
+            if let Some(reading) = self.plan().await? {
+                return Ok(Some(reading));
+            }
+            if self.ends() {
+                return Ok(None);
+            }
+            if self.topics_seen.elapsed() >= TOPICS_EVERY {
+                self.keep_alive().await?;
+                if self.look_at_topics().await?.any() {
+                    self.ended = Ended::Changed;
+                    return Ok(None);
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(IDLE_POLL) => {}
+                () = shutdown.requested() => return Ok(None),
+            }
+        }
+    }
+
+    /// Starts to read the next batch if its trigger is due and there is something; waits for neither.
+    pub(super) async fn next_batch_if_due(&mut self) -> Result<Option<Reading>, EngineError> {
+        if self.shared.engine.shutdown.is_requested() || self.until_trigger() > Duration::ZERO {
+            return Ok(None);
+        }
+        self.plan().await
+    }
+
+    /// The batch, once it is read and written, judged by `bad_record_limit`.
+    pub(super) async fn read(&mut self, reading: Reading) -> Result<Done, EngineError> {
+        let Reading { work, planned } = reading;
+        // A large batch may rightly take hours; the reader itself notices when nothing comes.
+        self.promise(None);
+        let batch = work.await?;
+        self.judge(&batch)?;
+        for (output, takes) in self.outputs.iter_mut().zip(&planned.takes) {
+            for (partition, range) in &batch.ranges {
+                if takes.contains(partition) {
+                    output.planned.insert(partition.clone(), range.end);
+                }
+            }
+        }
+        self.newest_ms.extend(batch.seen.newest_ms.clone());
+        Ok(Done { batch, planned })
+    }
+
+    /// Asks the broker for the topics. What was read under ids that are still the same belongs to them.
+    pub(super) async fn look_at_topics(&mut self) -> Result<Changes, EngineError> {
+        let now = look(&self.shared.control, Control::discover).await?;
+        self.topics_seen = Instant::now();
+        let other_topics = self.shared.catalog.0.iter().any(|(name, was)| {
+            let is_other = |is: &crate::source::TopicEntry| {
+                is.id != was.id || is.partitions.len() < was.partitions.len()
+            };
+            now.0.get(name).is_none_or(is_other)
+        });
+        Ok(Changes { other_topics, more: now != *self.shared.catalog })
+    }
+
+    /// Commits the batch: its dead letters first, then each output that it moves.
+    pub(super) async fn commit(&mut self, done: Done) -> Result<(), EngineError> {
+        let Done { mut batch, planned } = done;
+        self.promise(COMMIT_PROMISE);
+        let committing = Instant::now();
+        if let Some(letters) = &self.shared.dead_letters {
+            letters.commit(&mut batch).await?;
+        }
+        let mut durations = PhaseDurations::default();
+        durations.set(Phase::Plan, planned.took);
+        durations.set(Phase::Read, batch.read_took);
+        durations.set(Phase::Write, batch.write_took);
+        let files = std::mem::take(&mut batch.written.outputs);
+        for ((output, takes), files) in self.outputs.iter_mut().zip(&planned.takes).zip(files) {
+            if !takes.is_empty() {
+                let version = output.commit(&batch, takes, files, &mut durations).await?;
+                durations.set(Phase::Batch, planned.began.elapsed());
+                let report = output.report(&batch, takes, version, planned.began, durations);
+                self.shared.engine.status.committed(output.name(), &report.borrow());
+            }
+        }
+        durations.set(Phase::Commit, committing.elapsed());
+        durations.set(Phase::Batch, planned.began.elapsed());
+        self.tell_batch(&batch, durations);
+        self.compare_with_front();
+        self.keep_alive().await
+    }
+
+    /// Tells the consumer group, and the metrics, how far the slowest output is.
+    pub(super) fn acknowledge(&self) {
+        self.tell_lag();
+        if self.catches_up {
+            // The group's offsets are those of the outputs that stand together.
+            return;
+        }
+        let next = lanes::starts(&self.outputs);
+        let next = next.into_iter().map(|(partition, next)| (partition.id.clone(), next)).collect();
+        let control = self.shared.control.clone();
+        tokio::task::spawn_blocking(move || control.publish(&next));
+    }
+
+    /// How the lane ended when there was no next batch.
+    pub(super) fn ended(&self) -> Ended {
+        self.ended
+    }
+
+    /// Whether an output of the catch-up lane stands with the others now.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.ended == Ended::Changed
+    }
+
+    /// Lets work off the hot path come to its end.
+    pub(super) async fn close(self) {
+        for output in self.outputs {
+            output.table.close().await;
+        }
+        if let Some(letters) = self.shared.dead_letters {
+            letters.close().await;
+        }
+    }
+
+    fn spec(&self) -> &Connector {
+        &self.shared.engine.spec
+    }
+
+    /// Whether the lane is done when what was there at the start is.
+    fn ends(&self) -> bool {
+        trigger::ends(self.spec().trigger)
+    }
+
+    /// By when the loop will be back here, for `/healthz`.
+    fn promise(&self, within: Option<Duration>) {
+        self.shared.engine.status.loop_returns_within(within);
+    }
+
+    /// Time left until the trigger is due; zero: now.
+    fn until_trigger(&self) -> Duration {
+        Duration::from_millis(self.due_ms().saturating_sub(wall_ms()))
+    }
+
+    fn due_ms(&self) -> u64 {
+        match self.spec().trigger {
+            Trigger::ProcessingTime { interval } if !self.catches_up => {
+                trigger::next_start_ms(interval, self.last_start_ms)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Looks at the ends and starts to read, unless there is nothing or not yet enough.
+    async fn plan(&mut self) -> Result<Option<Reading>, EngineError> {
+        let began = Instant::now();
+        let once = self.spec().trigger == Trigger::Once;
+        if once && std::mem::replace(&mut self.once_planned, true) {
+            return Ok(None);
+        }
+        if self.last_start_ms.is_some() && self.due_ms() > 0 {
+            let delay = wall_ms().saturating_sub(self.due_ms());
+            self.shared.engine.metrics.trigger_delay(Duration::from_millis(delay));
+        }
+        self.last_start_ms = Some(wall_ms());
+        let ids: Vec<TopicPartition> = self.shared.catalog.partitions().map(|p| p.id).collect();
+        self.ends =
+            look(&self.shared.control, move |c| c.offsets(&ids, OffsetSpec::Latest)).await?;
+        self.tell_lag();
+        let backlogs = self.backlogs().await;
+        if !self.is_enough(plan::waiting(&backlogs)) {
+            return Ok(None);
+        }
+        let limits = self.spec().limits;
+        let (max_records, max_bytes) =
+            if once { (u64::MAX, u64::MAX) } else { (limits.max_records, limits.max_bytes) };
+        let planned = plan::plan(&backlogs, max_records);
+        if planned.is_empty() {
+            return Ok(None);
+        }
+        self.waiting_since = None;
+        let held = match &self.shared.dead_letters {
+            Some(letters) => letters.held(&planned).await?,
+            None => Held::new(),
+        };
+        let (writer, takes) = self.writer(&planned).await;
+        let target = |p: &PlannedRange| Target { partition: p.partition.clone(), end: p.range.end };
+        let targets = planned.iter().map(target).collect();
+        let work = self.pipeline.start_batch(ReadJob { targets, max_bytes, held }, writer);
+        let planned = Planned { takes, began, took: began.elapsed() };
+        Ok(Some(Reading { work: Box::pin(work), planned }))
+    }
+
+    /// Each partition's progress per output, and its end as this trigger sees it. Where the dead-letter table is
+    /// ahead, its progress is a cut, so that a range lies wholly within what it has judged or wholly after.
+    async fn backlogs(&self) -> Vec<Backlog> {
+        let judged = match &self.shared.dead_letters {
+            Some(letters) => letters.judged().await,
+            None => BTreeMap::new(),
+        };
+        let available = self.shared.engine.available.get();
+        plan::gather(self.outputs.iter().map(|output| &output.planned))
+            .into_iter()
+            .map(|(partition, mut next)| {
+                let latest = self.ends.get(&partition.id).copied().unwrap_or(0);
+                let at_start = available.map(|ends| ends.get(&partition.id).copied().unwrap_or(0));
+                let end = at_start.map_or(latest, |at_start| latest.min(at_start));
+                let cut = judged.get(&partition).copied();
+                next.extend(cut.filter(|cut| next.first().is_some_and(|first| first < cut)));
+                Backlog { partition, next, end }
+            })
+            .collect()
+    }
+
+    /// Whether so many records are reason for a batch: `min_records`, but no longer than `max_delay`.
+    fn is_enough(&mut self, waiting: u64) -> bool {
+        if waiting == 0 {
+            self.waiting_since = None;
+            return false;
+        }
+        let limits = self.spec().limits;
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        self.ends() || waiting >= limits.min_records || since.elapsed() >= limits.max_delay
+    }
+
+    async fn writer(
+        &self,
+        planned: &[PlannedRange],
+    ) -> (BatchWriter, Vec<BTreeSet<Arc<SourcePartition>>>) {
+        let takes = |output: &Output| -> BTreeSet<Arc<SourcePartition>> {
+            let is_next =
+                |p: &&PlannedRange| output.planned.get(&p.partition) == Some(&p.range.start);
+            planned.iter().filter(is_next).map(|p| p.partition.clone()).collect()
+        };
+        let takes: Vec<_> = self.outputs.iter().map(takes).collect();
+        let outputs = self.outputs.iter().zip(&takes).map(|(output, takes)| OutputFiles {
+            files: output.table.files(),
+            columns: output.columns.clone(),
+            takes: takes.clone(),
+        });
+        let dead_letters = match &self.shared.dead_letters {
+            Some(letters) => Some(letters.files().await),
+            None => None,
+        };
+        (BatchWriter { outputs: outputs.collect(), dead_letters }, takes)
+    }
+
+    fn judge(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        self.unjudged.add(&batch.written.total().fates);
+        let records = self.unjudged.records();
+        if records < JUDGED_RECORDS {
+            return Ok(());
+        }
+        let bad = self.unjudged.dead_letters + self.unjudged.skipped;
+        self.unjudged = Fates::default();
+        let limit = self.spec().decode.bad_record_limit;
+        if bad as f64 > limit * records as f64 {
+            let first =
+                batch.seen.first_bad.clone().unwrap_or_else(|| "in a batch before".to_owned());
+            return Err(EngineError::TooManyBad { bad, records, limit, first });
+        }
+        Ok(())
+    }
+
+    /// After a commit: those that stand together move the front, one behind looks whether it has reached it.
+    fn compare_with_front(&mut self) {
+        let front = &self.shared.front;
+        if !self.catches_up {
+            self.outputs.iter().for_each(|output| front.reached(&output.planned));
+            return;
+        }
+        // Half a batch: the front goes on while the lanes are put together.
+        let near = self.spec().limits.max_records / 2;
+        if self.outputs.iter().any(|output| front.ahead_of(&output.planned) <= near) {
+            self.ended = Ended::Changed;
+        }
+    }
+
+    /// Writes `txn`s again that would expire: those of partitions in which nothing comes.
+    async fn keep_alive(&mut self) -> Result<(), EngineError> {
+        if self.kept_alive.elapsed() < KEEP_ALIVE_EVERY {
+            return Ok(());
+        }
+        self.kept_alive = Instant::now();
+        for output in &mut self.outputs {
+            output.table.refresh_txns().await?;
+        }
+        match &self.shared.dead_letters {
+            Some(letters) => letters.refresh_txns().await,
+            None => Ok(()),
+        }
+    }
+
+    fn tell_batch(&self, batch: &Batch, durations: PhaseDurations) {
+        for phase in [Phase::Plan, Phase::Read, Phase::Write, Phase::Commit, Phase::Batch] {
+            self.shared.engine.metrics.batch(phase, durations.get(phase));
+        }
+        let Share { fates, payload_bytes } = batch.written.total();
+        let ms = |phase| u64::try_from(durations.get(phase).as_millis()).unwrap_or(u64::MAX);
+        let versions: Vec<_> =
+            self.outputs.iter().map(|o| format!("{}={}", o.name(), o.table.version())).collect();
+        tracing::info!(
+            records = fates.records(),
+            rows = fates.rows,
+            dead_letters = fates.dead_letters,
+            gaps = fates.gaps,
+            payload_bytes,
+            versions = versions.join(","),
+            read_ms = ms(Phase::Read),
+            write_ms = ms(Phase::Write),
+            commit_ms = ms(Phase::Commit),
+            batch_ms = ms(Phase::Batch),
+            "committed"
+        );
+    }
+
+    fn tell_lag(&self) {
+        for output in &self.outputs {
+            let mut ends = Vec::new();
+            for (partition, next) in output.table.next() {
+                let Some(&end) = self.ends.get(&partition.id) else { continue };
+                let records = end.saturating_sub(next).max(0).unsigned_abs();
+                let newest = self.newest_ms.get(&partition).filter(|_| records > 0);
+                let seconds = newest.map_or(0.0, |&ms| age(ms).as_secs_f64());
+                self.shared.engine.metrics.lag(&partition.id, records, seconds);
+                ends.push((partition.id.clone(), end, seconds));
+            }
+            self.shared.engine.status.end(output.name(), &ends);
+        }
+    }
+}
+
+fn wall_ms() -> u64 {
+    u64::try_from(now_ms()).unwrap_or(0)
+}

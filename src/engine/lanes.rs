@@ -1,0 +1,188 @@
+//! Recovery, with its I/O: tables and topics are opened, every partition's next offset is settled, and the outputs are
+//! put on readers.
+//!
+//! Kafka is read once for all outputs that stand together. Those more than a batch behind (new, or failing for a
+//! while) share a second reader, the catch-up lane, so that they hold nobody back; when one has caught up, the
+//! session ends and recovery puts it beside the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::lane::Lane;
+use super::output::Output;
+use super::recovery::{self, Extent, Rules};
+use super::side::DeadLetters;
+use super::table::Table;
+use super::{Engine, EngineError, plan, trigger};
+use crate::chunk::SourcePartition;
+use crate::config::{Connector, MetadataColumn, Start};
+use crate::decode::Decoder;
+use crate::offsets::TopicPartition;
+use crate::sink::progress::Topic;
+use crate::source::{Catalog, Control, OffsetSpec, SourceError};
+
+type Positions = BTreeMap<Arc<SourcePartition>, i64>;
+
+/// How far the outputs that stand together are, for those behind to compare themselves with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Front(Arc<Mutex<Positions>>);
+
+impl Front {
+    pub(super) fn reached(&self, positions: &Positions) {
+        let mut front = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, &next) in positions {
+            let reached = front.entry(partition.clone()).or_insert(next);
+            *reached = next.max(*reached);
+        }
+    }
+
+    /// Offsets between these positions and the front.
+    pub(super) fn ahead_of(&self, positions: &Positions) -> u64 {
+        let front = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = |(partition, &next): (&Arc<SourcePartition>, &i64)| {
+            front
+                .get(partition)
+                .map_or(0, |reached| reached.saturating_sub(next).max(0).unsigned_abs())
+        };
+        positions.iter().map(behind).sum()
+    }
+}
+
+/// What the lanes of a session share.
+#[derive(Clone)]
+pub(super) struct Shared<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) control: Arc<Control>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) dead_letters: Option<DeadLetters>,
+    pub(super) front: Front,
+}
+
+/// Reads progress, settles where every partition goes on, and starts to fetch there: one lane, or two.
+pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineError> {
+    let spec = engine.spec.clone();
+    let control = Arc::new(Control::connect(&spec.source)?);
+    let catalog = look(&control, Control::discover).await?;
+    let extent = extent(&control, &catalog, &spec.source.start).await?;
+    if trigger::ends(spec.trigger) {
+        engine.available.get_or_init(|| extent.latest.clone());
+    }
+    let decoder = decoder(&spec)?;
+    let mut outputs = Vec::new();
+    for output in spec.outputs.values() {
+        let metrics = engine.metrics.output(&output.name);
+        let mut opened = Output::open(&spec, output, &decoder.row_schema(), metrics).await?;
+        begin(&mut opened.table, &spec, &topics(&catalog, output.topics.as_deref()), &extent)
+            .await?;
+        opened.planned = opened.table.next();
+        let committed: Vec<_> =
+            opened.planned.iter().map(|(p, next)| (p.id.clone(), *next)).collect();
+        engine.status.recovered(&output.name, opened.table.version(), &committed);
+        outputs.push(opened);
+    }
+    let starts = starts(&outputs);
+    let dead_letters = DeadLetters::open(&spec, &topics(&catalog, None), &starts).await?;
+    let front = Front::default();
+    outputs.iter().for_each(|output| front.reached(&output.planned));
+    let shared = Shared { engine, control, catalog: Arc::new(catalog), dead_letters, front };
+    let (together, behind) = split(outputs, &shared.front, spec.limits.max_records);
+    let mut lanes = vec![Lane::start(shared.clone(), together, decoder, &extent.latest, false)?];
+    if !behind.is_empty() {
+        let names: Vec<_> = behind.iter().map(Output::name).collect();
+        tracing::info!(outputs = ?names, "behind: read on their own until they have caught up");
+        lanes.push(Lane::start(shared, behind, self::decoder(&spec)?, &extent.latest, true)?);
+    }
+    engine.metrics.recovered();
+    Ok(lanes)
+}
+
+/// The outputs within a batch of the front, and the others. The one that is furthest is always among the first.
+fn split(outputs: Vec<Output>, front: &Front, max_records: u64) -> (Vec<Output>, Vec<Output>) {
+    let nearest = outputs.iter().map(|output| front.ahead_of(&output.planned)).min().unwrap_or(0);
+    outputs
+        .into_iter()
+        .partition(|output| front.ahead_of(&output.planned) <= max_records.max(nearest))
+}
+
+/// Where each partition is read from: the output furthest behind.
+pub(super) fn starts(outputs: &[Output]) -> Positions {
+    plan::gather(outputs.iter().map(|output| &output.planned))
+        .into_iter()
+        .filter_map(|(partition, next)| Some((partition, *next.first()?)))
+        .collect()
+}
+
+fn decoder(spec: &Connector) -> Result<Decoder, EngineError> {
+    let metadata: BTreeSet<MetadataColumn> =
+        spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
+    Ok(Decoder::new(&spec.decode, &metadata)?.with_fingerprint(&spec.fingerprint))
+}
+
+/// Calls a look-up of Kafka's where blocking is allowed.
+pub(super) async fn look<T: Send + 'static>(
+    control: &Arc<Control>,
+    call: impl FnOnce(&Control) -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let control = control.clone();
+    let answer = tokio::task::spawn_blocking(move || call(&control)).await;
+    answer.map_err(|_| EngineError::ThreadGone("blocking"))?.map_err(EngineError::from)
+}
+
+async fn extent(
+    control: &Arc<Control>,
+    catalog: &Catalog,
+    start: &Start,
+) -> Result<Extent, EngineError> {
+    let ids: Vec<TopicPartition> = catalog.partitions().map(|p| p.id).collect();
+    let at = |spec| {
+        let ids = ids.clone();
+        look(control, move |c| c.offsets(&ids, spec))
+    };
+    let (earliest, latest) = (at(OffsetSpec::Earliest).await?, at(OffsetSpec::Latest).await?);
+    let at_time = match start {
+        Start::Timestamp(ms) => at(OffsetSpec::Timestamp(*ms)).await?,
+        _ => BTreeMap::new(),
+    };
+    // −1: no record is that young.
+    let at_time = at_time.into_iter().filter(|(_, offset)| *offset >= 0).collect();
+    Ok(Extent { earliest, latest, at_time })
+}
+
+/// The topics that an output reads, as progress is told by them.
+fn topics(catalog: &Catalog, wanted: Option<&[String]>) -> BTreeMap<String, Topic> {
+    let is_wanted = |name: &String| wanted.is_none_or(|wanted| wanted.contains(name));
+    catalog
+        .0
+        .iter()
+        .filter(|(name, _)| is_wanted(name))
+        .map(|(name, entry)| {
+            let partitions = i32::try_from(entry.partitions.len()).unwrap_or(i32::MAX);
+            (name.clone(), Topic { id: entry.id.clone(), partitions })
+        })
+        .collect()
+}
+
+/// Holds a table's progress, and commits what must be said before anything is read.
+async fn begin(
+    table: &mut Table,
+    spec: &Connector,
+    topics: &BTreeMap<String, Topic>,
+    extent: &Extent,
+) -> Result<(), EngineError> {
+    let standing = table.standing(topics)?;
+    table.refuse_unanswered_restore().await?;
+    table.hold(&standing).await?;
+    let rules = Rules { start: &spec.source.start, on_data_loss: spec.source.on_data_loss };
+    if !standing.first_run && spec.source.start != Start::Earliest {
+        tracing::info!(
+            table = table.store.table(),
+            version = table.version(),
+            "`source.start` is ignored: progress exists; use `sluice rewind` to read again"
+        );
+    }
+    let infos = recovery::opening(rules, &standing, extent, |p| table.last(p).cloned())?;
+    if !infos.is_empty() {
+        table.begin(infos, &standing).await?;
+    }
+    Ok(())
+}
