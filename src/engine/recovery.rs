@@ -130,7 +130,7 @@ fn recreated(
         partition,
         next.unwrap_or(0),
         earliest,
-        "the topic was deleted and created anew",
+        "the topic was recreated: deleted and made anew",
     )?;
     // Another id is another partition to the log, so there is nothing that this would have to be joined to.
     Ok(PartitionInfo::at(partition, earliest, None))
