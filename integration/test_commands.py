@@ -282,7 +282,7 @@ def test_metrics_health_and_status_are_served(kafka: Kafka, topic: str, local: L
     from harness.waiting import wait_until
 
     assert get("/healthz") is not None and get("/readyz") is not None
-    wait_until("the counter", lambda: 'fate="row"' in get("/metrics") and " 400" in get("/metrics"), 10)
+    wait_until("the counter", lambda: 'fate="rows"' in get("/metrics") and " 400" in get("/metrics"), 10)
     assert topic in get("/status")
     assert process.terminate() == 0
 
