@@ -138,9 +138,28 @@ impl Fates {
     }
 }
 
+/// A count with commas between thousands, for messages.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let texts = [grouped(7), grouped(999), grouped(100_000), grouped(1_234_567)];
+        assert_eq!(texts, ["7", "999", "100,000", "1,234,567"]);
+    }
 
     #[test]
     fn ranges_are_half_open() {

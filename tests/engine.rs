@@ -244,7 +244,7 @@ fn too_many_bad_records_stop_the_run_and_commit_nothing() {
                 outputs: {orders: {table: ./orders}}";
     let error = bench.run(bench.spec(more)).expect_err("all are bad").to_string();
     assert!(
-        error.starts_with("stopped, nothing committed: 1000 of 1000 records are bad"),
+        error.starts_with("stopped, nothing committed: 1,000 of 1,000 records are bad"),
         "{error}"
     );
     assert!(error.contains("0x00"), "{error}");

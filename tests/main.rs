@@ -1,6 +1,7 @@
 //! The one test binary: linking the dependencies once is what a test build costs.
 
 mod architecture;
+mod commands;
 mod docs;
 mod engine;
 mod source;

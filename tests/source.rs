@@ -130,3 +130,28 @@ fn a_byte_limit_cuts_a_range_and_the_rest_comes_next() {
     }
     assert!(batches > 1, "the limit cut nothing");
 }
+
+#[test]
+fn a_reader_whose_receiver_refused_a_record_can_be_closed() {
+    let (_cluster, source) = cluster(1);
+    produce(&source, 0, 0..100);
+    let catalog = Control::connect(&source).expect("a client").discover().expect("topics");
+    let partition = Arc::new(catalog.partitions().next().expect("one partition"));
+    let starts = [(partition.clone(), 0)].into();
+    let mut reader = Reader::assign(&source, &starts, false).expect("assigned");
+    let target = Target { partition, end: 100 };
+    // A range that ends early leaves entries for the next one.
+    let (records, _) = read(&mut reader, &[Target { end: 10, ..target.clone() }], u64::MAX);
+    assert_eq!(records.len(), 10);
+    let refused = reader.read(&[target], u64::MAX, &AtomicBool::new(false), |event| match event {
+        Event::Record(_) => Err("refused"),
+        _ => Ok(()),
+    });
+    assert!(matches!(refused, Err(ReadError::Receiver("refused"))));
+    let (closed, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(reader);
+        let _ = closed.send(());
+    });
+    wait.recv_timeout(Duration::from_secs(20)).expect("closing the client returns");
+}

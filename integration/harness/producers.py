@@ -1,6 +1,7 @@
 """Orders as JSON, and the ways to get them into a topic: plain and fast, in transactions, compressed, compacted, huge.
 
-Order n is a function of n, so that a checksum over a table can be worked out from the count alone. By hand:
+Order n is a function of n, so that a checksum over a table can be worked out from the count alone; its values are
+scattered as real ones are, so that no encoding finds a pattern in them. By hand:
 `python -m harness.producers BOOTSTRAP TOPIC COUNT`.
 """
 
@@ -18,30 +19,43 @@ SCHEMA = (
 COUNTRIES = ("DE", "FR", "NL", "PL", "ES", "IT", "SE", "AT")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 _FIRST_EVENT_MILLIS = 1_760_000_000_000
-_NOTE = "please leave it with the neighbours if nobody opens, and ring twice before you go"
-_NOTES = tuple(f"{country}: {_NOTE[: 72 + n]}" for n, country in enumerate(COUNTRIES))
+_NOTE = "please leave it with the neighbours if nobody opens, and ring twice"
+_NOTES = tuple(f"{country}: {_NOTE[: 58 + n]}" for n, country in enumerate(COUNTRIES))
+_SCATTER, _BITS = 0x9E3779B97F4A7C15, (1 << 64) - 1
+
+
+def scattered(n: int) -> int:
+    """64 bits that look random (Fibonacci hashing: n times 2**64 over the golden ratio)."""
+    mixed = n * _SCATTER & _BITS
+    return (mixed ^ mixed >> 29) * _SCATTER & _BITS
+
+
+def customer(n: int) -> int:
+    return 1_000_000 + scattered(n) % 99_991
 
 
 def order(n: int) -> bytes:
     """The nth order, about 260 bytes."""
-    millis = _FIRST_EVENT_MILLIS + 37 * n
-    seconds, millis = divmod(millis, 1000)
+    bits = scattered(n)
+    # Events come nearly in order, as from many clocks.
+    seconds, millis = divmod(_FIRST_EVENT_MILLIS + 37 * n + (bits >> 50), 1000)
     return (
         '{"orderId":"order-%012d","customerId":%d,"country":"%s","amount":%d.%04d,"price":%d.%02d,"quantity":%d,'
-        '"paid":%s,"event_time":"%s.%03dZ","note":"%s"}'
+        '"paid":%s,"event_time":"%s.%03dZ","note":"%s %016x"}'
         % (
             n,
-            1_000_000 + n % 99_991,
-            COUNTRIES[n % 8],
-            n % 10_000,
-            n * 7 % 10_000,
-            n % 500,
-            n % 100,
-            n % 17,
-            "true" if n % 3 else "false",
+            1_000_000 + bits % 99_991,
+            COUNTRIES[bits >> 61],
+            (bits >> 16) % 10_000,
+            (bits >> 24) % 10_000,
+            (bits >> 8) % 500,
+            (bits >> 32) % 100,
+            (bits >> 40) % 17,
+            "true" if bits & 0x300 else "false",
             _iso_seconds(seconds),
             millis,
-            _NOTES[n % 8],
+            _NOTES[(bits >> 5) % 8],
+            bits,
         )
     ).encode()
 

@@ -18,6 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::print;
 use crate::disposition::Exit;
+use crate::offsets::grouped;
 
 /// The mock keeps 5 MiB a partition: with this many, all orders stay.
 const PARTITIONS: i32 = 8;
@@ -235,18 +236,6 @@ fn snippets(folder: &Path) -> String {
     )
 }
 
-/// With commas between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).unwrap_or_default())
-        .collect();
-    groups.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,13 +247,5 @@ mod tests {
             value.is_ok_and(|v| v["order_id"].is_u64() && v["amount"].is_number())
         };
         assert_eq!((0..100_000).filter(is_good).count(), 99_997);
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!(
-            [grouped(7), grouped(100_000), grouped(1_234_567)],
-            ["7", "100,000", "1,234,567"]
-        );
     }
 }

@@ -1,7 +1,7 @@
 //! The tables of a connector, by name: where each is and whose progress is in it.
 
 use super::print;
-use crate::config::{Connector, OnBadRecord};
+use crate::config::Connector;
 use crate::disposition::Exit;
 use crate::sink::error::SinkError;
 use crate::sink::progress::Owner;
@@ -16,8 +16,6 @@ pub struct FoundTable {
     pub name: String,
     pub owner: Owner,
     pub store: TableStore,
-    /// A run makes it before anything is read.
-    pub must_exist: bool,
 }
 
 impl FoundTable {
@@ -37,7 +35,6 @@ pub fn output(spec: &Connector, name: &str) -> Result<FoundTable, Exit> {
         name: name.to_owned(),
         owner: Owner::output(&spec.name, name),
         store: TableStore::open(&output.table, &output.storage).map_err(failure)?,
-        must_exist: true,
     })
 }
 
@@ -69,7 +66,6 @@ pub fn tables(spec: &Connector, wanted: Option<&str>) -> Result<Vec<FoundTable>,
             name: DEAD_LETTERS.to_owned(),
             owner: Owner::dead_letters(&spec.name),
             store: TableStore::open(&letters.table, &letters.storage).map_err(failure)?,
-            must_exist: spec.decode.on_bad_record == OnBadRecord::DeadLetter,
         });
     } else if wanted.is_some() {
         print::note(format!("--output {DEAD_LETTERS}: the configuration has no `dead_letters`"));

@@ -49,7 +49,8 @@ async fn tables(spec: &Connector, args: &VerifyArgs) -> Result<bool, Exit> {
     for table in find::tables(spec, args.output.as_deref())? {
         let proof = prove(&table, args.deep).await.map_err(find::failure)?;
         let Some(proof) = proof else {
-            clean &= !table.must_exist;
+            // A run makes every table before it reads anything: without one there is nothing to prove.
+            clean = false;
             absent(&table, args.json);
             continue;
         };

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::decode::DecodeError;
 use crate::disposition::{Disposition, Exit};
-use crate::offsets::TopicPartition;
+use crate::offsets::{TopicPartition, grouped};
 use crate::sink::create::TableError;
 use crate::sink::error::{CommitError, SinkError};
 use crate::sink::files::FilesError;
@@ -28,8 +28,10 @@ pub enum EngineError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(
-        "stopped, nothing committed: {bad} of {records} records are bad, `decode.bad_record_limit` allows {:.1} %; \
+        "stopped, nothing committed: {} of {} records are bad, `decode.bad_record_limit` allows {:.1} %; \
          the first: {first}",
+        grouped(*bad),
+        grouped(*records),
         limit * 100.0
     )]
     TooManyBad { bad: u64, records: u64, limit: f64, first: String },

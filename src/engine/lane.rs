@@ -22,6 +22,8 @@ use crate::source::{Control, OffsetSpec, Reader, Target};
 /// With an interval of zero and nothing to do: how often the broker is asked. Half of it is added to the latency of
 /// a record that comes after a pause.
 const IDLE_POLL: Duration = Duration::from_millis(20);
+/// How often `txn`s are looked at that would expire. The shortest life they may have is an hour.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(60);
 /// How often topics are looked at while nothing comes.
 const TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// Fewer records than this are not judged by `bad_record_limit` alone, but with the batches after them: one bad
@@ -80,6 +82,7 @@ pub(super) struct Lane<'a> {
     newest_ms: BTreeMap<Arc<SourcePartition>, i64>,
     last_start_ms: Option<u64>,
     topics_seen: Instant,
+    kept_alive: Instant,
     /// There have been records, but fewer than `min_records`, since then.
     waiting_since: Option<Instant>,
     /// Not yet enough to be judged by `bad_record_limit`.
@@ -108,6 +111,7 @@ impl<'a> Lane<'a> {
             newest_ms: BTreeMap::new(),
             last_start_ms: None,
             topics_seen: Instant::now(),
+            kept_alive: Instant::now(),
             waiting_since: None,
             unjudged: Fates::default(),
             once_planned: false,
@@ -208,7 +212,7 @@ impl<'a> Lane<'a> {
         durations.set(Phase::Batch, planned.began.elapsed());
         self.tell_batch(&batch, durations);
         self.compare_with_front();
-        Ok(())
+        self.keep_alive().await
     }
 
     /// Tells the consumer group, and the metrics, how far the slowest output is.
@@ -397,8 +401,12 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// While nothing comes: `txn`s that would expire are written again.
+    /// Writes `txn`s again that would expire: those of partitions in which nothing comes.
     async fn keep_alive(&mut self) -> Result<(), EngineError> {
+        if self.kept_alive.elapsed() < KEEP_ALIVE_EVERY {
+            return Ok(());
+        }
+        self.kept_alive = Instant::now();
         for output in &mut self.outputs {
             output.table.refresh_txns().await?;
         }

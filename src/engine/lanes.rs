@@ -180,7 +180,9 @@ async fn begin(
             "`source.start` is ignored: progress exists; use `sluice rewind` to read again"
         );
     }
-    let infos = recovery::opening(rules, &standing, extent, |p| table.last(p).cloned())?;
+    let infos = recovery::opening(rules, table.store.table(), &standing, extent, |p| {
+        table.last(p).cloned()
+    })?;
     if !infos.is_empty() {
         table.begin(infos, &standing).await?;
     }

@@ -169,7 +169,9 @@ fn wait_after(error: &EngineError, backoff: &mut Backoff) -> Option<(State, Dura
         Disposition::Retry => {
             backoff.after_failure(Instant::now()).map(|wait| (State::BackingOff, wait))
         }
-        Disposition::StandDown => backoff.after_fenced().map(|wait| (State::StandingDown, wait)),
+        Disposition::StandDown => {
+            backoff.after_fenced(Instant::now()).map(|wait| (State::StandingDown, wait))
+        }
         Disposition::Stop(_) => None,
     }
 }

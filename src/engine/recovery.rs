@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use super::EngineError;
 use crate::chunk::SourcePartition;
 use crate::config::{OnDataLoss, Start};
-use crate::offsets::{Fates, TopicPartition};
+use crate::offsets::{Fates, TopicId, TopicPartition};
+use crate::sink::error::SinkError;
 use crate::sink::history::{PartitionInfo, Reset};
 use crate::sink::progress::{Position, Standing};
 
@@ -37,9 +38,10 @@ pub struct Rules<'a> {
 
 /// What has to be committed, without data, before a table's partitions can be read on. Empty: nothing.
 ///
-/// `last`: the readable copy that a partition's next commit continues.
+/// `table` is for messages; `last`: the readable copy that a partition's next commit continues.
 pub fn opening(
     rules: Rules<'_>,
+    table: &str,
     standing: &Standing,
     extent: &Extent,
     last: impl Fn(&SourcePartition) -> Option<PartitionInfo>,
@@ -64,8 +66,8 @@ pub fn opening(
                 };
                 Some(PartitionInfo::at(partition, offset, None))
             }
-            Position::Recreated { was: _, next } => {
-                Some(recreated(rules, partition, *next, extent)?)
+            Position::Recreated { was, .. } => {
+                Some(recreated(rules, table, partition, was, extent)?)
             }
         };
         infos.extend(info);
@@ -118,21 +120,25 @@ fn within(
     Ok(None)
 }
 
+/// Another id is another partition to the log: it begins anew, and nothing has to be joined to what was.
 fn recreated(
     rules: Rules<'_>,
+    table: &str,
     partition: &SourcePartition,
-    next: Option<i64>,
+    was: &TopicId,
     extent: &Extent,
 ) -> Result<PartitionInfo, EngineError> {
+    let topic = &partition.id.topic;
+    if rules.on_data_loss == OnDataLoss::Fail {
+        return Err(EngineError::Sink(SinkError::TopicRecreated {
+            table: table.to_owned(),
+            topic: topic.to_string(),
+            was: was.to_string(),
+            now: partition.topic_id.to_string(),
+        }));
+    }
     let (earliest, _) = extent.of(&partition.id);
-    refuse(
-        rules,
-        partition,
-        next.unwrap_or(0),
-        earliest,
-        "the topic was deleted and created anew",
-    )?;
-    // Another id is another partition to the log, so there is nothing that this would have to be joined to.
+    tracing::warn!(table, %topic, %was, "the topic was deleted and created anew: it is read from its beginning");
     Ok(PartitionInfo::at(partition, earliest, None))
 }
 
@@ -153,7 +159,6 @@ fn refuse(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offsets::TopicId;
     use crate::sink::Txn;
 
     const TXN: Txn = Txn { version: 100, last_updated: None };
@@ -178,7 +183,7 @@ mod tests {
         };
         let standing =
             Standing { positions: [(id, position)].into(), vanished: Vec::new(), first_run };
-        opening(Rules { start, on_data_loss }, &standing, &extent, |_| None)
+        opening(Rules { start, on_data_loss }, "a table", &standing, &extent, |_| None)
             .map(|mut infos| infos.pop())
             .map_err(|error| error.code().to_owned())
     }
@@ -222,13 +227,13 @@ mod tests {
 
     #[test]
     fn what_the_broker_lost_is_refused_or_recorded() {
-        for (extent, position) in [
-            ((150, 900), Position::At(TXN)),
-            ((0, 60), Position::At(TXN)),
-            ((0, 900), Position::Recreated { was: TopicId::new("old"), next: Some(100) }),
+        for (code, extent, position) in [
+            ("SL5002", (150, 900), Position::At(TXN)),
+            ("SL5002", (0, 60), Position::At(TXN)),
+            ("SL4010", (0, 900), Position::Recreated { was: TopicId::new("old"), next: Some(100) }),
         ] {
             let run = |policy| check(position.clone(), false, extent, &Start::Latest, policy);
-            assert_eq!(run(OnDataLoss::Fail), Err("SL5002".into()));
+            assert_eq!(run(OnDataLoss::Fail), Err(code.into()));
             let expected = if extent.1 < 100 { extent.1 } else { extent.0 };
             assert_eq!(offset(run(OnDataLoss::Continue)), expected);
         }

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::Retry;
 
+/// An instance that was fenced this long ago has nothing to do with one met now (a deployment rolled over, say).
+const FENCED_FORGOTTEN: Duration = Duration::from_secs(15 * 60);
+
 /// How long to wait before the next recovery. Success resets it.
 #[derive(Debug)]
 pub struct Backoff {
@@ -11,11 +14,12 @@ pub struct Backoff {
     failures: u32,
     failing_since: Option<Instant>,
     fenced: u32,
+    last_fenced: Option<Instant>,
 }
 
 impl Backoff {
     pub fn new(retry: Retry) -> Self {
-        Self { retry, failures: 0, failing_since: None, fenced: 0 }
+        Self { retry, failures: 0, failing_since: None, fenced: 0, last_fenced: None }
     }
 
     /// A commit landed: whatever was wrong has passed.
@@ -41,7 +45,11 @@ impl Backoff {
 
     /// The wait after being fenced once more; `None`: `fenced_limit` was reached. It grows with each time, whatever
     /// was committed in between: two instances that depose each other must not do so for ever.
-    pub fn after_fenced(&mut self) -> Option<Duration> {
+    pub fn after_fenced(&mut self, now: Instant) -> Option<Duration> {
+        if self.last_fenced.is_some_and(|last| now.duration_since(last) >= FENCED_FORGOTTEN) {
+            self.fenced = 0;
+        }
+        self.last_fenced = Some(now);
         self.fenced += 1;
         (self.fenced < self.retry.fenced_limit).then(|| self.wait(self.fenced + 2))
     }
@@ -88,10 +96,18 @@ mod tests {
 
     #[test]
     fn being_fenced_is_limited_whatever_is_committed_in_between() {
-        let mut backoff = backoff(None);
-        assert!(backoff.after_fenced().is_some());
+        let (mut backoff, now) = (backoff(None), Instant::now());
+        assert!(backoff.after_fenced(now).is_some());
         backoff.succeeded();
-        assert!(backoff.after_fenced().is_some());
-        assert!(backoff.after_fenced().is_none());
+        assert!(backoff.after_fenced(now).is_some());
+        assert!(backoff.after_fenced(now).is_none());
+    }
+
+    #[test]
+    fn being_fenced_long_ago_is_forgotten() {
+        let (mut backoff, now) = (backoff(None), Instant::now());
+        for time in 0..10 {
+            assert!(backoff.after_fenced(now + time * FENCED_FORGOTTEN).is_some());
+        }
     }
 }

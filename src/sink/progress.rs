@@ -64,7 +64,8 @@ impl Owner {
         format!("sluice.{}.{}", self.connector, self.stream)
     }
 
-    fn owns(&self, id: &AppId) -> bool {
+    /// Whether a `txn` is this owner's.
+    pub fn owns(&self, id: &AppId) -> bool {
         self.connector == id.connector && self.stream == id.stream
     }
 
@@ -339,6 +340,10 @@ impl Marker {
         let mut begun = self.begun.clone();
         begun.extend(partitions.into_iter().cloned());
         (begun != self.begun).then_some(Self { begun })
+    }
+
+    pub fn begun(&self) -> impl Iterator<Item = &SourcePartition> {
+        self.begun.iter()
     }
 
     fn parse(text: &str) -> Result<Self, String> {

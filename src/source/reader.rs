@@ -24,7 +24,7 @@ const RUN_BYTES: u64 = 8 << 20;
 /// How long to wait for the next signal before looking whether to stop.
 const WAIT: Duration = Duration::from_millis(100);
 /// Without any entry for this long, the engine should find out why.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_secs(30);
 
 /// A partition and the offset that its range ends before.
 #[derive(Debug, Clone)]
@@ -52,21 +52,25 @@ pub enum ReadError<E> {
     Stopped,
 }
 
+/// The fields are in the order in which they must go: see [`Reader`].
 struct Lane {
     partition: Arc<SourcePartition>,
+    /// Taken from the queue, but beyond the last range's end.
+    kept: Option<Entries>,
     queue: PartitionQueue,
     /// The next offset to deliver.
     position: i64,
-    /// Taken from the queue, but beyond the last range's end.
-    kept: Option<Entries>,
 }
 
 /// Fetches assigned partitions; one thread uses it.
+///
+/// The fields are in the order in which they must go: closing a client waits for all entries taken from it, for ever
+/// where they are let go only afterwards (a receiver that refused a record leaves some).
 pub struct Reader {
-    client: Arc<Client>,
-    lanes: BTreeMap<Arc<SourcePartition>, Lane>,
-    wake: Arc<Wake>,
     entries: Entries,
+    lanes: BTreeMap<Arc<SourcePartition>, Lane>,
+    client: Arc<Client>,
+    wake: Arc<Wake>,
     want_headers: bool,
 }
 

@@ -116,10 +116,12 @@ fn begins(
     findings: &mut Findings,
 ) -> Result<(), EngineError> {
     let rules = Rules { start: &spec.source.start, on_data_loss: OnDataLoss::Fail };
-    let opening = match recovery::opening(rules, standing, &view.extent, |_| None) {
-        Err(error @ EngineError::DataLoss { .. })
-            if spec.source.on_data_loss == OnDataLoss::Continue =>
-        {
+    let opening = match recovery::opening(rules, &target.subject, standing, &view.extent, |_| None)
+    {
+        Err(
+            error @ (EngineError::DataLoss { .. }
+            | EngineError::Sink(SinkError::TopicRecreated { .. })),
+        ) if spec.source.on_data_loss == OnDataLoss::Continue => {
             findings.warn(
                 error.code(),
                 &target.subject,
