@@ -44,8 +44,7 @@ replica.lag.time.max.ms=5000
 broker.session.timeout.ms=6000
 log.cleaner.backoff.ms=200
 log.cleaner.dedupe.buffer.size=16777216
-log.retention.check.interval.ms=1000
-log.initial.task.delay.ms=1000
+log.retention.ms=-1
 file.delete.delay.ms=1000
 controlled.shutdown.enable=false
 """
