@@ -1,7 +1,7 @@
 """JSON in a topic becomes a table that every reader reads alike."""
 
+import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -75,8 +75,6 @@ def test_limits_cut_the_backlog_into_batches(kafka: Kafka, topic: str, local: La
 
 
 def _rows(add: dict) -> int:
-    import json
-
     return json.loads(add["stats"])["numRecords"]
 
 
@@ -106,8 +104,6 @@ def test_a_partitioned_table_reads_alike(
 
 def test_odd_partition_values_survive(kafka: Kafka, topic: str, local: Lake, connector: Connector, spark) -> None:
     values = ["a/b", "50% off", "1+1=2", "#x", "ü ñ", "a b", "quote'\"", "", None, "a:b?c*d", "back\\slash", "日本"]
-    import json
-
     records = [json.dumps({"k": value, "n": n}).encode() for n, value in enumerate(values)]
     producers.send(kafka.bootstrap, topic, records)
     table = local.table("orders")
@@ -139,7 +135,7 @@ def test_several_outputs_of_several_topics_have_progress_of_their_own(
         }
     )
     sluice.run()
-    per_topic = f"SELECT kafka_topic, count(*) FROM {{}} GROUP BY ALL"
+    per_topic = "SELECT kafka_topic, count(*) FROM {} GROUP BY ALL"
     assert dict(Duck().rows(per_topic.format(scan(both)))) == {topic: 4_000, other: 3_000}
     assert dict(Duck().rows(per_topic.format(scan(one)))) == {other: 3_000}
     oracle.assert_exact(one, kafka, other)
@@ -206,7 +202,7 @@ def test_offsets_are_published_to_the_group(kafka: Kafka, topic: str, local: Lak
 
 
 def test_topics_of_a_pattern_are_picked_up_while_running(
-    kafka: Kafka, local: Lake, connector: Connector, tmp_path: Path
+    kafka: Kafka, local: Lake, connector: Connector
 ) -> None:
     stem = kafka.new_name("pattern")
     first = kafka.create_topic(f"{stem}-a", 1)

@@ -88,6 +88,8 @@ def test_an_outage_of_kafka_fails_no_probe(kafka, topic, local, connector):
     orders(kafka.bootstrap, topic, 0, 100)
     _, endpoints = serving(connector, topic, local)
     wait_until("ready", lambda: endpoints.get("/readyz")[0] == 200)
+    # In the middle of a read the outage would be noticed a minute later only.
+    wait_until("no lag", lambda: endpoints.status()["outputs"]["orders"]["lag_records"] == 0)
     broker = kafka.leader(topic, 0)
     broker.pause()
     try:

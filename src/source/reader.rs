@@ -24,7 +24,7 @@ const RUN_BYTES: u64 = 8 << 20;
 /// How long to wait for the next signal before looking whether to stop.
 const WAIT: Duration = Duration::from_millis(100);
 /// Without any entry for this long, the engine should find out why.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_secs(30);
 
 /// A partition and the offset that its range ends before.
 #[derive(Debug, Clone)]
