@@ -153,7 +153,7 @@ impl Coverage {
         if found < expected && self.removals > 0 {
             let (missing, removals) = (expected - found, self.removals);
             report.notes.push(format!(
-                "{missing} of {expected} rows are gone; {removals} commits of other writers removed data"
+                "{missing} of {expected} rows are gone; commits of other writers that removed data: {removals}"
             ));
             return;
         }
