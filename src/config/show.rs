@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::client;
+use super::document::SECTIONS;
 use super::path::Path;
 use super::site::Sites;
 
@@ -15,21 +16,6 @@ const HIDDEN: &str = "***";
 
 /// Comments begin here where the line is shorter.
 const COMMENT_COLUMN: usize = 48;
-
-/// Sections in the order of the data; others would follow.
-const ORDER: [&str; 11] = [
-    "name",
-    "source",
-    "decode",
-    "dead_letters",
-    "trigger",
-    "limits",
-    "retry",
-    "shutdown_timeout",
-    "storage",
-    "http",
-    "outputs",
-];
 
 /// The merged tree and the origin of its values.
 #[derive(Debug, Clone)]
@@ -69,7 +55,8 @@ impl Effective {
     fn write_map(&self, path: &Path, value: &Value, indent: usize, text: &mut String) {
         let Value::Object(map) = value else { return };
         let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-        let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
+        let rank =
+            |key: &str| SECTIONS.iter().position(|known| *known == key).unwrap_or(SECTIONS.len());
         entries.sort_by_key(|(key, _)| (if path.is_root() { rank(key) } else { 0 }, *key));
         for (key, value) in entries {
             let path = path.key(key);
