@@ -47,7 +47,7 @@ impl Effective {
             }
             _ => {
                 origins.insert(path.to_string(), self.origin(path).into());
-                if self.is_secret(path) { HIDDEN.into() } else { value.clone() }
+                if is_secret(path) { HIDDEN.into() } else { value.clone() }
             }
         }
     }
@@ -68,7 +68,7 @@ impl Effective {
                     self.write_map(&path, value, indent + 2, text);
                 }
                 _ => {
-                    let shown = if self.is_secret(&path) { scalar(HIDDEN) } else { flow(value) };
+                    let shown = if is_secret(&path) { scalar(HIDDEN) } else { flow(value) };
                     let line = format!("{start} {shown}");
                     let origin = self.origin(&path);
                     writeln!(text, "{line:COMMENT_COLUMN$} # {origin}")
@@ -76,12 +76,6 @@ impl Effective {
                 }
             }
         }
-    }
-
-    /// A property of a client or store that isn't known to be harmless, or that was kept out of the file.
-    fn is_secret(&self, path: &Path) -> bool {
-        let is_harmless = path.last_key().is_some_and(|name| !client::is_hidden(name));
-        is_property(path) && (!is_harmless || self.sites.references.contains_key(path))
     }
 
     fn origin(&self, path: &Path) -> String {
@@ -105,6 +99,10 @@ pub(super) fn is_property(path: &Path) -> bool {
     const PROPERTIES: [&str; 4] =
         ["source.client.*", "storage.*", "dead_letters.storage.*", "outputs.*.storage.*"];
     PROPERTIES.iter().any(|pattern| path.matches(pattern))
+}
+
+fn is_secret(path: &Path) -> bool {
+    is_property(path) && path.last_key().is_none_or(client::is_hidden)
 }
 
 /// A value on one line.
