@@ -16,7 +16,7 @@ PYTHON := $(SLUICE_CACHE)/venv/bin/python
 PYTEST = cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest
 RECORDS ?= 5000000
 
-.PHONY: help demo test check fmt clippy unit build integration soak bench kafka s3 chart-test build-packages real-parts
+.PHONY: help demo test check fmt clippy unit deny build integration soak bench kafka s3 chart-test build-packages real-parts
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ unit:
 
 clippy:
 	cargo clippy $(PROFILE) --all-targets -- -D warnings
+
+deny: ## licences, bans and sources of the dependencies (needs cargo-deny)
+	cargo deny --offline check bans licenses sources
 
 build: build-packages ## the binary
 	cargo build $(PROFILE)

@@ -93,8 +93,8 @@ fn type_names(map: &Map<String, Value>) -> Vec<&str> {
     }
 }
 
-/// Sections of the reference page, in the order of the data.
-const SECTIONS: [&str; 11] = [
+/// The sections in the order of the data, as every page and output lists them.
+pub(super) const SECTIONS: [&str; 11] = [
     "name",
     "source",
     "decode",

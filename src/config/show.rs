@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::client;
+use super::document::SECTIONS;
 use super::path::Path;
 use super::site::Sites;
 
@@ -15,21 +16,6 @@ const HIDDEN: &str = "***";
 
 /// Comments begin here where the line is shorter.
 const COMMENT_COLUMN: usize = 48;
-
-/// Sections in the order of the data; others would follow.
-const ORDER: [&str; 11] = [
-    "name",
-    "source",
-    "decode",
-    "dead_letters",
-    "trigger",
-    "limits",
-    "retry",
-    "shutdown_timeout",
-    "storage",
-    "http",
-    "outputs",
-];
 
 /// The merged tree and the origin of its values.
 #[derive(Debug, Clone)]
@@ -61,7 +47,7 @@ impl Effective {
             }
             _ => {
                 origins.insert(path.to_string(), self.origin(path).into());
-                if self.is_secret(path) { HIDDEN.into() } else { value.clone() }
+                if is_secret(path) { HIDDEN.into() } else { value.clone() }
             }
         }
     }
@@ -69,7 +55,8 @@ impl Effective {
     fn write_map(&self, path: &Path, value: &Value, indent: usize, text: &mut String) {
         let Value::Object(map) = value else { return };
         let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-        let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
+        let rank =
+            |key: &str| SECTIONS.iter().position(|known| *known == key).unwrap_or(SECTIONS.len());
         entries.sort_by_key(|(key, _)| (if path.is_root() { rank(key) } else { 0 }, *key));
         for (key, value) in entries {
             let path = path.key(key);
@@ -81,7 +68,7 @@ impl Effective {
                     self.write_map(&path, value, indent + 2, text);
                 }
                 _ => {
-                    let shown = if self.is_secret(&path) { scalar(HIDDEN) } else { flow(value) };
+                    let shown = if is_secret(&path) { scalar(HIDDEN) } else { flow(value) };
                     let line = format!("{start} {shown}");
                     let origin = self.origin(&path);
                     writeln!(text, "{line:COMMENT_COLUMN$} # {origin}")
@@ -89,12 +76,6 @@ impl Effective {
                 }
             }
         }
-    }
-
-    /// A property of a client or store that isn't known to be harmless, or that was kept out of the file.
-    fn is_secret(&self, path: &Path) -> bool {
-        let is_harmless = path.last_key().is_some_and(|name| !client::is_hidden(name));
-        is_property(path) && (!is_harmless || self.sites.references.contains_key(path))
     }
 
     fn origin(&self, path: &Path) -> String {
@@ -118,6 +99,10 @@ pub(super) fn is_property(path: &Path) -> bool {
     const PROPERTIES: [&str; 4] =
         ["source.client.*", "storage.*", "dead_letters.storage.*", "outputs.*.storage.*"];
     PROPERTIES.iter().any(|pattern| path.matches(pattern))
+}
+
+fn is_secret(path: &Path) -> bool {
+    is_property(path) && path.last_key().is_none_or(client::is_hidden)
 }
 
 /// A value on one line.

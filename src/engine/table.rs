@@ -1,7 +1,6 @@
 //! One table and one owner's progress in it, as a session holds them: opened, begun, committed to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +15,7 @@ use crate::sink::commit;
 use crate::sink::create;
 use crate::sink::error::{CommitError, SinkError};
 use crate::sink::features::TableExpectation;
-use crate::sink::files::{FilesSpec, FilesWriter, Naming};
+use crate::sink::files::{FilesSpec, FilesWriter, Naming, local_root};
 use crate::sink::history::{self, PartitionInfo, SluiceInfo};
 use crate::sink::log::TableLog;
 use crate::sink::maintenance::Maintenance;
@@ -260,9 +259,4 @@ impl Table {
     pub async fn close(self) {
         self.maintenance.finish().await;
     }
-}
-
-/// Where a table on a local disk is: its files are written there without a detour, and synced.
-fn local_root(location: &TableLocation) -> Option<PathBuf> {
-    (location.url.scheme() == "file").then(|| location.url.to_file_path().ok()).flatten()
 }

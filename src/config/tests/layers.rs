@@ -205,7 +205,7 @@ fn what_is_shown_has_origins_and_no_secrets() {
         assert!(line.ends_with(origin), "{line}");
     };
     ends("name: full_1", "full.yaml:2");
-    ends("sasl.username: \"***\"", "full.yaml:11, ${env:KAFKA_USER}");
+    ends("sasl.username: sluice", "full.yaml:11, ${env:KAFKA_USER}");
     ends("sasl.password: \"***\"", "full.yaml:12, ${env:KAFKA_PASSWORD}");
     ends("zstd_level: 3", "full.yaml:50");
     ends("metadata_columns: [partition, offset, timestamp]", "# default");

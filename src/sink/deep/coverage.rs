@@ -16,6 +16,8 @@ pub struct Coverage {
     /// By topic and partition.
     partitions: BTreeMap<(String, i32), Vec<OffsetRange>>,
     rows: u64,
+    /// Dead letters that were found in ranges which had been passed before the table knew of them.
+    added_below: u64,
     /// Other writers' commits that took data out.
     removals: u64,
     /// Built once all commits are in.
@@ -45,6 +47,7 @@ impl Coverage {
             whole,
             partitions: BTreeMap::new(),
             rows: 0,
+            added_below: 0,
             removals: 0,
             lanes: Vec::new(),
         }
@@ -76,6 +79,12 @@ impl Coverage {
             }
         }
         self.rows += commit.files.added_rows.unwrap_or(0);
+        self.added_below += info.added_below;
+    }
+
+    /// Whether so many rows outside of all ranges are what the commits said.
+    pub(super) fn explains(&self, outside: u64) -> bool {
+        outside <= self.added_below
     }
 
     /// Topic names with progress.
@@ -140,7 +149,8 @@ impl Coverage {
     /// Holds the rows counted against the rows found.
     pub(super) fn compare(&self, report: &mut DeepReport) {
         report.expected_rows = self.rows;
-        let (expected, found) = (self.rows, report.rows);
+        let below = if self.explains(report.outside) { report.outside } else { 0 };
+        let (expected, found) = (self.rows, report.rows + below);
         if report.before_log > 0 {
             report.notes.push(format!(
                 "{} rows are from before what the kept log tells: only later ones were compared",
@@ -153,8 +163,16 @@ impl Coverage {
         if found < expected && self.removals > 0 {
             let (missing, removals) = (expected - found, self.removals);
             report.notes.push(format!(
-                "{missing} of {expected} rows are gone; {removals} commits of other writers removed data"
+                "{missing} of {expected} rows are gone; commits of other writers that removed data: {removals}"
             ));
+            return;
+        }
+        if found > expected && !self.whole {
+            // Each was looked at as a row alone; only their number was cleaned away with the log.
+            let more = found - expected;
+            report
+                .notes
+                .push(format!("{more} rows were counted by commits that are no longer kept"));
             return;
         }
         report.findings.push(format!("the commits counted {expected} rows, the table has {found}"));
@@ -318,6 +336,26 @@ mod tests {
         check(&[(0, 10), (10, 20)], &[(0, 20, 1)]);
         check(&[(0, 10), (4, 20)], &[(0, 4, 1), (4, 10, 2), (10, 20, 1)]);
         check(&[(0, 5), (8, 9)], &[(0, 5, 1), (8, 9, 1)]);
+    }
+
+    /// What is told when the commits counted `rows` (`below` of them in no range), and the table has `found`.
+    fn compared(whole: bool, (rows, below): (u64, u64), found: DeepReport) -> (usize, usize) {
+        let mut coverage = coverage(&[(0, 100)], whole);
+        (coverage.rows, coverage.added_below) = (rows, below);
+        let mut report = found;
+        coverage.compare(&mut report);
+        (report.findings.len(), report.notes.len())
+    }
+
+    #[test]
+    fn rows_are_as_many_as_were_counted() {
+        let found = |rows, outside| DeepReport { rows, outside, ..DeepReport::default() };
+        assert_eq!(compared(true, (10, 0), found(10, 0)), (0, 0));
+        assert_eq!(compared(true, (10, 0), found(9, 0)), (1, 0), "one is gone");
+        assert_eq!(compared(true, (10, 0), found(11, 0)), (1, 0), "one too many");
+        assert_eq!(compared(true, (10, 2), found(8, 2)), (0, 0), "late dead letters");
+        assert_eq!(compared(false, (10, 0), found(11, 0)), (0, 1), "counts were cleaned away");
+        assert_eq!(compared(false, (10, 0), found(9, 0)), (1, 0));
     }
 
     fn coverage(ranges: &[(i64, i64)], whole: bool) -> Coverage {
