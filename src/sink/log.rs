@@ -74,9 +74,8 @@ impl TableLog {
             if !has_log(store).await? {
                 return Ok(None);
             }
-            if tries == REPLAY_TRIES
-                || error.disposition() != crate::disposition::Disposition::Retry
-            {
+            // It may have come to be, or been cleaned, while it was read: only a fault that stays is one.
+            if tries == REPLAY_TRIES {
                 return Err(error);
             }
         }

@@ -155,6 +155,23 @@ async fn of_two_creators_one_wins_and_the_others_table_is_checked() {
     );
 }
 
+/// Between the look that finds no log and the look for a reason, the other one's table can appear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_that_start_together_all_find_the_table() {
+    for _ in 0..200 {
+        let store = empty_store();
+        let starting = [(); 3].map(|()| {
+            let store = store.clone();
+            tokio::spawn(
+                async move { open(&store, "a INT", CreateTable::IfMissing).await.map(drop) },
+            )
+        });
+        for instance in starting {
+            instance.await.expect("no panic").expect("the table, whoever made it");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn create_never_creates_nothing() {
     let store = empty_store();
