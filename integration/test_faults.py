@@ -17,7 +17,7 @@ from harness.kafka import Kafka
 from harness.producers import SCHEMA, order
 from harness.readers import Duck, scan
 from harness.s3 import S3
-from harness.s3_proxy import COMMIT, Request, S3Proxy, cut, landed_but, refused
+from harness.s3_proxy import COMMIT, Request, S3Proxy, cut, landed_but, late, refused
 from harness.sluice import CONTINUOUS, DATA_REFUSED, Sluice, wait_caught_up, wait_version
 from harness.waiting import wait_until
 
@@ -40,8 +40,14 @@ Connector = Callable[..., Sluice]
         landed_but(409),
         landed_but(412),
         landed_but(None),
+        late(0.7, lands=True),
+        late(2.5, lands=True),
+        late(2.5, lands=False),
     ],
-    ids=["500", "503", "409", "412", "cut", "landed-500", "landed-409", "landed-412", "landed-cut"],
+    ids=[
+        *("500", "503", "409", "412", "cut", "landed-500", "landed-409", "landed-412", "landed-cut"),
+        *("slow", "landed-timeout", "timeout"),
+    ],
 )
 def test_a_commit_whose_put_goes_wrong_happens_once(
     kafka: Kafka, topic: str, s3: S3, connector: Connector, tmp_path: Path, action, times: int
@@ -49,7 +55,8 @@ def test_a_commit_whose_put_goes_wrong_happens_once(
     lake = Lake(tmp_path, s3, stem=tmp_path.name)
     producers.orders(kafka.bootstrap, topic, 0, 2_000)
     with S3Proxy(s3.port) as proxy:
-        sluice = connector(topic, lake, limits={"max_records": 400}, storage=s3.settings(proxy.endpoint))
+        impatient = {**s3.settings(proxy.endpoint), "timeout": "1s"}
+        sluice = connector(topic, lake, limits={"max_records": 400}, storage=impatient)
         rule = proxy.on("PUT", COMMIT, action, skip=3, times=times)
         sluice.run()
         assert rule.used == times

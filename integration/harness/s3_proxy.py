@@ -70,6 +70,20 @@ def landed_but(status: int | None) -> Action:
     return act
 
 
+def late(seconds: float, lands: bool) -> Action:
+    """It lands or not, and the answer comes after so many seconds; if whoever asked still wants it."""
+
+    def act(request: Request) -> None:
+        answer = request.forward() if lands else (500, [], b"")
+        threading.Event().wait(seconds)
+        try:
+            request.answer(answer[0], answer[2], answer[1])
+        except OSError:
+            pass  # whoever asked has given up
+
+    return act
+
+
 class Held:
     """Keeps a request until `release`: the action to give to `on`, and what the test waits for."""
 
