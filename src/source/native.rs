@@ -333,10 +333,16 @@ unsafe fn topic_info(
             .collect();
         let id = rd::rd_kafka_TopicDescription_topic_id(topic);
         let id = (!id.is_null())
-            .then(|| CStr::from_ptr(rd::rd_kafka_Uuid_base64str(id)).to_string_lossy().into_owned())
+            .then(|| url_safe(&CStr::from_ptr(rd::rd_kafka_Uuid_base64str(id)).to_string_lossy()))
             .filter(|id| !id.is_empty() && id != ZERO_TOPIC_ID);
         Ok(TopicInfo { id, partitions })
     }
+}
+
+/// A topic id as Kafka's own tools print it: librdkafka uses the other base64 alphabet, whose `/` would be taken for a
+/// separator in an `appId`.
+fn url_safe(id: &str) -> String {
+    id.replace('+', "-").replace('/', "_")
 }
 
 /// The all-zero id that a broker without topic ids answers with.
@@ -453,5 +459,15 @@ fn request(
         let event = Event(event);
         let error = rd::rd_kafka_event_error(event.0);
         if error.is_error() { Err(error.into()) } else { Ok(event) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_ids_are_written_as_kafkas_tools_write_them() {
+        assert_eq!(url_safe("/FbO+x8gQ2mPz0vXk1Yt3A"), "_FbO-x8gQ2mPz0vXk1Yt3A");
     }
 }
