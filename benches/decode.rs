@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice::chunk::{MAX_CHUNK_ROWS, SourcePartition};
-use sluice::config::{Decode, MetadataColumn, OnBadRecord, TimestampFormat, UnknownFields};
-use sluice::decode::Decoder;
+use sluice::config::{Decode, Json, MetadataColumn, Payload, TimestampFormat};
+use sluice::decode::{Decoder, Schemas};
 use sluice::message::Message;
 use sluice::offsets::{TopicId, TopicPartition};
 use sluice::schema::ddl;
@@ -68,7 +68,8 @@ fn decode(records: &[Vec<u8>], style: Style) {
         MetadataColumn::Offset,
         MetadataColumn::Timestamp,
     ]);
-    let mut decoder = Decoder::new(&spec(style), &metadata).expect("a valid schema");
+    let mut decoder =
+        Decoder::new(&spec(style), &Schemas::none(), &metadata, false).expect("a valid schema");
     let partition =
         SourcePartition { id: TopicPartition::new("orders", 0), topic_id: TopicId::unknown() };
     decoder.begin(Arc::new(partition), 0, None);
@@ -99,15 +100,10 @@ fn spec(style: Style) -> Decode {
         Style::Compact => TimestampFormat::EpochMillis,
         Style::Spaced => TimestampFormat::Iso8601,
     };
-    Decode {
-        schema: Arc::new(ddl::parse(SCHEMA).expect("a valid schema")),
+    Decode::new(Payload::Json(Json {
         timestamps: BTreeMap::from([("event_time".to_owned(), format)]),
-        timezone: chrono_tz::UTC,
-        unknown_fields: UnknownFields::Ignore,
-        max_message_size: 10 << 20,
-        on_bad_record: OnBadRecord::Fail,
-        bad_record_limit: 0.0,
-    }
+        ..Json::new(ddl::parse(SCHEMA).expect("a valid schema"))
+    }))
 }
 
 fn record(i: usize, style: Style) -> Vec<u8> {

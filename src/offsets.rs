@@ -113,6 +113,10 @@ pub struct Fates {
     pub skipped: u64,
     /// Records without a value.
     pub tombstones: u64,
+    /// Records that the output's `where` left out.
+    pub filtered: u64,
+    /// Records whose key had a row already under `mode: insert_new`.
+    pub existing: u64,
     /// Offsets that hold no record: control records, compaction, aborted transactions, or data that
     /// was lost and that `on_data_loss: continue` allowed.
     pub gaps: u64,
@@ -121,7 +125,12 @@ pub struct Fates {
 impl Fates {
     /// Records of any fate, without gaps.
     pub fn records(&self) -> u64 {
-        self.rows + self.dead_letters + self.skipped + self.tombstones
+        self.rows
+            + self.dead_letters
+            + self.skipped
+            + self.tombstones
+            + self.filtered
+            + self.existing
     }
 
     /// Records and gaps: the length of the range.
@@ -134,6 +143,8 @@ impl Fates {
         self.dead_letters += other.dead_letters;
         self.skipped += other.skipped;
         self.tombstones += other.tombstones;
+        self.filtered += other.filtered;
+        self.existing += other.existing;
         self.gaps += other.gaps;
     }
 }

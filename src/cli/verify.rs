@@ -176,6 +176,12 @@ fn terms(report: &Report) -> String {
     if fates.tombstones > 0 {
         terms.push(count(fates.tombstones, "tombstone"));
     }
+    if fates.filtered > 0 {
+        terms.push(format!("{} filtered", crate::offsets::grouped(fates.filtered)));
+    }
+    if fates.existing > 0 {
+        terms.push(format!("{} with an existing key", crate::offsets::grouped(fates.existing)));
+    }
     terms.join(" + ")
 }
 

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::location;
-use super::spec::{Connector, Output, Start, Topics};
+use super::spec::{AvroSchemas, Connector, Decode, Output, Payload, Start, Topics};
 use crate::schema::ddl;
 
 /// Raised when what is digested changes, so that a new sluice's fingerprints are told from an old one's.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Hex digits kept: a change is told, not an attack fended off.
 const DIGITS: usize = 16;
@@ -43,8 +43,6 @@ fn meaning(connector: &Connector) -> Value {
         Start::Timestamp(millis) => json!({"timestamp": millis}),
         Start::Offsets(offsets) => json!({"offsets": offsets}),
     };
-    let timestamps: Vec<String> =
-        decode.timestamps.iter().map(|(column, format)| format!("{column}={format:?}")).collect();
     let outputs: Vec<Value> = outputs.values().map(of_output).collect();
     json!({
         "version": VERSION,
@@ -54,17 +52,53 @@ fn meaning(connector: &Connector) -> Value {
             "start": start,
             "on_data_loss": format!("{:?}", source.on_data_loss),
         },
-        "decode": {
-            "schema": ddl::format(&decode.schema),
-            "timestamps": timestamps,
-            "timezone": decode.timezone.name(),
-            "unknown_fields": format!("{:?}", decode.unknown_fields),
-            "max_message_size": decode.max_message_size,
-            "on_bad_record": format!("{:?}", decode.on_bad_record),
-        },
+        "decode": of_decode(decode),
         "dead_letters": dead_letters.as_ref().map(|dead| location::identity(&dead.table)),
         "outputs": outputs,
     })
+}
+
+fn of_decode(decode: &Decode) -> Value {
+    let key = decode.key.as_ref().map(|key| json!([key.column, of_payload(&key.payload)]));
+    json!({
+        "value": of_payload(&decode.value),
+        "key": key,
+        "debezium": decode.debezium.as_ref().map(|debezium| format!("{:?}", debezium.columns)),
+        "max_message_size": decode.max_message_size,
+        "on_bad_record": format!("{:?}", decode.on_bad_record),
+        "on_incompatible_schema": format!("{:?}", decode.on_incompatible_schema),
+    })
+}
+
+fn of_payload(payload: &Payload) -> Value {
+    match payload {
+        Payload::Json(json) => {
+            let formats = json.timestamps.iter();
+            let timestamps: Vec<String> =
+                formats.map(|(column, format)| format!("{column}={format:?}")).collect();
+            json!({
+                "schema": ddl::format(&json.schema),
+                "timestamps": timestamps,
+                "timezone": json.timezone.name(),
+                "unknown_fields": format!("{:?}", json.unknown_fields),
+                "framing": format!("{:?}", json.framing),
+            })
+        }
+        Payload::Avro(avro) => {
+            let schemas = match &avro.schemas {
+                AvroSchemas::Registry(registry) => format!("registry {:?}", registry.subjects),
+                AvroSchemas::Fixed(text) => text.to_string(),
+            };
+            json!({
+                "avro": schemas,
+                "schema": avro.columns.as_ref().map(|columns| ddl::format(columns)),
+                "unknown_fields": format!("{:?}", avro.unknown_fields),
+                "framing": format!("{:?}", avro.framing),
+            })
+        }
+        Payload::String => json!("string"),
+        Payload::Bytes => json!("bytes"),
+    }
 }
 
 fn of_output(output: &Output) -> Value {
@@ -80,6 +114,9 @@ fn of_output(output: &Output) -> Value {
         "topics": topics,
         "table": location::identity(&output.table),
         "partition_by": output.partition_by,
+        "select": output.select,
+        "where": output.filter,
+        "mode": format!("{:?}", output.mode),
         "metadata_columns": metadata,
     })
 }

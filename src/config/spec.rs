@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub struct Connector {
     /// Identity: progress, state and metrics are kept under it.
     pub name: String,
     pub source: Source,
-    pub decode: Decode,
+    pub decode: Arc<Decode>,
     pub dead_letters: Option<DeadLetters>,
     pub trigger: Trigger,
     pub limits: Limits,
@@ -77,8 +78,60 @@ pub enum OnDataLoss {
     Continue,
 }
 
+/// How the records of a topic become rows, and what becomes of those that can't.
 #[derive(Debug, Clone)]
 pub struct Decode {
+    pub value: Payload,
+    /// `None`: keys are not decoded.
+    pub key: Option<DecodeKey>,
+    /// Values are Debezium's change events: `value` describes the row inside the envelope.
+    pub debezium: Option<Debezium>,
+    /// Bytes of key plus value; a larger record is a bad record.
+    pub max_message_size: u64,
+    pub on_bad_record: OnBadRecord,
+    /// Share of a batch's records, 0 to 1: more bad ones than this stop the connector.
+    pub bad_record_limit: f64,
+    pub on_incompatible_schema: OnIncompatibleSchema,
+}
+
+impl Decode {
+    /// Values of this kind; everything else as it is by default.
+    pub fn new(value: Payload) -> Self {
+        Self {
+            value,
+            key: None,
+            debezium: None,
+            max_message_size: 10 << 20,
+            on_bad_record: OnBadRecord::Fail,
+            bad_record_limit: 0.05,
+            on_incompatible_schema: OnIncompatibleSchema::Fail,
+        }
+    }
+}
+
+/// The record key, as one column.
+#[derive(Debug, Clone)]
+pub struct DecodeKey {
+    /// The column's name.
+    pub column: String,
+    /// JSON and Avro records become a STRUCT.
+    pub payload: Payload,
+}
+
+/// How the bytes of a value or a key become columns.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// A JSON object.
+    Json(Json),
+    Avro(Avro),
+    /// UTF-8 text, as it is: the column `value` STRING.
+    String,
+    /// Bytes, as they are: the column `value` BINARY.
+    Bytes,
+}
+
+#[derive(Debug, Clone)]
+pub struct Json {
     pub schema: Arc<TableSchema>,
     /// How each TIMESTAMP, TIMESTAMP_NTZ or DATE column that isn't ISO 8601 text is written, by column name
     /// (dotted for nested fields).
@@ -86,11 +139,135 @@ pub struct Decode {
     /// For text without a zone in TIMESTAMP columns.
     pub timezone: Tz,
     pub unknown_fields: UnknownFields,
-    /// Bytes of key plus value; a larger record is a bad record.
-    pub max_message_size: u64,
-    pub on_bad_record: OnBadRecord,
-    /// Share of a batch's records, 0 to 1: more bad ones than this stop the connector.
-    pub bad_record_limit: f64,
+    /// `Plain` or `Confluent`: a schema registry's prefix of five bytes before the text.
+    pub framing: Framing,
+}
+
+impl Payload {
+    /// The declared columns; `None`: they come from elsewhere.
+    pub fn declared(&self) -> Option<&TableSchema> {
+        match self {
+            Self::Json(json) => Some(&json.schema),
+            Self::Avro(avro) => avro.columns.as_deref(),
+            Self::String | Self::Bytes => None,
+        }
+    }
+}
+
+impl Json {
+    /// Objects with these columns; everything else as it is by default.
+    pub fn new(schema: TableSchema) -> Self {
+        Self {
+            schema: Arc::new(schema),
+            timestamps: BTreeMap::new(),
+            timezone: Tz::UTC,
+            unknown_fields: UnknownFields::Ignore,
+            framing: Framing::Plain,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Avro {
+    pub schemas: AvroSchemas,
+    pub framing: Framing,
+    /// The columns; `None`: those of the Avro schema, followed as it evolves.
+    pub columns: Option<Arc<TableSchema>>,
+    /// Of fields that `columns` doesn't have; without `columns` there are none.
+    pub unknown_fields: UnknownFields,
+}
+
+/// Where Avro schemas come from.
+#[derive(Debug, Clone)]
+pub enum AvroSchemas {
+    Registry(Arc<Registry>),
+    /// The text of an `.avsc` file, for every record.
+    Fixed(Arc<str>),
+}
+
+/// What stands before the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Nothing.
+    Plain,
+    /// Confluent's wire format: a zero byte and the schema's id in four.
+    Confluent,
+    /// Avro's single-object encoding: `C3 01` and the schema's fingerprint in eight bytes.
+    SingleObject,
+}
+
+/// A schema registry with Confluent's REST API.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Tried in order; never empty.
+    pub urls: Vec<Url>,
+    pub auth: RegistryAuth,
+    /// A PEM file of certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    pub subjects: SubjectNames,
+}
+
+#[derive(Debug, Clone)]
+pub enum RegistryAuth {
+    None,
+    Basic { username: Secret, password: Secret },
+    Bearer(Secret),
+}
+
+/// Which subject holds the newest schema of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubjectNames {
+    /// `<topic>-value` or `<topic>-key`.
+    TopicName,
+    /// The subject is the record's full name, which only a record tells: the schemas are those that records name.
+    RecordName,
+    /// `<topic>-<full name>`: the same.
+    TopicRecordName,
+    /// This one, for every topic.
+    Named(String),
+}
+
+/// What is kept of a Debezium envelope beside the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Debezium {
+    /// In order, none twice.
+    pub columns: Vec<ChangeColumn>,
+}
+
+/// What Debezium says of a change, as a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeColumn {
+    /// `change_op` STRING NOT NULL: `c`, `u`, `d` or `r` (snapshot)
+    Op,
+    /// `change_timestamp` TIMESTAMP: when the connector saw the change (`ts_ms`)
+    Timestamp,
+    /// `change_source` STRING: the envelope's `source`, the position in the database's log, as JSON text
+    Source,
+}
+
+impl ChangeColumn {
+    pub const ALL: [Self; 3] = [Self::Op, Self::Timestamp, Self::Source];
+
+    /// The column's name in the table.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Op => "change_op",
+            Self::Timestamp => "change_timestamp",
+            Self::Source => "change_source",
+        }
+    }
+}
+
+/// What to do with records whose schema the columns can't take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnIncompatibleSchema {
+    /// Stop before the batch is committed.
+    Fail,
+    /// Keep the records in the table of `dead_letters`.
+    DeadLetter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -115,7 +292,12 @@ pub enum UnknownFields {
     Ignore,
     /// Such a record is a bad record.
     Fail,
+    /// Keep the top level's as a JSON object in the column `rescued_data` STRING; null where there are none.
+    Rescue,
 }
+
+/// The column of [`UnknownFields::Rescue`].
+pub const RESCUE_COLUMN: &str = "rescued_data";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -170,15 +352,59 @@ pub struct Output {
     pub name: String,
     /// `None`: all topics of the source.
     pub topics: Option<Vec<String>>,
+    /// Its own, or the connector's. A topic has one: two outputs that read it have the same.
+    pub decode: Arc<Decode>,
     pub table: TableLocation,
+    /// `table` holds `{topic}`: each topic has a table of its own ([`TableLocation::of_topic`]).
+    pub per_topic: bool,
     pub storage: Storage,
     pub create: CreateTable,
-    /// Columns of the table (value or metadata columns), in order.
+    /// SQL expressions, separated by commas; `None`: every column.
+    pub select: Option<String>,
+    /// An SQL condition on a record's columns; `None`: every record.
+    pub filter: Option<String>,
+    pub mode: Mode,
+    pub schema_evolution: SchemaEvolution,
+    /// Columns of the table, in order. Where only the engine knows the columns (`select`, followed schemas), it looks
+    /// whether they exist.
     pub partition_by: Vec<String>,
     /// In order, none twice.
     pub metadata_columns: Vec<MetadataColumn>,
     pub files: Files,
     pub table_properties: BTreeMap<String, String>,
+}
+
+/// What a record does to the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// It is a row more.
+    Append,
+    /// It is a row more if no row has its key; the first of a key stays.
+    InsertNew { key: Vec<String> },
+    /// It replaces the row of its key, or deletes it; the last of a key stays.
+    Upsert { key: Vec<String> },
+}
+
+impl Mode {
+    /// Columns of the table; empty for `append`.
+    pub fn key(&self) -> &[String] {
+        match self {
+            Self::Append => &[],
+            Self::InsertNew { key } | Self::Upsert { key } => key,
+        }
+    }
+}
+
+/// What may be changed in a table so that rows fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaEvolution {
+    /// Nothing: stop.
+    Fail,
+    /// Columns and nested fields are added, as nullable ones at the end.
+    AddColumns,
+    /// That, and types are widened in tables with `delta.enableTypeWidening`.
+    Widen,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -206,11 +432,20 @@ pub enum MetadataColumn {
     Key,
     /// `kafka_headers` ARRAY<STRUCT<key: STRING, value: BINARY>>; null where there are none
     Headers,
+    /// `kafka_value` BINARY: the value as it came
+    Value,
 }
 
 impl MetadataColumn {
-    pub const ALL: [Self; 6] =
-        [Self::Topic, Self::Partition, Self::Offset, Self::Timestamp, Self::Key, Self::Headers];
+    pub const ALL: [Self; 7] = [
+        Self::Topic,
+        Self::Partition,
+        Self::Offset,
+        Self::Timestamp,
+        Self::Key,
+        Self::Headers,
+        Self::Value,
+    ];
 
     /// The column's name in the table.
     pub fn column(self) -> &'static str {
@@ -221,6 +456,7 @@ impl MetadataColumn {
             Self::Timestamp => "kafka_timestamp",
             Self::Key => "kafka_key",
             Self::Headers => "kafka_headers",
+            Self::Value => "kafka_value",
         }
     }
 

@@ -28,6 +28,7 @@ pub fn metadata_field(column: MetadataColumn) -> Field {
         MetadataColumn::Headers => {
             Field::new("kafka_headers", DataType::List(Arc::new(header_field())), true)
         }
+        MetadataColumn::Value => Field::new("kafka_value", DataType::Binary, true),
     }
 }
 
@@ -47,6 +48,7 @@ pub(super) struct MetadataRows {
     timestamps: TimestampColumn,
     keys: NullableBytes,
     headers: HeaderColumn,
+    values: NullableBytes,
 }
 
 impl MetadataRows {
@@ -56,6 +58,7 @@ impl MetadataRows {
             timestamps: TimestampColumn::new(),
             keys: NullableBytes::new(),
             headers: HeaderColumn::new(),
+            values: NullableBytes::new(),
         }
     }
 
@@ -89,6 +92,9 @@ impl MetadataRows {
         if self.wants(MetadataColumn::Headers) {
             self.headers.push(message.headers);
         }
+        if self.wants(MetadataColumn::Value) {
+            self.values.push(message.value);
+        }
     }
 
     /// The columns so far, in the order of the enum; leaves them empty.
@@ -109,6 +115,7 @@ impl MetadataRows {
                 MetadataColumn::Timestamp => self.timestamps.finish(),
                 MetadataColumn::Key => self.keys.finish(),
                 MetadataColumn::Headers => self.headers.finish(),
+                MetadataColumn::Value => self.values.finish(),
             })
             .collect()
     }

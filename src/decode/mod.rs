@@ -12,6 +12,8 @@ mod error;
 mod flaw;
 mod json;
 mod metadata;
+mod payload;
+mod schemas;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 pub use dead_letters::dead_letter_schema;
 pub use error::{BadRecord, DecodeError};
 pub use metadata::metadata_field;
+pub use schemas::Schemas;
 
 use crate::chunk::{Chunk, MAX_CHUNK_ROWS, SourcePartition};
 use crate::config::{Decode, MetadataColumn, OnBadRecord};
@@ -42,11 +45,12 @@ const LARGEST_MESSAGE: u64 = 1 << 30;
 
 /// Decodes the messages of one partition at a time: `begin`, then `push` and `finish` by turns.
 pub struct Decoder {
+    id: usize,
     row_schema: SchemaRef,
     on_bad_record: OnBadRecord,
     max_message_size: u64,
     fingerprint: String,
-    values: json::Reader,
+    values: payload::Reader,
     metadata: MetadataRows,
     offsets: Vec<i64>,
     dead_letters: DeadLetterRows,
@@ -70,14 +74,23 @@ struct Run {
 }
 
 impl Decoder {
-    /// `metadata`: the metadata columns of all outputs together.
-    pub fn new(spec: &Decode, metadata: &BTreeSet<MetadataColumn>) -> Result<Self, DecodeError> {
+    /// `metadata`: the metadata columns of all outputs together. `tombstones`: a record without a value is a row that
+    /// deletes, for outputs that upsert.
+    pub fn new(
+        spec: &Decode,
+        schemas: &Schemas,
+        metadata: &BTreeSet<MetadataColumn>,
+        tombstones: bool,
+    ) -> Result<Self, DecodeError> {
+        let values = payload::Reader::new(&spec.value, schemas)?;
+        let _ = tombstones;
         Ok(Self {
-            row_schema: row_schema(spec, metadata)?,
+            id: 0,
+            row_schema: row_schema(&values, metadata)?,
             on_bad_record: spec.on_bad_record,
             max_message_size: spec.max_message_size.min(LARGEST_MESSAGE),
             fingerprint: String::new(),
-            values: json::Reader::new(spec)?,
+            values,
             metadata: MetadataRows::new(metadata),
             offsets: Vec::new(),
             dead_letters: DeadLetterRows::new(),
@@ -93,6 +106,13 @@ impl Decoder {
     #[must_use]
     pub fn with_fingerprint(mut self, fingerprint: &str) -> Self {
         self.fingerprint = fingerprint.to_owned();
+        self
+    }
+
+    /// The number that its chunks carry.
+    #[must_use]
+    pub fn with_id(mut self, id: usize) -> Self {
+        self.id = id;
         self
     }
 
@@ -236,6 +256,8 @@ impl Decoder {
         Chunk {
             partition: Arc::clone(partition),
             range,
+            decoder: self.id,
+            deletions: None,
             rows: rows.expect("each column got one value per row, and nulls only where allowed"),
             row_offsets,
             dead_letters: self.dead_letters.finish(partition, &self.fingerprint),
@@ -246,12 +268,12 @@ impl Decoder {
 }
 
 fn row_schema(
-    spec: &Decode,
+    values: &payload::Reader,
     metadata: &BTreeSet<MetadataColumn>,
 ) -> Result<SchemaRef, DecodeError> {
-    let mut fields = spec.schema.arrow().fields().to_vec();
+    let mut fields = values.fields();
     for field in metadata.iter().map(|column| metadata_field(*column)) {
-        if let Some(twin) = spec.schema.column(field.name()) {
+        if let Some(twin) = fields.iter().find(|f| f.name().eq_ignore_ascii_case(field.name())) {
             return Err(DecodeError::MetadataName { column: twin.name().clone() });
         }
         fields.push(Arc::new(field));

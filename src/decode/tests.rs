@@ -13,21 +13,26 @@ use arrow::array::{
 use arrow::datatypes::{Int32Type, Int64Type};
 
 use super::*;
-use crate::config::{TimestampFormat, UnknownFields};
+use crate::config::{Json, Payload, TimestampFormat, UnknownFields};
 use crate::disposition::{Disposition, Exit};
 use crate::message::Header;
 use crate::offsets::{TopicId, TopicPartition};
 use crate::schema::ddl;
 
 fn spec(schema: &str) -> Decode {
+    let json = Json::new(ddl::parse(schema).expect("a valid schema"));
     Decode {
-        schema: Arc::new(ddl::parse(schema).expect("a valid schema")),
-        timestamps: BTreeMap::new(),
-        timezone: chrono_tz::UTC,
-        unknown_fields: UnknownFields::Ignore,
-        max_message_size: 10 << 20,
         on_bad_record: OnBadRecord::DeadLetter,
         bad_record_limit: 1.0,
+        ..Decode::new(Payload::Json(json))
+    }
+}
+
+/// The part of a spec that says how JSON is read.
+fn json(spec: &mut Decode) -> &mut Json {
+    match &mut spec.value {
+        Payload::Json(json) => json,
+        other => panic!("JSON, not {other:?}"),
     }
 }
 
@@ -37,7 +42,8 @@ fn partition() -> Arc<SourcePartition> {
 }
 
 fn decoder(spec: &Decode) -> Decoder {
-    let mut decoder = Decoder::new(spec, &BTreeSet::new()).expect("a valid spec");
+    let mut decoder =
+        Decoder::new(spec, &Schemas::none(), &BTreeSet::new(), false).expect("a valid spec");
     decoder.begin(partition(), 0, None);
     decoder
 }
@@ -58,8 +64,9 @@ fn chunk(spec: &Decode, values: &[&str]) -> Chunk {
 #[test]
 fn every_offset_of_the_range_has_a_fate() {
     let metadata = BTreeSet::from([MetadataColumn::Offset]);
-    let mut decoder =
-        Decoder::new(&spec("a INT"), &metadata).expect("valid").with_fingerprint("f00d");
+    let mut decoder = Decoder::new(&spec("a INT"), &Schemas::none(), &metadata, false)
+        .expect("valid")
+        .with_fingerprint("f00d");
     let held = Arc::new(BTreeSet::from([12, 13, 14]));
     decoder.begin(partition(), 10, Some(held));
     decoder.push(&message(11, b"{\"a\":1}")).expect("good");
@@ -75,7 +82,7 @@ fn every_offset_of_the_range_has_a_fate() {
     assert_eq!(decoder.rows(), 1);
     let chunk = decoder.finish(20);
     assert_eq!(chunk.range, OffsetRange::new(10, 20));
-    let expected = Fates { rows: 1, dead_letters: 4, skipped: 0, tombstones: 1, gaps: 4 };
+    let expected = Fates { rows: 1, dead_letters: 4, tombstones: 1, gaps: 4, ..Fates::default() };
     assert_eq!(chunk.fates, expected);
     assert_eq!(chunk.fates.total(), chunk.range.len());
     assert_eq!(chunk.payload_bytes, 7 + 7 + 3 + 3 + 1);
@@ -116,7 +123,8 @@ fn metadata_columns_say_what_kafka_said() {
         MetadataColumn::Timestamp,
     ]
     .into();
-    let mut decoder = Decoder::new(&spec("a INT"), &metadata).expect("valid");
+    let mut decoder =
+        Decoder::new(&spec("a INT"), &Schemas::none(), &metadata, false).expect("valid");
     assert!(decoder.wants_headers());
     let names: Vec<_> = decoder.row_schema().fields().iter().map(|f| f.name().clone()).collect();
     assert_eq!(
@@ -223,12 +231,12 @@ fn large_messages_are_refused_and_large_chunks_are_full() {
 fn impossible_specs_are_refused() {
     let refused = |spec: &Decode, metadata: &[MetadataColumn]| {
         let metadata = metadata.iter().copied().collect();
-        let error = Decoder::new(spec, &metadata).err().expect("refused");
+        let error = Decoder::new(spec, &Schemas::none(), &metadata, false).err().expect("refused");
         assert_eq!(error.disposition(), Disposition::Stop(Exit::Configuration));
         (error.code(), error.to_string())
     };
     let mut named = spec("a INT");
-    named.timestamps = BTreeMap::from([("a".to_owned(), TimestampFormat::EpochMillis)]);
+    json(&mut named).timestamps = BTreeMap::from([("a".to_owned(), TimestampFormat::EpochMillis)]);
     let message = "`decode.value.timestamps.a`: the schema has no TIMESTAMP, TIMESTAMP_NTZ or DATE column of that name";
     assert_eq!(refused(&named, &[]), ("SL3101", message.into()));
     let message = "`decode.value.schema`: the keys of the MAP `s.m` must be STRING, as the keys of a JSON object are";

@@ -16,7 +16,7 @@ use super::table::Table;
 use super::{Engine, EngineError, plan, trigger};
 use crate::chunk::SourcePartition;
 use crate::config::{Connector, MetadataColumn, Start};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Schemas};
 use crate::offsets::TopicPartition;
 use crate::sink::progress::Topic;
 use crate::source::{Catalog, Control, OffsetSpec, SourceError};
@@ -115,7 +115,8 @@ pub(super) fn starts(outputs: &[Output]) -> Positions {
 fn decoder(spec: &Connector) -> Result<Decoder, EngineError> {
     let metadata: BTreeSet<MetadataColumn> =
         spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
-    Ok(Decoder::new(&spec.decode, &metadata)?.with_fingerprint(&spec.fingerprint))
+    Ok(Decoder::new(&spec.decode, &Schemas::none(), &metadata, false)?
+        .with_fingerprint(&spec.fingerprint))
 }
 
 /// Calls a look-up of Kafka's where blocking is allowed.

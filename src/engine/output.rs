@@ -22,7 +22,13 @@ use crate::sink::{Committed, DataFile};
 
 /// The columns of an output's table: the declared ones, then its metadata columns.
 pub fn output_schema(spec: &Connector, metadata: &[MetadataColumn]) -> Schema {
-    let declared = spec.decode.schema.arrow().fields().iter().map(|field| field.as_ref().clone());
+    let declared = spec
+        .decode
+        .value
+        .declared()
+        .into_iter()
+        .flat_map(|s| s.arrow().fields())
+        .map(|field| field.as_ref().clone());
     Schema::new(declared.chain(metadata.iter().map(|&c| metadata_field(c))).collect::<Vec<_>>())
 }
 

@@ -142,6 +142,8 @@ impl Metrics {
             dead_letters: fate("dead_letters"),
             skipped: fate("skipped"),
             tombstones: fate("tombstones"),
+            filtered: fate("filtered"),
+            existing: fate("existing"),
             gaps: fate("gaps"),
             bytes: counter(recorder, &catalog::BYTES, &[name]),
             files: counter(recorder, &catalog::FILES, &[name]),
@@ -239,6 +241,8 @@ pub struct OutputMetrics {
     dead_letters: Counter,
     skipped: Counter,
     tombstones: Counter,
+    filtered: Counter,
+    existing: Counter,
     gaps: Counter,
     bytes: Counter,
     files: Counter,
@@ -257,6 +261,8 @@ impl OutputMetrics {
         self.dead_letters.increment(fates.dead_letters);
         self.skipped.increment(fates.skipped);
         self.tombstones.increment(fates.tombstones);
+        self.filtered.increment(fates.filtered);
+        self.existing.increment(fates.existing);
         self.gaps.increment(fates.gaps);
         self.bytes.increment(payload_bytes);
     }
@@ -362,7 +368,7 @@ mod tests {
     fn a_batch_is_counted_by_fate() {
         let metrics = Metrics::new("orders", LagDetail::PerPartition);
         let output = metrics.output("raw");
-        let fates = Fates { rows: 7, dead_letters: 2, skipped: 0, tombstones: 1, gaps: 3 };
+        let fates = Fates { rows: 7, dead_letters: 2, tombstones: 1, gaps: 3, ..Fates::default() };
         output.records(&fates, 4096);
         output.records(&fates, 4);
         output.files(2, 1000);

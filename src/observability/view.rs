@@ -58,6 +58,8 @@ struct FatesView {
     dead_letters: u64,
     skipped: u64,
     tombstones: u64,
+    filtered: u64,
+    existing: u64,
     gaps: u64,
 }
 
@@ -122,8 +124,8 @@ impl From<&LastBatch> for BatchView {
 
 impl From<&Fates> for FatesView {
     fn from(fates: &Fates) -> Self {
-        let &Fates { rows, dead_letters, skipped, tombstones, gaps } = fates;
-        Self { rows, dead_letters, skipped, tombstones, gaps }
+        let &Fates { rows, dead_letters, skipped, tombstones, filtered, existing, gaps } = fates;
+        Self { rows, dead_letters, skipped, tombstones, filtered, existing, gaps }
     }
 }
 

@@ -13,7 +13,7 @@ use super::kafka::View;
 use super::text::count;
 use super::{ConfigSource, print};
 use crate::config::{Connector, MetadataColumn, Source, Topics};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Schemas};
 use crate::disposition::Exit;
 use crate::source::SourceError;
 
@@ -61,12 +61,14 @@ pub(super) async fn check(args: CheckArgs) -> Exit {
 /// Whether records can be read by the declared schema.
 fn decoding(spec: &Connector, findings: &mut Findings) {
     let metadata = MetadataColumn::ALL.into_iter().collect();
-    let all = Decoder::new(&spec.decode, &metadata);
+    let all = Decoder::new(&spec.decode, &Schemas::none(), &metadata, false);
     // A declared column may have the name of a metadata column that no output asks for.
     let asked = spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
-    match all.or_else(|_| Decoder::new(&spec.decode, &asked)) {
+    match all.or_else(|_| Decoder::new(&spec.decode, &Schemas::none(), &asked, false)) {
         Ok(_) => {
-            let columns = spec.decode.schema.arrow().fields().len() as u64;
+            let columns =
+                spec.decode.value.declared().map_or(0, |schema| schema.arrow().fields().len())
+                    as u64;
             findings.ok("decode", format!("{} declared", count(columns, "column")));
         }
         Err(error) => findings.error("decode", &error.into()),

@@ -17,7 +17,7 @@ use super::text::{Align, columns, count};
 use super::{ConfigSource, print};
 use crate::chunk::Chunk;
 use crate::config::{Connector, OnBadRecord};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Schemas};
 use crate::disposition::Exit;
 use crate::engine::EngineError;
 use crate::offsets::Fates;
@@ -53,8 +53,9 @@ pub(super) async fn preview(args: PreviewArgs) -> Exit {
 /// Reads from where a first run would start; from just before the end where that is the end.
 async fn chunks(mut spec: Connector, limit: u64) -> Result<Vec<Chunk>, EngineError> {
     // All of the bad records are to be seen, with their reasons.
-    spec.decode.on_bad_record = OnBadRecord::DeadLetter;
-    let decoder = Decoder::new(&spec.decode, &Default::default())?;
+    let decode = Arc::make_mut(&mut spec.decode);
+    decode.on_bad_record = OnBadRecord::DeadLetter;
+    let decoder = Decoder::new(decode, &Schemas::none(), &Default::default(), false)?;
     let view = View::of(&spec.source).await?;
     let mut budgets = Vec::new();
     for partition in view.catalog.partitions() {

@@ -87,24 +87,17 @@ mod tests {
 
     use super::*;
     use crate::chunk::SourcePartition;
-    use crate::config::{Decode, OnBadRecord, UnknownFields};
-    use crate::decode::Decoder;
+    use crate::config::{Decode, Json, Payload};
+    use crate::decode::{Decoder, Schemas};
     use crate::message::Message;
     use crate::offsets::{TopicId, TopicPartition};
     use crate::schema::ddl;
 
     /// What the decoder makes of a record is shown as it was written.
     fn check(ddl: &str, json: &str, expected: &str) {
-        let spec = Decode {
-            schema: Arc::new(ddl::parse(ddl).expect("a schema")),
-            timestamps: Default::default(),
-            timezone: chrono_tz::UTC,
-            unknown_fields: UnknownFields::Ignore,
-            max_message_size: 1 << 20,
-            on_bad_record: OnBadRecord::Fail,
-            bad_record_limit: 1.0,
-        };
-        let mut decoder = Decoder::new(&spec, &BTreeSet::new()).expect("a decoder");
+        let spec = Decode::new(Payload::Json(Json::new(ddl::parse(ddl).expect("a schema"))));
+        let mut decoder =
+            Decoder::new(&spec, &Schemas::none(), &BTreeSet::new(), false).expect("a decoder");
         let id = TopicPartition::new("t", 0);
         decoder.begin(Arc::new(SourcePartition { id, topic_id: TopicId::unknown() }), 0, None);
         let value = Some(json.as_bytes());

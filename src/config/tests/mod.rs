@@ -48,6 +48,13 @@ const SECRETS: [(&str, &str); 2] = [("KAFKA_PASSWORD", "pa$$w0rd"), ("S3_SECRET"
 mod valid {
     use super::*;
 
+    fn json(decode: &Decode) -> &Json {
+        match &decode.value {
+            Payload::Json(json) => json,
+            other => panic!("JSON, not {other:?}"),
+        }
+    }
+
     #[test]
     fn the_minimal_file_takes_every_default() {
         let Loaded { connector, warnings, .. } = fixture("minimal.yaml", &[]);
@@ -57,8 +64,9 @@ mod valid {
         assert_eq!(connector.source.on_data_loss, OnDataLoss::Fail);
         assert_eq!(connector.source.group_id.as_deref(), Some("sluice-minimal"));
         assert!(connector.source.client.is_empty());
-        assert_eq!(connector.decode.timezone, chrono_tz::UTC);
-        assert_eq!(connector.decode.unknown_fields, UnknownFields::Ignore);
+        let json = json(&connector.decode);
+        assert_eq!(json.timezone, chrono_tz::UTC);
+        assert_eq!(json.unknown_fields, UnknownFields::Ignore);
         assert_eq!(connector.decode.max_message_size, 10 << 20);
         assert_eq!(connector.decode.on_bad_record, OnBadRecord::Fail);
         assert_eq!(connector.decode.bad_record_limit, 0.05);
@@ -110,14 +118,15 @@ mod valid {
         assert_eq!(client("api.version.request"), "true");
 
         let decode = &connector.decode;
-        assert_eq!(decode.schema.arrow().fields().len(), 5);
+        let json = json(decode);
+        assert_eq!(json.schema.arrow().fields().len(), 5);
         let timestamps = BTreeMap::from([
             ("event_time".to_owned(), TimestampFormat::EpochMillis),
             ("meta.seen".to_owned(), TimestampFormat::EpochSeconds),
         ]);
-        assert_eq!(decode.timestamps, timestamps);
-        assert_eq!(decode.timezone, chrono_tz::Europe::Berlin);
-        assert_eq!(decode.unknown_fields, UnknownFields::Fail);
+        assert_eq!(json.timestamps, timestamps);
+        assert_eq!(json.timezone, chrono_tz::Europe::Berlin);
+        assert_eq!(json.unknown_fields, UnknownFields::Fail);
         assert_eq!(decode.max_message_size, 1_000_000);
         assert_eq!(decode.on_bad_record, OnBadRecord::DeadLetter);
         assert_eq!(decode.bad_record_limit, 0.005);

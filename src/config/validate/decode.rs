@@ -11,7 +11,7 @@ use crate::config::path::Path;
 use crate::config::problem::{Code, Report};
 use crate::config::raw::{Format, KeyFormat};
 use crate::config::shape::did_you_mean;
-use crate::config::spec::{Decode, TimestampFormat};
+use crate::config::spec::{Decode, Framing, Json, OnIncompatibleSchema, Payload, TimestampFormat};
 use crate::config::{names, raw, units};
 use crate::schema::{TableSchema, ddl};
 
@@ -40,14 +40,21 @@ pub(super) fn read(raw: &raw::Decode, path: &Path, report: &mut Report<'_>) -> O
     match (raw.key.as_ref()?.format?, value.format?) {
         (KeyFormat::None, Format::Json) => {}
     }
-    Some(Decode {
+    let json = Json {
         schema: Arc::new(schema?),
         timestamps,
         timezone: timezone?,
         unknown_fields: value.unknown_fields?,
+        framing: Framing::Plain,
+    };
+    Some(Decode {
+        value: Payload::Json(json),
+        key: None,
+        debezium: None,
         max_message_size: max_message_size?,
         on_bad_record: raw.on_bad_record?,
         bad_record_limit: bad_record_limit?,
+        on_incompatible_schema: OnIncompatibleSchema::Fail,
     })
 }
 

@@ -12,6 +12,7 @@ pub use outputs::files_per_day;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::path::Path;
@@ -31,6 +32,7 @@ pub(super) fn connector(
     let name = name(raw.name.as_deref(), report);
     let source = raw.source.as_ref().and_then(|raw| source::read(raw, &root.key("source"), report));
     let decode = raw.decode.as_ref().and_then(|raw| decode::read(raw, &root.key("decode"), report));
+    let decode = decode.map(Arc::new);
     let storage = storage(raw.storage.as_ref(), &root.key("storage"), &Storage::default(), report);
     let tables = Tables { current_dir, storage: &storage };
     let dead_letters = dead_letters(raw, &tables, report);
@@ -44,11 +46,16 @@ pub(super) fn connector(
     );
     let http = raw.http.as_ref().map(|raw| listen(raw, &root.key("http"), report));
     let outputs = raw.outputs.as_ref().and_then(|raw| {
-        let schema = decode.as_ref().map(|decode| &*decode.schema);
+        let schema = decode.as_ref().and_then(|decode| decode.value.declared());
         let topics = source.as_ref().map(|source| &source.topics);
         outputs::read(
             raw,
-            &outputs::Around { schema, topics, dead_letters: dead_letters.as_ref() },
+            &outputs::Around {
+                decode: decode.as_ref(),
+                schema,
+                topics,
+                dead_letters: dead_letters.as_ref(),
+            },
             &tables,
             report,
         )

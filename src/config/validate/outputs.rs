@@ -1,6 +1,7 @@
 //! `outputs`: tables, what they take, and what they may not share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::source::{refuse_unread, topic_list};
 use super::{Tables, positive_size, refuse_repeats, storage};
@@ -9,13 +10,15 @@ use crate::config::problem::{Code, Report};
 use crate::config::raw::{self, Codec};
 use crate::config::shape::did_you_mean;
 use crate::config::spec::{
-    Compression, DeadLetters, Files, MetadataColumn, Output, TableLocation, Topics,
+    Compression, DeadLetters, Decode, Files, MetadataColumn, Mode, Output, SchemaEvolution,
+    TableLocation, Topics,
 };
 use crate::config::{location, names, properties};
 use crate::schema::{TableSchema, can_partition_by};
 
 /// What the outputs are judged beside; `None`: it was refused.
 pub(super) struct Around<'a> {
+    pub(super) decode: Option<&'a Arc<Decode>>,
     pub(super) schema: Option<&'a TableSchema>,
     pub(super) topics: Option<&'a Topics>,
     pub(super) dead_letters: Option<&'a DeadLetters>,
@@ -86,9 +89,15 @@ fn output(
     Some(Output {
         name: name.to_owned(),
         topics: topics.map_or(Some(None), |topics| topics.map(Some))?,
+        decode: Arc::clone(around.decode?),
         table: table?,
+        per_topic: false,
         storage,
         create: raw.create?,
+        select: None,
+        filter: None,
+        mode: Mode::Append,
+        schema_evolution: SchemaEvolution::Fail,
         partition_by,
         metadata_columns: metadata?,
         files: files?,

@@ -19,7 +19,7 @@ use arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit};
 use super::bytes::ByteColumn;
 use super::error::DecodeError;
 use super::flaw::{Flaw, Reject, Scan};
-use crate::config::{Decode, TimestampFormat, UnknownFields};
+use crate::config::{Json, TimestampFormat, UnknownFields};
 use crate::schema::ddl::format_type;
 use column::{Column, Values};
 use object::Object;
@@ -32,7 +32,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(spec: &Decode) -> Result<Self, DecodeError> {
+    pub(super) fn new(spec: &Json) -> Result<Self, DecodeError> {
         let mut builder = Builder { spec, formats: spec.timestamps.clone() };
         let root = builder.object(spec.schema.arrow().fields(), "")?;
         match builder.formats.into_keys().next() {
@@ -88,7 +88,7 @@ fn no_object(json: &Scanner<'_>) -> Scan<()> {
 
 /// Makes the columns of a schema. Takes each timestamp format that it uses out of `formats`.
 struct Builder<'a> {
-    spec: &'a Decode,
+    spec: &'a Json,
     formats: BTreeMap<String, TimestampFormat>,
 }
 

@@ -15,7 +15,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::*;
-use crate::config::OnBadRecord;
 use crate::schema::ddl;
 use documents::Tape;
 use model::Cell;
@@ -26,20 +25,16 @@ pub(super) const SCHEMA: &str = "id INT NOT NULL, flag BOOLEAN, tiny TINYINT, sm
     berlin TIMESTAMP_NTZ, ms TIMESTAMP, ns TIMESTAMP_NTZ, secs DATE, list ARRAY<INT>, map MAP<STRING, DOUBLE>, \
     st STRUCT<x: INT NOT NULL, y: ARRAY<STRUCT<z: STRING, `zo\"ö`: BIGINT>>, m: MAP<STRING, ARRAY<DATE>>>";
 
-pub(super) fn spec() -> Decode {
+pub(super) fn spec() -> Json {
     let formats = [
         ("ms", TimestampFormat::EpochMillis),
         ("ns", TimestampFormat::EpochNanos),
         ("secs", TimestampFormat::EpochSeconds),
     ];
-    Decode {
-        schema: Arc::new(ddl::parse(SCHEMA).expect("a valid schema")),
+    Json {
         timestamps: BTreeMap::from(formats.map(|(name, format)| (name.to_owned(), format))),
         timezone: chrono_tz::Europe::Berlin,
-        unknown_fields: UnknownFields::Ignore,
-        max_message_size: 10 << 20,
-        on_bad_record: OnBadRecord::Skip,
-        bad_record_limit: 1.0,
+        ..Json::new(ddl::parse(SCHEMA).expect("a valid schema"))
     }
 }
 

@@ -120,8 +120,8 @@ fn what_does_not_fit_its_column_is_refused() {
          j TIMESTAMP, k TIMESTAMP_NTZ, l BINARY, m MAP<STRING, INT>, n ARRAY<STRUCT<x: INT NOT NULL, y: ARRAY<DATE>>>,
          o STRING, p TIMESTAMP, q STRUCT<r: STRUCT<s: TINYINT>>",
     );
-    spec.timestamps = BTreeMap::from([("P".to_owned(), TimestampFormat::EpochMillis)]);
-    spec.timezone = chrono_tz::Europe::Berlin;
+    json(&mut spec).timestamps = BTreeMap::from([("P".to_owned(), TimestampFormat::EpochMillis)]);
+    json(&mut spec).timezone = chrono_tz::Europe::Berlin;
     let cases: &[(&[u8], &str, &str)] = &[
         (br#"{"a":1,"a":1}"#, "SL3015", "`a`, byte 7: the field stands there twice"),
         (br#"{"a":null,"\u0061":1}"#, "SL3015", "`a`, byte 10: the field stands there twice"),
@@ -260,7 +260,7 @@ fn unknown_fields_are_ignored_or_refused_as_declared() {
         rows.column(0).as_primitive::<Int32Type>().iter().collect::<Vec<_>>(),
         [Some(2), None]
     );
-    spec.unknown_fields = UnknownFields::Fail;
+    json(&mut spec).unknown_fields = UnknownFields::Fail;
     let reason = "a field that the schema does not declare (`unknown_fields: fail`)";
     check_refused(
         &spec,

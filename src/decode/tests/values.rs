@@ -81,7 +81,7 @@ fn epoch_numbers_are_read_in_the_declared_unit() {
         ("s.n", TimestampFormat::EpochMicros),
         ("l", TimestampFormat::EpochNanos),
     ];
-    spec.timestamps = formats.map(|(name, format)| (name.to_owned(), format)).into();
+    json(&mut spec).timestamps = formats.map(|(name, format)| (name.to_owned(), format)).into();
     let rows = chunk(&spec, &[r#"{"d":86400,"t":1.5,"s":{"n":-7},"l":[1999,-1]}"#]).rows;
     assert_eq!(rows.column(0).as_ref(), &Date32Array::from(vec![1]));
     assert_eq!(

@@ -55,7 +55,8 @@ fn clean() -> Vec<PastCommit> {
     let (a, b) =
         (PartitionInfo::at(&partition(0), 100, None), PartitionInfo::at(&partition(1), 0, None));
     let (a1, b1) = (a.next(106, rows(6)), b.next(4, rows(4)));
-    let mixed = Fates { rows: 1, dead_letters: 1, skipped: 1, tombstones: 1, gaps: 1 };
+    let mixed =
+        Fates { rows: 1, dead_letters: 1, skipped: 1, tombstones: 1, gaps: 1, ..Fates::default() };
     vec![ours(1, &[a, b]), ours(2, &[a1.clone(), b1]), ours(3, &[a1.next(111, mixed)])]
 }
 
@@ -83,7 +84,7 @@ fn contiguous_ranges_whose_fates_add_up_are_proven() {
     );
     assert_eq!(
         report.fates,
-        Fates { rows: 11, dead_letters: 1, skipped: 1, tombstones: 1, gaps: 1 }
+        Fates { rows: 11, dead_letters: 1, skipped: 1, tombstones: 1, gaps: 1, ..Fates::default() }
     );
     assert_eq!((report.partitions[0].start, report.partitions[0].end), (100, 111));
     let json = serde_json::to_value(&report).expect("plain data");

@@ -8,7 +8,7 @@ use chrono::{NaiveDate, TimeZone};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::config::{Decode, TimestampFormat};
+use crate::config::{self, TimestampFormat};
 
 /// A value of any type.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,7 @@ enum Json {
 }
 
 /// The columns of a document; `None` when it is bad.
-pub(super) fn read(spec: &Decode, document: &[u8]) -> Option<Vec<Cell>> {
+pub(super) fn read(spec: &config::Json, document: &[u8]) -> Option<Vec<Cell>> {
     let text = std::str::from_utf8(document).ok()?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
     let (json, rest) = parse(text.trim_start_matches(BLANKS), 1)?;
@@ -135,7 +135,7 @@ fn same(json: &Json, value: &Value) -> bool {
 }
 
 fn columns(
-    spec: &Decode,
+    spec: &config::Json,
     declared: &Fields,
     path: &str,
     fields: &[(String, Json)],
@@ -152,7 +152,7 @@ fn columns(
     declared.iter().map(column).collect()
 }
 
-fn value(spec: &Decode, data_type: &DataType, path: &str, json: &Json) -> Option<Cell> {
+fn value(spec: &config::Json, data_type: &DataType, path: &str, json: &Json) -> Option<Cell> {
     let format = spec.timestamps.get(path).copied().unwrap_or(TimestampFormat::Iso8601);
     let iso = format == TimestampFormat::Iso8601;
     Some(match (data_type, json) {
