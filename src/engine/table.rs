@@ -238,6 +238,8 @@ impl Table {
             attempt: Uuid::new_v4(),
             expected,
             set,
+            removes: Vec::new(),
+            reads: None,
             adds,
             properties,
             operation,

@@ -99,6 +99,8 @@ pub enum TableProblem {
     Protocol { reader: i32, writer: i32 },
     #[error("{0}: change the schema or the table")]
     Schema(SchemaProblem),
+    #[error("key column `{column}`: {reason}: choose another `key`")]
+    KeyColumn { column: String, reason: &'static str },
 }
 
 impl TableProblem {
@@ -116,6 +118,7 @@ impl TableProblem {
             Self::Feature { .. } => "SL4209",
             Self::Protocol { .. } => "SL4210",
             Self::Schema(_) => "SL4211",
+            Self::KeyColumn { .. } => "SL4220",
         }
     }
 }
@@ -179,6 +182,31 @@ fn plan(
         partition_columns: metadata.partition_columns.clone(),
         indexed: IndexedColumns::of(table, &metadata.partition_columns, &metadata.configuration),
     })
+}
+
+/// What a table must not have when rows are replaced, besides what [`check`] refuses.
+pub(super) fn check_rewrites(metadata: &Metadata) -> Vec<TableProblem> {
+    let refused = [
+        (
+            "appendOnly (delta.appendOnly)",
+            "delta.appendOnly",
+            "rows may only be added, and `mode: upsert` replaces rows",
+            "unset the property, or use `mode: append` or `insert_new`",
+        ),
+        (
+            "changeDataFeed (delta.enableChangeDataFeed)",
+            "delta.enableChangeDataFeed",
+            "commits that replace rows must come with change files, which sluice does not write",
+            "unset the property, or use `mode: append` or `insert_new`",
+        ),
+    ];
+    let on = refused.into_iter().filter(|(_, property, ..)| is_on(metadata, property));
+    on.map(|(feature, _, reason, next)| TableProblem::Feature {
+        feature: feature.to_owned(),
+        reason: reason.to_owned(),
+        next,
+    })
+    .collect()
 }
 
 /// Whether a feature concerns readers too, and so belongs in both lists of the protocol.
