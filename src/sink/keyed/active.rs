@@ -154,7 +154,8 @@ impl FilteredRowVisitor for AddVisitor<'_> {
                 continue;
             };
             let size: i64 = size.get(row, "size")?;
-            let partition_values: HashMap<String, String> = partition.get(row, "partitionValues")?;
+            let partition_values: HashMap<String, String> =
+                partition.get(row, "partitionValues")?;
             let file = AddedFile {
                 path,
                 partition_values: partition_values

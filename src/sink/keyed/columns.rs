@@ -4,7 +4,9 @@
 //! Owns the conversion of a batch's keys, of bounds in `add.stats` and of partition values into it. Guarantees: a
 //! [`Domain`] holds every value that its file can have; what can't be read for certain counts as "any".
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Int64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Int64Array,
+};
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use arrow::error::ArrowError;
@@ -151,11 +153,7 @@ impl EncodedKeys {
 }
 
 impl KeyColumn {
-    fn new(
-        table: &Schema,
-        partition_columns: &[String],
-        name: &str,
-    ) -> Result<Self, &'static str> {
+    fn new(table: &Schema, partition_columns: &[String], name: &str) -> Result<Self, &'static str> {
         let mut fields = table.fields().iter();
         let field = fields
             .find(|field| field.name().eq_ignore_ascii_case(name))
@@ -294,7 +292,10 @@ pub(super) fn parse_value(text: &str, data_type: &DataType) -> Option<ArrayRef> 
             let value = parse_decimal(text, u8::try_from(*scale).ok()?)?;
             let value = Decimal128Array::from(vec![value]);
             let value = value.with_precision_and_scale(*precision, *scale).ok()?;
-            return value.validate_decimal_precision(*precision).ok().map(|()| Arc::new(value) as _);
+            return value
+                .validate_decimal_precision(*precision)
+                .ok()
+                .map(|()| Arc::new(value) as _);
         }
         DataType::Boolean => PrimitiveType::Boolean,
         DataType::Int8 => PrimitiveType::Byte,

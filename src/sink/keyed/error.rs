@@ -39,9 +39,7 @@ impl KeyedError {
     /// What the engine should do.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Missing { .. } | Self::Elsewhere { .. } => {
-                Disposition::Stop(Exit::DataRefused)
-            }
+            Self::Missing { .. } | Self::Elsewhere { .. } => Disposition::Stop(Exit::DataRefused),
             Self::Read { source, .. } => of_kernel(source),
             Self::Rows(_) => Disposition::Stop(Exit::Bug),
             Self::Commit(error) => error.disposition(),

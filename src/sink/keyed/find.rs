@@ -97,20 +97,22 @@ impl Search {
     /// The keys of a file's rows, as often as they are there. Blocks.
     fn look_into(&self, file: &ActiveFile) -> Result<Vec<u32>, ReadError> {
         let (mut found, mut bytes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-        self.reader.read(file, self.predicate(file), |rows| {
-            let keys = self.columns.encode(rows.columns()).map_err(delta_kernel::Error::Arrow)?;
-            for row in 0..rows.num_rows() {
-                keys.write(row, &mut bytes, &mut ends);
-                found.extend(self.keys.find(&bytes));
-            }
-            Ok::<_, ReadError>(())
-        })
-        .map_err(|error| error.in_file(&file.path))?;
+        self.reader
+            .read(file, self.predicate(file), |rows| {
+                let keys =
+                    self.columns.encode(rows.columns()).map_err(delta_kernel::Error::Arrow)?;
+                for row in 0..rows.num_rows() {
+                    keys.write(row, &mut bytes, &mut ends);
+                    found.extend(self.keys.find(&bytes));
+                }
+                Ok::<_, ReadError>(())
+            })
+            .map_err(|error| error.in_file(&file.path))?;
         Ok(found)
     }
 
     /// What rows of the keys must be like in the first column that is in the files: one of some ranges.
-    fn predicate(&self, file: &ActiveFile) -> Option<Predicate> {
+    pub(super) fn predicate(&self, file: &ActiveFile) -> Option<Predicate> {
         let (at, column) = self.columns.iter().enumerate().find(|(_, c)| !c.is_partition)?;
         let (split, [nulls, values]) = self.keys.runs(&file.domains);
         if split != at || matches!(file.domains[at].values, Values::None) {

@@ -239,9 +239,7 @@ impl Keyed {
     ) -> Result<Merged, KeyedError> {
         if self.version != log.version() {
             let table = store.table().to_owned();
-            return Err(
-                CommitError::Replan { table, version: log.version(), what: "files" }.into()
-            );
+            return Err(CommitError::Replan { table, version: log.version(), what: "files" }.into());
         }
         let merging = Merging { keyed: self, store, engine: store.engine() };
         merging.run(changes, writer, target_size / CUT_PART).await
@@ -283,7 +281,8 @@ impl Shape {
                 None => Ok(new_null_array(field.data_type(), rows.num_rows())),
             })
             .collect();
-        let nullable = |field: &Arc<arrow::datatypes::Field>| field.as_ref().clone().with_nullable(true);
+        let nullable =
+            |field: &Arc<arrow::datatypes::Field>| field.as_ref().clone().with_nullable(true);
         let schema = Schema::new(self.schema.fields().iter().map(nullable).collect::<Vec<_>>());
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(schema.into(), columns?, &options)
@@ -459,7 +458,8 @@ async fn read_files(
     let Some((bytes, identity)) = read else {
         return Ok(None);
     };
-    let malformed = |reason| SinkError::Malformed { table: store.table().to_owned(), version, reason };
+    let malformed =
+        |reason| SinkError::Malformed { table: store.table().to_owned(), version, reason };
     let files = FileActions::parse(&bytes).map_err(malformed)?;
     Ok(Some((parse_entry(store, version, &bytes)?, files, identity)))
 }

@@ -133,7 +133,11 @@ impl TableReader {
                 Some(text) => parse_value(text, field.data_type()),
             };
             let value = value.ok_or_else(|| {
-                Error::generic(format!("the partition value of `{}` is no {}", field.name(), field.data_type()))
+                Error::generic(format!(
+                    "the partition value of `{}` is no {}",
+                    field.name(),
+                    field.data_type()
+                ))
             })?;
             Ok(Some(cast(&value, field.data_type()).map_err(Error::Arrow)?))
         };

@@ -95,7 +95,8 @@ impl Rewrite {
     ) -> Result<u64, ReadError> {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         let result = self.reader.read(file, None, |rows| {
-            let key: Vec<_> = self.key_positions.iter().map(|at| rows.column(*at).clone()).collect();
+            let key: Vec<_> =
+                self.key_positions.iter().map(|at| rows.column(*at).clone()).collect();
             let keys = self.columns.encode(&key).map_err(delta_kernel::Error::Arrow)?;
             let stays = (0..rows.num_rows()).map(|row| {
                 keys.write(row, &mut bytes, &mut ends);

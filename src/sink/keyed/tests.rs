@@ -31,8 +31,7 @@ const P0: &str = "sluice/orders/orders/orders@AbC/0";
 
 const OUTPUT: &str = "id BIGINT NOT NULL, tenant STRING, region STRING, value BIGINT";
 /// A column that the output doesn't have.
-const TABLE: &str =
-    "id BIGINT NOT NULL, tenant STRING, region STRING, value BIGINT, extra STRING";
+const TABLE: &str = "id BIGINT NOT NULL, tenant STRING, region STRING, value BIGINT, extra STRING";
 
 type Key = (Option<String>, i64);
 
@@ -133,7 +132,9 @@ impl World {
         let keyed = Keyed::open(&fixture.store, &log, &plan, &mode).await.expect("it fits");
         let keyed = keyed.expect("the mode has a key");
         let files = Files { target_size, compression: Compression::Zstd { level: 1 } };
-        let spec = keyed.spec(&plan.files(&files, None));
+        let mut spec = keyed.spec(&plan.files(&files, None));
+        // A row group for each write, so that files have several.
+        spec.bounds.row_group_bytes = 1;
         let random = fastrand::Rng::with_seed(seed);
         Self { fixture, layout, mode, log, keyed, spec, model: Model::new(), random }
     }
@@ -151,8 +152,11 @@ impl World {
     }
 
     fn writer(&self, output: &str) -> FilesWriter {
-        let naming =
-            Naming { output: output.to_owned(), epoch: self.log.version() + 1, attempt: Uuid::new_v4() };
+        let naming = Naming {
+            output: output.to_owned(),
+            epoch: self.log.version() + 1,
+            attempt: Uuid::new_v4(),
+        };
         let objects = self.fixture.store.objects().clone();
         FilesWriter::new(&self.spec, objects, naming, Handle::current())
     }
@@ -180,7 +184,9 @@ impl World {
         self.keyed.catch_up(&self.fixture.store, &mut self.log).await?;
         let writer = self.writer("orders");
         let target = self.spec.target_size;
-        self.keyed.merge(&self.fixture.store, &self.log, batches(changes, cuts), writer, target).await
+        self.keyed
+            .merge(&self.fixture.store, &self.log, batches(changes, cuts), writer, target)
+            .await
     }
 
     async fn commit(&mut self, merged: &Merged, next: i64) -> Result<Committed, CommitError> {
@@ -213,10 +219,8 @@ impl World {
                     break;
                 }
                 Err(error) => {
-                    let expected = matches!(
-                        error,
-                        CommitError::Replan { .. } | CommitError::Failpoint(_)
-                    );
+                    let expected =
+                        matches!(error, CommitError::Replan { .. } | CommitError::Failpoint(_));
                     assert!(expected, "{error}");
                     self.reopen().await;
                     if self.log.txn(P0).is_some_and(|txn| txn.version == next) {
@@ -357,7 +361,11 @@ impl World {
     async fn write(&self, rows: Vec<RecordBatch>) -> Vec<DataFile> {
         let mut writer = self.writer("theirs");
         let write = tokio::task::spawn_blocking(move || {
-            rows.iter().try_for_each(|rows| writer.write(rows))?;
+            for rows in rows {
+                for from in (0..rows.num_rows()).step_by(7) {
+                    writer.write(&rows.slice(from, 7.min(rows.num_rows() - from)))?;
+                }
+            }
             writer.finish()
         });
         write.await.expect("no panic").expect("a store that works")
@@ -460,7 +468,8 @@ fn batch_of(changes: &[Change]) -> (RecordBatch, BooleanArray) {
     // A deletion brings nothing but its key.
     let regions: StringArray =
         changes.iter().map(|c| Some(c).filter(is_row).and_then(|c| c.region.clone())).collect();
-    let values: Int64Array = changes.iter().map(|c| Some(c).filter(is_row).map(|c| c.value)).collect();
+    let values: Int64Array =
+        changes.iter().map(|c| Some(c).filter(is_row).map(|c| c.value)).collect();
     let schema = ddl::parse(OUTPUT).expect("valid").arrow().clone();
     let columns: Vec<ArrayRef> =
         vec![Arc::new(ids), Arc::new(tenants), Arc::new(regions), Arc::new(values)];
@@ -578,7 +587,8 @@ fn any_foreign() -> impl Strategy<Value = Foreign> {
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
-    let step = prop_oneof![Just(Step::Check), Just(Step::Put), Just(Step::Settle), Just(Step::Landed)];
+    let step =
+        prop_oneof![Just(Step::Check), Just(Step::Put), Just(Step::Settle), Just(Step::Landed)];
     let batch = (
         proptest::collection::vec(any_change(), 1..80),
         proptest::collection::vec(1..40usize, 1..4),
@@ -592,7 +602,11 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("threads")
 }
 
 async fn play(layout: Layout, word: KeyedMode, target_size: u64, seed: u64, ops: Vec<Op>) {
@@ -624,4 +638,298 @@ proptest! {
     ) {
         runtime().block_on(play(layout, word, target_size, seed, ops));
     }
+}
+
+fn change(id: i64, value: i64) -> Change {
+    Change { key: (Some("a".to_owned()), id), region: None, value, deletes: false }
+}
+
+fn deletion(id: i64) -> Change {
+    Change { deletes: true, ..change(id, 0) }
+}
+
+fn rows(ids: impl IntoIterator<Item = i64>) -> Vec<Change> {
+    ids.into_iter().map(|id| change(id, 0)).collect()
+}
+
+/// A table with the ids 0 to 9 and 100 to 109, a file each.
+async fn two_files(word: KeyedMode) -> World {
+    let mut world = World::new(Layout::Plain, word, 1, 0).await;
+    world.batch(&Batch::of(rows(0..10))).await;
+    world.batch(&Batch::of(rows(100..110))).await;
+    assert_eq!(world.keyed.files(), 2);
+    world
+}
+
+impl World {
+    /// The file that holds this id.
+    fn file_of(&self, id: i64) -> Arc<ActiveFile> {
+        let keys = self.keyed.columns.encode(&[Arc::new(Int64Array::from(vec![id]))]).expect("ids");
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        keys.write(0, &mut bytes, &mut ends);
+        let mut files = self.keyed.active.iter();
+        files.find(|file| file.domains[0].holds(&bytes)).expect("it is there").clone()
+    }
+
+    /// Another writer's entry that replaces a file by one with the same rows.
+    async fn optimized(&mut self, file: &Arc<ActiveFile>) -> Vec<Value> {
+        let rows = self.read(std::slice::from_ref(file)).await;
+        let adds = self.write(rows).await;
+        self.entry("OPTIMIZE", std::slice::from_ref(file), adds, false)
+    }
+
+    /// How a batch's commit ends when `lines` become a version between its merge and its put.
+    async fn commits_after(
+        &mut self,
+        changes: &[Change],
+        lines: Vec<Value>,
+    ) -> Result<Committed, CommitError> {
+        let merged = self.merge(changes, &[100]).await.expect("it merges");
+        let version = self.log.version() + 1;
+        self.fixture.faults.fail_puts([Fault::Meanwhile(vec![(version, lines)])]);
+        let committed = self.commit(&merged, 99).await;
+        if let Ok(committed) = &committed {
+            self.keyed.landed(&merged.removes, &merged.adds, committed.version);
+            self.apply(changes);
+            self.check().await;
+        }
+        committed
+    }
+
+    fn with_stats(&self, mut lines: Vec<Value>, stats: Option<&str>) -> Vec<Value> {
+        for line in &mut lines {
+            if let Some(add) = line.get_mut("add").and_then(Value::as_object_mut) {
+                add.remove("stats");
+                add.extend(stats.map(|stats| ("stats".to_owned(), stats.into())));
+            }
+        }
+        lines
+    }
+}
+
+fn is_planned_again(outcome: Result<Committed, CommitError>) {
+    let error = outcome.expect_err("the rows are not those that were read");
+    assert!(matches!(error, CommitError::Replan { .. }), "{error}");
+    assert_eq!(error.disposition(), Disposition::Retry);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_optimize_of_a_file_that_the_batch_rewrites_is_planned_again() {
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let file = world.file_of(3);
+    let lines = world.optimized(&file).await;
+    is_planned_again(world.commits_after(&[change(3, 7)], lines).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_optimize_of_other_files_is_no_conflict() {
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let file = world.file_of(103);
+    let lines = world.optimized(&file).await;
+    let committed = world.commits_after(&[change(3, 7)], lines).await.expect("nothing of it moved");
+    assert_eq!(committed.version, world.log.version());
+    world.batch(&Batch::of(vec![change(103, 8)])).await;
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_may_hold_a_key_of_the_batch_is_planned_again() {
+    for word in [KeyedMode::Upsert, KeyedMode::InsertNew] {
+        let mut world = two_files(word).await;
+        for (ids, stats, conflicts) in [
+            (200..210, true, false),
+            (45..55, true, true),
+            // Who says nothing may hold anything.
+            (200..210, false, true),
+        ] {
+            let lines = world.foreign(&Foreign::Append(rows(ids.clone()))).await;
+            let (min, max) = (ids.start, ids.end - 1);
+            let told = json!({"numRecords": 10, "minValues": {"id": min}, "maxValues": {"id": max},
+                "nullCount": {"id": 0}});
+            let lines = world.with_stats(lines, stats.then(|| told.to_string()).as_deref());
+            let outcome = world.commits_after(&[change(50, 7)], lines).await;
+            match conflicts {
+                true => is_planned_again(outcome),
+                false => assert!(outcome.is_ok(), "{outcome:?}"),
+            }
+            world.reopen().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_kept_another_out_and_was_deleted_since_is_planned_again() {
+    let mut world = two_files(KeyedMode::InsertNew).await;
+    let file = world.file_of(3);
+    let lines = world.entry("DELETE", std::slice::from_ref(&file), Vec::new(), true);
+    is_planned_again(world.commits_after(&[change(3, 7)], lines).await);
+    world.reopen().await;
+    world.model.retain(|(_, id), _| *id >= 100);
+    let file = world.file_of(103);
+    let lines = world.optimized(&file).await;
+    world.commits_after(&[change(103, 7)], lines).await.expect("its rows are still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_by_key_says_what_it_removes_and_what_it_read() {
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let file = world.file_of(3);
+    let lines = world.delete_by_vector(vec![file.clone()]).await;
+    let version = world.newest().await + 1;
+    world.fixture.entry(version, &lines).await;
+    world.batch(&Batch::of(vec![change(4, 7), deletion(5), deletion(50)])).await;
+    world.check().await;
+    let lines = world.fixture.lines(version + 1).await;
+    let info = &lines[0]["commitInfo"];
+    assert_eq!(info["isBlindAppend"], false);
+    assert_eq!(info["readVersion"], version);
+    let kinds: Vec<_> =
+        lines.iter().map(|l| l.as_object().expect("an action").keys().next()).collect();
+    let kinds: Vec<_> = kinds.into_iter().flatten().collect();
+    assert_eq!(kinds, ["commitInfo", "txn", "remove", "add", "add"]);
+    let remove = &lines[2]["remove"];
+    assert_eq!(remove["path"], file.path);
+    assert_eq!(remove["dataChange"], true);
+    assert_eq!(remove["extendedFileMetadata"], true);
+    assert_eq!(remove["size"], file.size);
+    assert_eq!(remove["stats"], json!({"numRecords": 10}).to_string());
+    assert_eq!(
+        remove["deletionVector"]["cardinality"], 4,
+        "the file as it was, its vector included"
+    );
+    let stats = lines[3]["add"]["stats"].as_str().expect("ours have statistics");
+    assert!(
+        stats.starts_with("{\"numRecords\":4,"),
+        "of 10 rows 4 were hidden, 1 changed, 1 deleted: {stats}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_lost_a_data_file_is_refused_by_its_name() {
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let file = world.file_of(3);
+    world.fixture.remove(&Path::from_url_path(&file.path).expect("a path")).await;
+    let error = world.merge(&[change(3, 7)], &[100]).await.expect_err("its rows are gone");
+    assert!(matches!(&error, KeyedError::Missing { version: 2, .. }), "{error}");
+    assert!(error.to_string().contains(&file.path), "{error}");
+    assert_eq!(error.disposition(), Disposition::Stop(Exit::DataRefused));
+    // Other files are none of the batch's business.
+    world.merge(&[change(103, 7)], &[100]).await.expect("it isn't read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_writer_has_replaced_and_vacuumed_is_planned_again() {
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let file = world.file_of(3);
+    let lines = world.optimized(&file).await;
+    let version = world.newest().await + 1;
+    let (store, log) = (world.fixture.store.clone(), world.log.clone());
+    world.fixture.entry(version, &lines).await;
+    world.fixture.remove(&Path::from_url_path(&file.path).expect("a path")).await;
+    let writer = world.writer("orders");
+    let changes = batches(&[change(3, 7)], &[]);
+    let error = world.keyed.merge(&store, &log, changes, writer, 1).await.expect_err("it is gone");
+    assert!(matches!(error, KeyedError::Commit(CommitError::Replan { version: 3, .. })), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_files_and_row_groups_that_can_hold_a_key_are_read() {
+    let mut world = World::new(Layout::Plain, KeyedMode::Upsert, 1 << 30, 0).await;
+    let adds = world.write(world.rows(&rows(0..700))).await;
+    world.apply(&rows(0..700));
+    world.model.values_mut().flatten().for_each(|row| row.extra = Some("theirs".to_owned()));
+    let lines = world.entry("WRITE", &[], adds, true);
+    world.fixture.entry(1, &lines).await;
+    world.batch(&Batch::of(rows(1000..1010))).await;
+    world.check().await;
+    let merged = world.merge(&[change(20, 1), change(1005, 2), deletion(600)], &[100]).await;
+    assert_eq!(merged.expect("it merges").counts.files_read, 2);
+    let merged = world.merge(&[change(1005, 2), change(5000, 1)], &[100]).await.expect("it merges");
+    assert_eq!(merged.counts.files_read, 1);
+
+    let changes = Changes { ..batches(&[change(20, 1), change(300, 0), change(1005, 2)], &[]) };
+    let key = |rows: &RecordBatch| key_of(rows, &world.keyed.shape.key);
+    let (keys, _) =
+        KeySet::reduce(&world.keyed.columns, &changes, Wins::Last, key).expect("comparable");
+    let shape = &world.keyed.shape;
+    let search = Search {
+        reader: shape.reader(world.fixture.store.engine(), &shape.key).expect("a schema"),
+        columns: Arc::clone(&world.keyed.columns),
+        keys: Arc::new(keys),
+        values: Arc::new(changes.rows.iter().map(key).collect()),
+    };
+    let file = world.file_of(20);
+    let read = tokio::task::spawn_blocking(move || {
+        search.reader.read(&file, search.predicate(&file), |_| Ok::<_, ReadError>(()))
+    });
+    let read = read.await.expect("no panic").expect("readable");
+    assert_eq!(read, 14, "two of a hundred row groups of seven rows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_keeps_the_last_change_of_a_key_or_its_first_row() {
+    let batch = [change(1, 1), deletion(2), change(2, 2), change(1, 3), change(3, 4), deletion(3)];
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let merged = world.merge(&batch, &[2]).await.expect("it merges");
+    let KeyedCounts { updated, deleted, superseded, replaced, copied, .. } = merged.counts;
+    assert_eq!((updated, deleted, superseded, replaced, copied), (2, 1, 3, 3, 7));
+    let mut world = two_files(KeyedMode::InsertNew).await;
+    let batch = [change(1, 1), change(20, 1), change(20, 2), deletion(21), change(21, 3)];
+    let merged = world.merge(&batch, &[2]).await.expect("it merges");
+    let kept: Vec<Vec<bool>> =
+        merged.kept.iter().map(|kept| kept.iter().flatten().collect()).collect();
+    assert_eq!(kept, [vec![false, true], vec![false, false], vec![true]]);
+    assert_eq!((merged.counts.inserted, merged.counts.existing), (2, 3));
+    assert!(merged.removes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_far_apart_in_the_key_stay_apart_when_rewritten() {
+    let mut world = World::new(Layout::Plain, KeyedMode::Upsert, 8_000, 0).await;
+    for range in [0..500, 1000..1500, 2000..2500] {
+        world.batch(&Batch::of(rows(range))).await;
+    }
+    world
+        .batch(&Batch::of(vec![change(3, 1), change(1003, 1), change(2003, 1), change(9000, 1)]))
+        .await;
+    world.check().await;
+    let merged = world.merge(&[change(1200, 1)], &[100]).await.expect("it merges");
+    assert_eq!(merged.counts.files_read, 1, "of {} files", world.keyed.files());
+}
+
+/// What a table with these properties says to a mode with this key.
+async fn refusal(property: &str, word: KeyedMode, columns: &str, key: &[&str]) -> Option<String> {
+    let fixture = Fixture::without_table(Arc::new(object_store::memory::InMemory::new()));
+    let schema = ddl::parse(columns).expect("valid");
+    let expected = TableExpectation { schema: schema.arrow(), partition_by: &[] };
+    let properties = BTreeMap::from([(property.to_owned(), "true".to_owned())]);
+    let (log, plan) =
+        create::open_or_create(&fixture.store, &expected, CreateTable::IfMissing, &properties, NOW)
+            .await
+            .expect("a table");
+    let mode = mode(word, key.iter().map(|column| (*column).to_owned()).collect());
+    Keyed::open(&fixture.store, &log, &plan, &mode).await.err().map(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn tables_whose_rows_may_not_be_replaced_are_refused_by_name() {
+    use KeyedMode::{InsertNew, Upsert};
+    for property in ["delta.appendOnly", "delta.enableChangeDataFeed"] {
+        let refused = refusal(property, Upsert, "id BIGINT", &["id"]).await.expect("rows go");
+        assert!(refused.contains(property), "{refused}");
+        assert_eq!(refusal(property, InsertNew, "id BIGINT", &["id"]).await, None);
+    }
+}
+
+#[tokio::test]
+async fn columns_that_are_no_key_are_refused_all_at_once() {
+    let columns =
+        "f FLOAT, d DOUBLE, s STRUCT<a: INT>, l ARRAY<INT>, ok DECIMAL(9,2), at TIMESTAMP";
+    let key = ["f", "d", "s", "l", "ok", "AT", "missing"];
+    let refused = refusal("p", KeyedMode::Upsert, columns, &key).await.expect("no keys");
+    for name in ["`f`", "`d`", "`s`", "`l`", "`missing`"] {
+        assert!(refused.contains(name), "{refused}");
+    }
+    assert_eq!(refused.lines().count(), 5, "{refused}");
+    assert_eq!(refusal("p", KeyedMode::Upsert, columns, &["ok", "AT"]).await, None);
 }
