@@ -33,7 +33,7 @@ pub fn output(spec: &Connector, name: &str) -> Result<FoundTable, Exit> {
     };
     Ok(FoundTable {
         name: name.to_owned(),
-        owner: Owner::output(&spec.name, name),
+        owner: Owner::output(&spec.name, &output.name),
         store: TableStore::open(&output.table, &output.storage).map_err(failure)?,
     })
 }
