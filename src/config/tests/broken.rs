@@ -171,7 +171,11 @@ fn a_format_has_what_it_needs_and_nothing_else() {
             "format: json\n    change_columns: [op]",
             "connector.yaml:8: SL1008 decode.value.change_columns: is only for `format: debezium`; remove it",
         ),
-        ("  value:", "  key: {column: id}\n  value:", ""),
+        (
+            "  value:",
+            "  key: {column: id}\n  value:",
+            "connector.yaml:6: SL1008 decode.key.column: has no effect without a `format`; remove it",
+        ),
         (
             "  value:",
             "  on_incompatible_schema: dead_letter\n  value:",
