@@ -13,6 +13,7 @@ mod flaw;
 mod json;
 mod metadata;
 mod payload;
+pub mod registry;
 mod schemas;
 
 use std::collections::BTreeSet;
