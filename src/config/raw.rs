@@ -245,6 +245,7 @@ pub(super) struct Auth {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the names that Confluent's strategies have")]
 pub(super) enum SubjectRule {
     /// `<topic>-value` and `<topic>-key`.
     TopicName,

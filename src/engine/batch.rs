@@ -32,7 +32,7 @@ pub struct OutputRows {
 /// Where an output's rows go while a batch is read.
 pub enum Rows {
     /// Into files at once.
-    Files(FilesWriter),
+    Files(Box<FilesWriter>),
     /// They wait: what they do to the table depends on what is in it when they are committed. A batch's limits bound
     /// them.
     Changes(Vec<Change>),

@@ -70,7 +70,7 @@ impl Output {
     /// Where a batch's rows go.
     pub(super) fn rows(&self) -> Rows {
         match self.mode {
-            Mode::Append => Rows::Files(self.table.files()),
+            Mode::Append => Rows::Files(Box::new(self.table.files())),
             Mode::InsertNew { .. } | Mode::Upsert { .. } => Rows::Changes(Vec::new()),
         }
     }
