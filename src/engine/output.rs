@@ -15,6 +15,7 @@ use crate::config::{self, Connector, MetadataColumn};
 use crate::decode::metadata_field;
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
 use crate::offsets::TopicPartition;
+use crate::schema::Origins;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
 use crate::sink::progress::Owner;
@@ -56,6 +57,8 @@ impl Output {
             storage: &output.storage,
             schema: &schema,
             partition_by: &output.partition_by,
+            evolution: output.schema_evolution,
+            origins: Origins::NONE,
             create: output.create,
             properties: &output.table_properties,
             files: &output.files,
