@@ -149,4 +149,6 @@ pub(super) fn change(
 }
 
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
