@@ -104,7 +104,7 @@ impl Merge {
     pub(super) fn of(table: &Schema, rows: &Schema, fixed: &[String], widens: bool) -> Self {
         let mut merge = Self::default();
         let walk = Walk { fixed, widens };
-        walk.fields(table.fields(), rows.fields(), "", "", &mut merge.changes);
+        walk.fields(table.fields(), rows.fields(), "", "", true, &mut merge.changes);
         merge
     }
 
@@ -147,13 +147,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `at`: where the struct's type is in the JSON; `parent`: its dotted path.
+    /// `at`: where the struct's type is in the JSON; `parent`: its dotted path; `adds`: whether it may get fields.
     fn fields(
         &self,
         table: &Fields,
         rows: &Fields,
         parent: &str,
         at: &str,
+        adds: bool,
         changes: &mut Vec<Change>,
     ) {
         let mut added: Vec<&FieldRef> = Vec::new();
@@ -167,9 +168,10 @@ impl Walk<'_> {
                     }
                     let column = child_path(parent, theirs.name());
                     let place = Place::of(format!("{at}/fields/{position}"));
-                    self.types(theirs.data_type(), field.data_type(), &column, &place, changes);
+                    let (theirs, ours) = (theirs.data_type(), field.data_type());
+                    self.types(theirs, ours, &column, &place, adds, changes);
                 }
-                None if added.iter().any(same) => {}
+                None if !adds || added.iter().any(same) => {}
                 None => added.push(field),
             }
         }
@@ -185,19 +187,19 @@ impl Walk<'_> {
         rows: &DataType,
         column: &str,
         at: &Place,
+        adds: bool,
         changes: &mut Vec<Change>,
     ) {
         match (table, rows) {
             (DataType::Struct(theirs), DataType::Struct(ours)) => {
                 // A map's keys are what they are: another field would make other keys of them.
-                if !at.inner.contains(&Part::Key) {
-                    self.fields(theirs, ours, column, &at.pointer(), changes);
-                }
+                let adds = adds && !at.inner.contains(&Part::Key);
+                self.fields(theirs, ours, column, &at.pointer(), adds, changes);
             }
             (DataType::List(theirs), DataType::List(ours)) => {
                 let (theirs, ours) = (theirs.data_type(), ours.data_type());
                 let column = child_path(column, "element");
-                self.types(theirs, ours, &column, &at.inside(Part::Element), changes);
+                self.types(theirs, ours, &column, &at.inside(Part::Element), adds, changes);
             }
             (DataType::Map(theirs, _), DataType::Map(ours, _)) => {
                 let (Some(theirs), Some(ours)) = (map_fields(theirs), map_fields(ours)) else {
@@ -208,7 +210,7 @@ impl Walk<'_> {
                 {
                     let (theirs, ours) = (theirs.data_type(), ours.data_type());
                     let column = child_path(column, part.word());
-                    self.types(theirs, ours, &column, &at.inside(part), changes);
+                    self.types(theirs, ours, &column, &at.inside(part), adds, changes);
                 }
             }
             (theirs, ours) if self.widens => {

@@ -470,8 +470,10 @@ fn some_fields(depth: u32) -> BoxedStrategy<Vec<(String, Shape)>> {
         .boxed()
 }
 
-/// One session: its columns, how many rows it has, and where it crashes.
-fn sessions() -> impl Strategy<Value = Vec<(Vec<(String, Shape)>, usize, Option<Step>)>> {
+/// Its columns, how many rows it has, and where it crashes.
+type Session = (Vec<(String, Shape)>, usize, Option<Step>);
+
+fn sessions() -> impl Strategy<Value = Vec<Session>> {
     let crash = prop_oneof![
         4 => Just(None),
         1 => Just(Some(Step::Check)),

@@ -304,6 +304,13 @@ fn the_keys_of_a_map_get_no_fields() {
 }
 
 #[test]
+fn types_in_the_keys_of_a_map_are_widened() {
+    let table = Table::widening("m MAP<STRUCT<a: INT>, INT>");
+    let change = table.takes("m MAP<STRUCT<a: BIGINT>, INT>", Widen).expect("it fits").change;
+    assert_eq!(change.expect("a change").to_string(), "widen `m.key.a` from INT to BIGINT");
+}
+
+#[test]
 fn partition_columns_are_neither_added_nor_widened() {
     let table = Table::widening("a INT, P INT").partitioned("P");
     check_refused(
