@@ -12,6 +12,7 @@ pub mod deep;
 pub mod delta_schema;
 pub mod entry;
 pub mod error;
+pub mod evolution;
 pub mod features;
 pub mod files;
 pub mod history;
@@ -38,6 +39,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use self::evolution::SchemaChange;
 use self::keyed::Reads;
 
 /// A `txn` action: an application's own version number in a table.
@@ -166,6 +168,8 @@ pub struct Transaction {
     pub adds: Vec<DataFile>,
     /// Table properties to set in the same commit (the first commit's marker); usually empty.
     pub properties: BTreeMap<String, String>,
+    /// The change of the table's columns that `adds` were written by.
+    pub schema: Option<SchemaChange>,
     /// `commitInfo.operation`: `WRITE` for batches, `SLUICE REWIND` and the like otherwise.
     pub operation: &'static str,
     /// `commitInfo.operationMetrics`.

@@ -145,11 +145,14 @@ impl Keyed {
                 return Err(unfit(problems));
             }
         }
-        let schema = delta_schema::from_json(&log.metadata().schema_string)
+        // The table as it will be when the first rows are in it.
+        let evolved = plan.change.as_ref().map(|change| change.applied_to(log.metadata()));
+        let metadata = evolved.as_ref().unwrap_or(log.metadata());
+        let schema = delta_schema::from_json(&metadata.schema_string)
             .map_err(|problem| unfit(vec![features::TableProblem::Schema(problem)]))?;
-        let columns = KeyColumns::new(&schema, &log.metadata().partition_columns, key);
+        let columns = KeyColumns::new(&schema, &metadata.partition_columns, key);
         let columns = Arc::new(columns.map_err(unfit)?);
-        let shape = Shape::new(schema, log.metadata(), plan, &columns);
+        let shape = Shape::new(schema, metadata, plan, &columns);
         let (version, listed) = (log.version(), Arc::clone(&columns));
         let active =
             in_kernel(store, move |engine| Active::open(&*engine, version, &listed)).await?;
@@ -173,18 +176,6 @@ impl Keyed {
     /// How data files are written: with all of the table's columns, for rows that are copied keep theirs.
     pub fn spec(&self, files: &FilesSpec) -> FilesSpec {
         FilesSpec { schema: Arc::clone(&self.shape.schema), ..files.clone() }
-    }
-
-    /// Takes in columns that were added to the table, or are about to be by the commit that is being made. The key's
-    /// own columns stay as they are.
-    pub fn set_columns(&mut self, metadata: &Metadata, plan: &WritePlan) -> Result<(), TableError> {
-        let unfit = |problem| TableError::Unfit {
-            table: String::new(),
-            problems: vec![features::TableProblem::Schema(problem)],
-        };
-        let schema = delta_schema::from_json(&metadata.schema_string).map_err(unfit)?;
-        self.shape = Shape::new(schema, metadata, plan, &self.columns);
-        Ok(())
     }
 
     /// Takes in what was committed since, by us or others, so that a merge sees the newest rows.

@@ -16,9 +16,9 @@ use tokio::runtime::{Handle, Runtime};
 use uuid::Uuid;
 
 use super::*;
-use crate::config::{Compression, CreateTable, Files};
+use crate::config::{Compression, CreateTable, Files, SchemaEvolution};
 use crate::disposition::{Disposition, Exit};
-use crate::schema::ddl;
+use crate::schema::{Origins, ddl};
 use crate::sink::commit::{Step, commit};
 use crate::sink::create;
 use crate::sink::features::TableExpectation;
@@ -121,7 +121,7 @@ impl World {
         let fixture = Fixture::without_table(Arc::new(object_store::memory::InMemory::new()));
         let (partition_by, key) = (layout.partition_by(), layout.key());
         let table = ddl::parse(TABLE).expect("valid");
-        let all = TableExpectation { schema: table.arrow(), partition_by: &partition_by };
+        let all = expectation(table.arrow(), &partition_by);
         let properties =
             BTreeMap::from([("delta.enableDeletionVectors".to_owned(), "true".to_owned())]);
         create::open_or_create(&fixture.store, &all, CreateTable::IfMissing, &properties, NOW)
@@ -434,11 +434,16 @@ impl World {
 
 async fn open(fixture: &Fixture, partition_by: &[String]) -> (TableLog, WritePlan) {
     let output = ddl::parse(OUTPUT).expect("valid");
-    let expected = TableExpectation { schema: output.arrow(), partition_by };
+    let expected = expectation(output.arrow(), partition_by);
     let never = CreateTable::Never;
     create::open_or_create(&fixture.store, &expected, never, &BTreeMap::new(), NOW)
         .await
         .expect("the table fits")
+}
+
+fn expectation<'a>(schema: &'a Schema, partition_by: &'a [String]) -> TableExpectation<'a> {
+    let (evolution, origins) = (SchemaEvolution::Fail, Origins::NONE);
+    TableExpectation { schema, partition_by, evolution, origins }
 }
 
 fn transaction(log: &TableLog, merged: &Merged, next: i64) -> Transaction {
@@ -455,6 +460,7 @@ fn transaction(log: &TableLog, merged: &Merged, next: i64) -> Transaction {
             .map(|file| DataFile { modification_time: NOW, ..file.clone() })
             .collect(),
         properties: BTreeMap::new(),
+        schema: None,
         operation: "MERGE",
         metrics: BTreeMap::new(),
         info: json!({}),
@@ -867,6 +873,30 @@ async fn only_files_and_row_groups_that_can_hold_a_key_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_hidden_by_a_deletion_vector_are_gone_and_the_others_are_there() {
+    let mut world = World::new(Layout::Plain, KeyedMode::Upsert, 1 << 30, 0).await;
+    let adds = world.write(world.rows(&rows(0..21))).await;
+    let lines = world.entry("WRITE", &[], adds, true);
+    world.fixture.entry(1, &lines).await;
+    world.model = world.table().await;
+    let lines = world.delete_by_vector(vec![only(&world).await]).await;
+    world.fixture.entry(2, &lines).await;
+    // In its row group row 7 is where row 0 is in the first one.
+    world.batch(&Batch::of(vec![change(7, 1), deletion(9), change(12, 2)])).await;
+    world.check().await;
+}
+
+/// The table's only file.
+async fn only(world: &World) -> Arc<ActiveFile> {
+    let (engine, columns) = (world.fixture.store.engine(), Arc::clone(&world.keyed.columns));
+    let version = world.newest().await;
+    let active = tokio::task::spawn_blocking(move || Active::open(&*engine, version, &columns));
+    let active = active.await.expect("no panic").expect("readable");
+    assert_eq!(active.len(), 1);
+    active.iter().next().expect("one").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_keeps_the_last_change_of_a_key_or_its_first_row() {
     let batch = [change(1, 1), deletion(2), change(2, 2), change(1, 3), change(3, 4), deletion(3)];
     let mut world = two_files(KeyedMode::Upsert).await;
@@ -901,7 +931,7 @@ async fn files_far_apart_in_the_key_stay_apart_when_rewritten() {
 async fn refusal(property: &str, word: KeyedMode, columns: &str, key: &[&str]) -> Option<String> {
     let fixture = Fixture::without_table(Arc::new(object_store::memory::InMemory::new()));
     let schema = ddl::parse(columns).expect("valid");
-    let expected = TableExpectation { schema: schema.arrow(), partition_by: &[] };
+    let expected = expectation(schema.arrow(), &[]);
     let properties = BTreeMap::from([(property.to_owned(), "true".to_owned())]);
     let (log, plan) =
         create::open_or_create(&fixture.store, &expected, CreateTable::IfMissing, &properties, NOW)
