@@ -11,6 +11,7 @@ use crate::offsets::{TopicPartition, grouped};
 use crate::sink::create::TableError;
 use crate::sink::error::{CommitError, SinkError};
 use crate::sink::files::FilesError;
+use crate::sink::keyed::KeyedError;
 use crate::source::SourceError;
 
 #[derive(Debug, Error)]
@@ -27,6 +28,8 @@ pub enum EngineError {
     Files(#[from] FilesError),
     #[error(transparent)]
     Commit(#[from] CommitError),
+    #[error(transparent)]
+    Keyed(#[from] KeyedError),
     #[error(
         "stopped, nothing committed: {} of {} records are bad, `decode.bad_record_limit` allows {:.1} %; \
          the first: {first}",
@@ -71,6 +74,7 @@ impl EngineError {
             Self::Sink(error) => error.code(),
             Self::Files(error) => error.code(),
             Self::Commit(error) => error.code(),
+            Self::Keyed(error) => error.code(),
             Self::TooManyBad { .. } => "SL5001",
             Self::DataLoss { .. } => "SL5002",
             Self::StartOutOfRange { .. } => "SL5003",
@@ -91,6 +95,7 @@ impl EngineError {
             Self::Sink(error) => error.disposition(),
             Self::Files(error) => error.disposition(),
             Self::Commit(error) => error.disposition(),
+            Self::Keyed(error) => error.disposition(),
             Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
                 Disposition::Stop(Exit::DataRefused)
             }

@@ -17,6 +17,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
@@ -89,6 +90,38 @@ pub struct KeyedCounts {
     pub bytes_rewritten: u64,
 }
 
+impl KeyedCounts {
+    /// Whether every change has one fate.
+    pub fn add_up(&self) -> bool {
+        let Self { inserted, updated, deleted, superseded, absent, existing, .. } = self;
+        self.changes == inserted + updated + deleted + superseded + absent + existing
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.changes += other.changes;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+        self.superseded += other.superseded;
+        self.absent += other.absent;
+        self.existing += other.existing;
+        self.replaced += other.replaced;
+        self.copied += other.copied;
+        self.files_read += other.files_read;
+        self.files_rewritten += other.files_rewritten;
+        self.bytes_rewritten += other.bytes_rewritten;
+    }
+}
+
+/// `commitInfo.sluice.keyed`: by what key a batch was merged, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyedInfo {
+    pub mode: KeyedMode,
+    pub key: Vec<String>,
+    #[serde(flatten)]
+    pub counts: KeyedCounts,
+}
+
 /// A batch merged into the table as of one version, ready to be committed.
 #[derive(Debug)]
 pub struct Merged {
@@ -99,6 +132,22 @@ pub struct Merged {
     pub kept: Vec<BooleanArray>,
     /// For [`super::Transaction::reads`].
     pub reads: Arc<Reads>,
+}
+
+impl Merged {
+    /// `commitInfo.operationMetrics`, in the words of Spark's MERGE.
+    pub fn metrics(&self) -> BTreeMap<&'static str, u64> {
+        let KeyedCounts { changes, inserted, updated, replaced, copied, .. } = self.counts;
+        BTreeMap::from([
+            ("numSourceRows", changes),
+            ("numTargetRowsInserted", inserted),
+            ("numTargetRowsUpdated", updated),
+            ("numTargetRowsDeleted", replaced.saturating_sub(updated)),
+            ("numTargetRowsCopied", copied),
+            ("numTargetFilesAdded", self.adds.len() as u64),
+            ("numTargetFilesRemoved", self.removes.len() as u64),
+        ])
+    }
 }
 
 /// A table's keys as a session holds them: its columns, and its live files with the key's statistics.
@@ -163,9 +212,17 @@ impl Keyed {
         self.mode
     }
 
+    /// `commitInfo.operation`: what other tools know such commits by.
+    pub fn operation(&self) -> &'static str {
+        match self.mode {
+            KeyedMode::InsertNew => "WRITE",
+            KeyedMode::Upsert => "MERGE",
+        }
+    }
+
     /// The key's columns, as the table spells them.
     pub fn key(&self) -> Vec<String> {
-        self.columns.iter().map(|column| column.name.clone()).collect()
+        self.columns.names()
     }
 
     /// Live files.

@@ -21,6 +21,7 @@ use crate::disposition::{Disposition, Exit};
 use crate::schema::{Origins, ddl};
 use crate::sink::commit::{Step, commit};
 use crate::sink::create;
+use crate::sink::deep::keys;
 use crate::sink::features::TableExpectation;
 use crate::sink::files::Naming;
 use crate::sink::scan::TableScan;
@@ -962,4 +963,26 @@ async fn columns_that_are_no_key_are_refused_all_at_once() {
     }
     assert_eq!(refused.lines().count(), 5, "{refused}");
     assert_eq!(refusal("p", KeyedMode::Upsert, columns, &["ok", "AT"]).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_another_writer_repeats_are_counted_in_one_pass_or_several() {
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let repeated = async |world: &World, pass_keys: u64| {
+        let (engine, log) = (world.fixture.store.engine(), world.fixture.log().await);
+        let key = world.keyed.key();
+        let look = move || keys::look(engine, log.version(), log.metadata(), &key, pass_keys);
+        let look = tokio::task::spawn_blocking(look).await.expect("no panic");
+        look.expect("readable").repeated
+    };
+    assert_eq!(repeated(&world, 1000).await, 0);
+    let lines = world.foreign(&Foreign::Append(rows([3, 3, 50, 105]))).await;
+    let version = world.newest().await + 1;
+    world.fixture.entry(version, &lines).await;
+    for pass_keys in [1000, 24, 5, 1] {
+        assert_eq!(repeated(&world, pass_keys).await, 3, "twice 3, once 105");
+    }
+    world.batch(&Batch::of(vec![change(3, 1), deletion(105)])).await;
+    world.check().await;
+    assert_eq!(repeated(&world, 1000).await, 0, "its next change leaves a key one row");
 }
