@@ -105,6 +105,7 @@ impl Table {
         let expected = TableExpectation {
             schema: spec.schema,
             partition_by: spec.partition_by,
+            mode: spec.mode,
             evolution: spec.evolution,
             origins: spec.origins,
         };
