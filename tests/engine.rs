@@ -337,15 +337,6 @@ fn each_topic_has_a_table_of_its_own() {
 }
 
 #[test]
-fn a_pattern_without_topics_yet_makes_no_table() {
-    let bench = Bench::new();
-    let tables = "decode: {value: {format: json, schema: 'id BIGINT'}}\n\
-                  outputs: {raw: {table: './lake/{topic}'}}";
-    bench.run(bench.spec_of("topic_pattern: 'none'", tables)).expect("a run");
-    assert!(!bench.folder.path().join("lake").exists());
-}
-
-#[test]
 fn outputs_decode_their_topics_in_their_own_way() {
     let bench = Bench::new();
     bench.topic("a", &[r#"{"id": 1}"#, r#"{"id": 2}"#]);
