@@ -17,6 +17,7 @@ mod key;
 mod metadata;
 mod payload;
 mod raw;
+pub mod registry;
 mod rows;
 mod schemas;
 
@@ -52,7 +53,6 @@ const LARGEST_MESSAGE: u64 = 1 << 30;
 
 /// Decodes the messages of one partition at a time: `begin`, then `push` and `finish` by turns.
 pub struct Decoder {
-    id: usize,
     row_schema: SchemaRef,
     on_bad_record: OnBadRecord,
     max_message_size: u64,
@@ -91,7 +91,6 @@ impl Decoder {
     ) -> Result<Self, DecodeError> {
         let rows = Rows::new(spec, schemas, tombstones)?;
         Ok(Self {
-            id: 0,
             row_schema: row_schema(rows.fields(spec), metadata)?,
             on_bad_record: spec.on_bad_record,
             max_message_size: spec.max_message_size.min(LARGEST_MESSAGE),
@@ -112,13 +111,6 @@ impl Decoder {
     #[must_use]
     pub fn with_fingerprint(mut self, fingerprint: &str) -> Self {
         self.fingerprint = fingerprint.to_owned();
-        self
-    }
-
-    /// The number that its chunks carry.
-    #[must_use]
-    pub fn with_id(mut self, id: usize) -> Self {
-        self.id = id;
         self
     }
 
@@ -277,7 +269,6 @@ impl Decoder {
         Chunk {
             partition: Arc::clone(partition),
             range,
-            decoder: self.id,
             deletions,
             rows: rows.expect("each column got one value per row, and nulls only where allowed"),
             row_offsets,

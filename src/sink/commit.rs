@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_store::path::Path;
 
-use super::entry::{self, Entry};
+use super::entry::{self, Changed, Entry};
 use super::error::{CommitError, SinkError};
 use super::log::{Newest, TableLog, parse_entry};
 use super::store::{Identity, TableStore};
-use super::{Committed, Metadata, Transaction, Txn};
+use super::{Committed, Transaction, Txn};
 
 /// Longer than this between looking at the newest entry and the answer to the put, and the log may have been
 /// cleaned past the version that was put: then only a replay tells.
@@ -45,6 +45,10 @@ pub async fn commit(
     debug_assert!(
         !(tx.set.is_empty() && tx.adds.is_empty() && tx.properties.is_empty()),
         "a transaction moves something"
+    );
+    debug_assert!(
+        tx.schema.is_none() || !tx.adds.is_empty(),
+        "a schema changes for the sake of rows"
     );
     debug_assert!(
         tx.set.keys().all(|id| tx.expected.contains_key(id)),
@@ -108,12 +112,12 @@ enum Put {
 impl<C: Fn() -> i64> Attempt<'_, C> {
     async fn run(&mut self) -> Result<Committed, CommitError> {
         self.check_newest().await?;
-        let metadata = self.changed_metadata();
-        let bytes = entry::render(self.tx, metadata.as_ref(), self.made_at);
+        let change = self.changed()?;
+        let bytes = entry::render(self.tx, &change, self.made_at);
         for _ in 0..MAX_RACES {
             self.compare()?;
             match self.put(&bytes).await? {
-                Put::Landed(identity) => return self.landed(identity, metadata, bytes.len()).await,
+                Put::Landed(identity) => return self.landed(identity, change, bytes.len()).await,
                 Put::Taken(entry, identity) => self.lost(&entry, identity)?,
             }
         }
@@ -135,11 +139,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
             return Err(CommitError::Overwritten { table: self.table(), version: before.version });
         }
         if self.log.metadata != before.metadata || self.log.protocol != before.protocol {
-            return Err(CommitError::Replan {
-                table: self.table(),
-                version,
-                what: "schema, properties or features",
-            });
+            return Err(self.replan(version, "schema, properties or features"));
         }
         Ok(())
     }
@@ -154,13 +154,24 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         }
     }
 
-    fn changed_metadata(&self) -> Option<Metadata> {
-        if self.tx.properties.is_empty() {
-            return None;
-        }
+    /// The table's metadata and protocol as the transaction wants them.
+    fn changed(&self) -> Result<Changed, CommitError> {
         let mut metadata = self.log.metadata.clone();
         metadata.configuration.extend(self.tx.properties.clone());
-        (metadata != self.log.metadata).then_some(metadata)
+        let mut protocol = None;
+        if let Some(schema) = &self.tx.schema {
+            // Who changed it meanwhile may have made the very change, or one that it doesn't go with.
+            if schema.before != metadata.schema_string {
+                return Err(self.replan(self.log.version, "schema"));
+            }
+            metadata = schema.applied_to(&metadata);
+            protocol = schema.protocol.clone();
+        }
+        Ok(Changed { protocol, metadata: (metadata != self.log.metadata).then_some(metadata) })
+    }
+
+    fn replan(&self, version: u64, what: &'static str) -> CommitError {
+        CommitError::Replan { table: self.table(), version, what }
     }
 
     /// Puts the entry at the next version until it is known who has that version.
@@ -213,11 +224,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         self.check_newest().await?;
         match self.log.version + 1 == version {
             true => Ok(()),
-            false => Err(CommitError::Replan {
-                table: self.table(),
-                version: self.log.version,
-                what: "log",
-            }),
+            false => Err(self.replan(self.log.version, "log")),
         }
     }
 
@@ -232,11 +239,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
             return Err(CommitError::Fenced { table, version });
         }
         if entry.metadata.is_some() || entry.protocol.is_some() {
-            return Err(CommitError::Replan {
-                table,
-                version,
-                what: "schema, properties or features",
-            });
+            return Err(self.replan(version, "schema, properties or features"));
         }
         self.checked = Check::now((self.clock)());
         Ok(self.log.fold(self.store, entry, identity)?)
@@ -245,7 +248,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
     async fn landed(
         &mut self,
         identity: Identity,
-        metadata: Option<Metadata>,
+        change: Changed,
         bytes: usize,
     ) -> Result<Committed, CommitError> {
         self.reached(Step::Landed)?;
@@ -258,8 +261,11 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
                 .iter()
                 .map(|(id, v)| (id.clone(), Txn { version: *v, last_updated: made_at }));
             self.log.txns.extend(set);
-            if let Some(metadata) = metadata {
+            if let Some(metadata) = change.metadata {
                 self.log.metadata = metadata;
+            }
+            if let Some(protocol) = change.protocol {
+                self.log.protocol = protocol;
             }
             self.log.advance(identity);
         } else {

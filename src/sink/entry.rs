@@ -169,13 +169,23 @@ fn yes() -> bool {
     true
 }
 
-/// The bytes of our entry: `commitInfo` first, the metadata if it changes, `txn`s, then files.
+/// What our entry changes about the table itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Changed {
+    pub protocol: Option<Protocol>,
+    pub metadata: Option<Metadata>,
+}
+
+/// The bytes of our entry: `commitInfo` first, protocol and metadata if they change, `txn`s, then files.
 ///
 /// Nothing in them depends on the version they become, so that a lost race costs no new bytes.
-pub(super) fn render(tx: &Transaction, metadata: Option<&Metadata>, now_ms: i64) -> Bytes {
+pub(super) fn render(tx: &Transaction, change: &Changed, now_ms: i64) -> Bytes {
     let mut lines = Lines::default();
-    lines.push(&json!({ "commitInfo": commit_info(tx, metadata, now_ms) }));
-    if let Some(metadata) = metadata {
+    lines.push(&json!({ "commitInfo": commit_info(tx, change, now_ms) }));
+    if let Some(protocol) = &change.protocol {
+        lines.push(&json!({ "protocol": protocol }));
+    }
+    if let Some(metadata) = &change.metadata {
         lines.push(&json!({ "metaData": metadata }));
     }
     for (app_id, version) in &tx.set {
@@ -189,30 +199,45 @@ pub(super) fn render(tx: &Transaction, metadata: Option<&Metadata>, now_ms: i64)
     lines.0.into()
 }
 
-fn commit_info(tx: &Transaction, metadata: Option<&Metadata>, now_ms: i64) -> Value {
+fn commit_info(tx: &Transaction, change: &Changed, now_ms: i64) -> Value {
     let mut sluice = tx.info.as_object().cloned().unwrap_or_default();
     sluice.insert("attempt".to_owned(), tx.attempt.to_string().into());
     let mut info = json!({
         "timestamp": now_ms,
         "operation": tx.operation,
-        "operationParameters": operation_parameters(tx, metadata),
+        "operationParameters": operation_parameters(tx, change),
         "operationMetrics": operation_metrics(tx),
         "engineInfo": ENGINE,
         "txnId": tx.attempt.to_string(),
         "sluice": sluice,
     });
-    // Not a promise that can be made for a change of metadata or of progress alone, and not needed there.
-    info["isBlindAppend"] = (!tx.adds.is_empty() && metadata.is_none()).into();
+    // Rows that need new columns were still written without reading any; other writers look at the metadata besides.
+    // Not a promise that can be made for a change of properties or of progress alone, and not needed there.
+    info["isBlindAppend"] = (!tx.adds.is_empty()).into();
     info
 }
 
 /// Values are JSON text inside strings, as Spark writes them.
-fn operation_parameters(tx: &Transaction, metadata: Option<&Metadata>) -> Value {
-    match (tx.operation, metadata) {
-        ("WRITE", None) => json!({ "mode": "Append" }),
-        (_, None) => json!({}),
-        (_, Some(_)) => json!({ "properties": json!(tx.properties).to_string() }),
+fn operation_parameters(tx: &Transaction, change: &Changed) -> Value {
+    let mut parameters = Map::new();
+    let mut set = |key: &str, value: Value| parameters.insert(key.to_owned(), value);
+    if tx.operation == "WRITE" {
+        set("mode", "Append".into());
     }
+    if change.metadata.is_some() && !tx.properties.is_empty() {
+        set("properties", json!(tx.properties).to_string().into());
+    }
+    let list = |columns: Vec<String>| json!(columns).to_string().into();
+    if let Some(schema) = &tx.schema {
+        let added: Vec<String> = schema.added().map(ToString::to_string).collect();
+        let widened: Vec<String> = schema.widened().map(ToString::to_string).collect();
+        for (key, columns) in [("addedColumns", added), ("widenedColumns", widened)] {
+            if !columns.is_empty() {
+                set(key, list(columns));
+            }
+        }
+    }
+    parameters.into()
 }
 
 fn operation_metrics(tx: &Transaction) -> BTreeMap<&str, String> {

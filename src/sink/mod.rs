@@ -12,6 +12,7 @@ pub mod deep;
 pub mod delta_schema;
 pub mod entry;
 pub mod error;
+pub mod evolution;
 pub mod features;
 pub mod files;
 pub mod history;
@@ -35,6 +36,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
+
+use self::evolution::SchemaChange;
 
 /// A `txn` action: an application's own version number in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +128,8 @@ pub struct Transaction {
     pub adds: Vec<DataFile>,
     /// Table properties to set in the same commit (the first commit's marker); usually empty.
     pub properties: BTreeMap<String, String>,
+    /// The change of the table's columns that `adds` were written by.
+    pub schema: Option<SchemaChange>,
     /// `commitInfo.operation`: `WRITE` for batches, `SLUICE REWIND` and the like otherwise.
     pub operation: &'static str,
     /// `commitInfo.operationMetrics`.

@@ -53,6 +53,7 @@ pub fn rewind(
             .map(|marker| (owner.marker(), marker.to_text()))
             .into_iter()
             .collect(),
+        schema: None,
         operation: OPERATION,
         metrics: BTreeMap::new(),
         info: serde_json::to_value(info).expect("plain data serialises"),

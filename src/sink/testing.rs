@@ -360,6 +360,7 @@ pub fn batch(log: &TableLog, app_id: &str, next: i64) -> Transaction {
             vec![data_file(&format!("part-{attempt}.parquet"), rows)]
         },
         properties: BTreeMap::new(),
+        schema: None,
         operation: "WRITE",
         metrics: BTreeMap::new(),
         info: json!({}),
