@@ -58,6 +58,7 @@ pub(super) enum Flaw {
     TooLarge { bytes: u64, limit: u64 },
     HeaderName,
     KafkaTimestamp,
+    Avro(super::avro::Flaw),
 }
 
 /// The kind of JSON value that a first byte announces.
@@ -111,6 +112,7 @@ impl Flaw {
             Self::TooLarge { .. } => "SL3034",
             Self::HeaderName => "SL3035",
             Self::KafkaTimestamp => "SL3036",
+            Self::Avro(flaw) => flaw.code(),
         }
     }
 
@@ -171,6 +173,7 @@ impl Flaw {
             Self::KafkaTimestamp => {
                 "the record's timestamp is outside the years 0001 to 9999".into()
             }
+            Self::Avro(flaw) => flaw.sentence(),
         }
     }
 }

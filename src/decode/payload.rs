@@ -7,6 +7,9 @@ use super::flaw::Scan;
 use super::{DecodeError, Schemas, json};
 use crate::config::Payload;
 
+/// Metadata of an Arrow field: a STRING column with it takes any value, as JSON text.
+pub(super) const JSON_TEXT: &str = "sluice.json_text";
+
 /// Reads payloads of one format; each one read is a row, or none at all.
 pub(super) enum Reader {
     Json { fields: Vec<FieldRef>, reader: json::Reader },
