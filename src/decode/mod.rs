@@ -14,6 +14,7 @@ mod flaw;
 mod json;
 mod metadata;
 mod payload;
+pub mod registry;
 mod schemas;
 
 use std::collections::BTreeSet;
@@ -46,7 +47,6 @@ const LARGEST_MESSAGE: u64 = 1 << 30;
 
 /// Decodes the messages of one partition at a time: `begin`, then `push` and `finish` by turns.
 pub struct Decoder {
-    id: usize,
     row_schema: SchemaRef,
     on_bad_record: OnBadRecord,
     max_message_size: u64,
@@ -86,7 +86,6 @@ impl Decoder {
         let values = payload::Reader::new(&spec.value, schemas)?;
         let _ = tombstones;
         Ok(Self {
-            id: 0,
             row_schema: row_schema(&values, metadata)?,
             on_bad_record: spec.on_bad_record,
             max_message_size: spec.max_message_size.min(LARGEST_MESSAGE),
@@ -107,13 +106,6 @@ impl Decoder {
     #[must_use]
     pub fn with_fingerprint(mut self, fingerprint: &str) -> Self {
         self.fingerprint = fingerprint.to_owned();
-        self
-    }
-
-    /// The number that its chunks carry.
-    #[must_use]
-    pub fn with_id(mut self, id: usize) -> Self {
-        self.id = id;
         self
     }
 
@@ -257,7 +249,6 @@ impl Decoder {
         Chunk {
             partition: Arc::clone(partition),
             range,
-            decoder: self.id,
             deletions: None,
             rows: rows.expect("each column got one value per row, and nulls only where allowed"),
             row_offsets,

@@ -13,7 +13,7 @@ use super::pipeline::{Batch, Held};
 use super::plan::PlannedRange;
 use super::table::{Table, TableSpec};
 use crate::chunk::SourcePartition;
-use crate::config::{Compression, Connector, CreateTable, Files, OnBadRecord};
+use crate::config::{Compression, Connector, CreateTable, Files};
 use crate::decode::dead_letter_schema;
 use crate::offsets::Fates;
 use crate::sink::dead_letters;
@@ -36,8 +36,7 @@ impl DeadLetters {
         topics: &BTreeMap<String, Topic>,
         starts: &BTreeMap<Arc<SourcePartition>, i64>,
     ) -> Result<Option<Self>, EngineError> {
-        let wanted = spec.decode.on_bad_record == OnBadRecord::DeadLetter;
-        let Some(letters) = spec.dead_letters.as_ref().filter(|_| wanted) else {
+        let Some(letters) = spec.dead_letters.as_ref().filter(|_| spec.keeps_dead_letters()) else {
             return Ok(None);
         };
         let mut table = Table::open(&TableSpec {

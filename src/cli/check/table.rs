@@ -8,9 +8,11 @@ use super::finding::Findings;
 use super::progress;
 use crate::cli::find::DEAD_LETTERS;
 use crate::cli::kafka::View;
-use crate::config::{Connector, CreateTable, OnBadRecord, Output, Storage, TableLocation};
+use crate::config::{Connector, CreateTable, Output, Storage, TableLocation};
 use crate::decode::dead_letter_schema;
-use crate::engine::{EngineError, now_ms, output_schema};
+use crate::engine::decoders::Group;
+use crate::engine::shape::Shape;
+use crate::engine::{EngineError, now_ms};
 use crate::sink::create::NewTable;
 use crate::sink::error::SinkError;
 use crate::sink::features::{self, TableExpectation, TableProblem};
@@ -34,24 +36,43 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Every table that a run opens.
-    pub fn all(spec: &'a Connector) -> Vec<Self> {
-        let outputs = spec.outputs.values().map(|output| Self {
-            subject: format!("output {}", output.name),
+    /// Every table that a run opens, as far as its columns can be told.
+    pub fn all(spec: &'a Connector, groups: &[Group], findings: &mut Findings) -> Vec<Self> {
+        let mut targets = Vec::new();
+        for (label, output) in &spec.outputs {
+            let subject = format!("output {label}");
+            let Some(group) = groups.iter().find(|group| group.serves(output)) else { continue };
+            let rows = match group.row_schema() {
+                Ok(rows) => rows,
+                // Told of the group already.
+                Err(_) => continue,
+            };
+            match Shape::new(output, &rows) {
+                Ok(shape) => targets.push(Self::output(spec, subject, output, &shape)),
+                Err(error) => findings.error(&subject, &error),
+            }
+        }
+        targets.extend(Self::letters(spec));
+        targets
+    }
+
+    fn output(spec: &Connector, subject: String, output: &'a Output, shape: &Shape) -> Self {
+        Self {
+            subject,
             owner: Owner::output(&spec.name, &output.name),
             output: Some(output),
             location: &output.table,
             storage: &output.storage,
-            schema: output_schema(spec, &output.metadata_columns),
+            schema: shape.schema().as_ref().clone(),
             partition_by: &output.partition_by,
             create: output.create,
             properties: output.table_properties.clone(),
-        });
-        let letters = spec
-            .dead_letters
-            .as_ref()
-            .filter(|_| spec.decode.on_bad_record == OnBadRecord::DeadLetter);
-        let letters = letters.map(|letters| Self {
+        }
+    }
+
+    fn letters(spec: &'a Connector) -> Option<Self> {
+        let letters = spec.dead_letters.as_ref().filter(|_| spec.keeps_dead_letters());
+        letters.map(|letters| Self {
             subject: DEAD_LETTERS.to_owned(),
             owner: Owner::dead_letters(&spec.name),
             output: None,
@@ -61,8 +82,7 @@ impl<'a> Target<'a> {
             partition_by: &[],
             create: CreateTable::IfMissing,
             properties: BTreeMap::new(),
-        });
-        outputs.chain(letters).collect()
+        })
     }
 
     /// Whether a table like this can be created at all.
