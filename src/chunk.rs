@@ -22,8 +22,6 @@ pub struct SourcePartition {
 pub struct Chunk {
     pub partition: Arc<SourcePartition>,
     pub range: OffsetRange,
-    /// The decoder that it comes from: outputs take chunks of theirs.
-    pub decoder: usize,
     /// The value's columns, the rescue column, the key's column, the change columns, then the metadata columns asked for.
     pub rows: RecordBatch,
     /// The Kafka offset of each row of `rows`, ascending.

@@ -1,8 +1,10 @@
 //! The tables of a connector, by name: where each is and whose progress is in it.
 
+use super::kafka::View;
 use super::print;
 use crate::config::Connector;
 use crate::disposition::Exit;
+use crate::engine::EngineError;
 use crate::sink::error::SinkError;
 use crate::sink::progress::Owner;
 use crate::sink::store::TableStore;
@@ -24,6 +26,16 @@ impl FoundTable {
     }
 }
 
+/// The connector with one output for each table. Where a pattern of topics has a table for each, Kafka tells which.
+pub async fn tables_known(spec: &Connector) -> Result<Connector, Exit> {
+    if !spec.outputs.values().any(|output| output.table.is_per_topic()) {
+        return Ok(spec.clone());
+    }
+    let view = View::of(&spec.source).await;
+    let view = view.map_err(|error| print::failure(&EngineError::from(error)))?;
+    Ok(spec.with_topics(view.catalog.0.keys().map(|name| name.as_ref())))
+}
+
 /// The table of one output.
 pub fn output(spec: &Connector, name: &str) -> Result<FoundTable, Exit> {
     let Some(output) = spec.outputs.get(name) else {
@@ -33,7 +45,7 @@ pub fn output(spec: &Connector, name: &str) -> Result<FoundTable, Exit> {
     };
     Ok(FoundTable {
         name: name.to_owned(),
-        owner: Owner::output(&spec.name, name),
+        owner: Owner::output(&spec.name, &output.name),
         store: TableStore::open(&output.table, &output.storage).map_err(failure)?,
     })
 }

@@ -37,7 +37,10 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let spec = loaded.connector;
+    let spec = match find::tables_known(&loaded.connector).await {
+        Ok(spec) => spec,
+        Err(exit) => return exit,
+    };
     let tables = match find::tables(&spec, args.output.as_deref()) {
         Ok(tables) => tables,
         Err(exit) => return exit,

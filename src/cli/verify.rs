@@ -36,7 +36,11 @@ pub(super) async fn verify(args: VerifyArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    match tables(&loaded.connector, &args).await {
+    let spec = match find::tables_known(&loaded.connector).await {
+        Ok(spec) => spec,
+        Err(exit) => return exit,
+    };
+    match tables(&spec, &args).await {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::NegativeFinding,
         Err(exit) => exit,

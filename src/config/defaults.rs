@@ -24,6 +24,10 @@ pub(super) const ON_DATA_LOSS: &str = "fail";
 pub(super) const START: &str = "earliest";
 /// Producers add fields all the time; a schema says what is wanted.
 pub(super) const UNKNOWN_FIELDS: &str = "ignore";
+/// A schema that the table can't take is somebody's mistake, or a decision: a person looks.
+pub(super) const ON_INCOMPATIBLE_SCHEMA: &str = "fail";
+/// The column that a decoded key is in.
+pub(super) const KEY_COLUMN: &str = "key";
 /// Short, since most faults (a leader election, a 503) pass within a second.
 pub(super) const INITIAL_BACKOFF: &str = "200ms";
 /// Long enough to spare a broken service, short enough to be back soon after it.
@@ -52,13 +56,6 @@ pub(super) fn layer(explicit: &Value) -> Value {
             "start": START,
             "on_data_loss": ON_DATA_LOSS,
         },
-        "decode": {
-            "key": {"format": "none"},
-            "value": {"timezone": "UTC", "unknown_fields": UNKNOWN_FIELDS},
-            "max_message_size": MAX_MESSAGE_SIZE,
-            "on_bad_record": ON_BAD_RECORD,
-            "bad_record_limit": BAD_RECORD_LIMIT,
-        },
         "trigger": {"mode": "processing_time"},
         "limits": {
             "max_records": MAX_RECORDS,
@@ -74,6 +71,9 @@ pub(super) fn layer(explicit: &Value) -> Value {
         },
         "shutdown_timeout": SHUTDOWN_TIMEOUT,
     });
+    if explicit["decode"].is_object() {
+        layer["decode"] = of_decode(&explicit["decode"]);
+    }
     if let Some(name) = explicit["name"].as_str() {
         layer["source"]["group_id"] = format!("sluice-{name}").into();
     }
@@ -91,14 +91,62 @@ pub(super) fn layer(explicit: &Value) -> Value {
     layer
 }
 
+fn of_decode(explicit: &Value) -> Value {
+    let mut decode = json!({
+        "value": of_payload(&explicit["value"]),
+        "max_message_size": MAX_MESSAGE_SIZE,
+        "on_bad_record": ON_BAD_RECORD,
+        "bad_record_limit": BAD_RECORD_LIMIT,
+        "on_incompatible_schema": ON_INCOMPATIBLE_SCHEMA,
+    });
+    let key = &explicit["key"];
+    decode["key"] = json!({"format": "none"});
+    if !matches!(key["format"].as_str(), None | Some("none")) {
+        decode["key"] = of_payload(key);
+        decode["key"]["column"] = KEY_COLUMN.into();
+        if let Some(map) = decode["key"].as_object_mut() {
+            map.remove("unknown_fields");
+        }
+    }
+    decode
+}
+
+/// What a value or a key has by default, by its format.
+fn of_payload(explicit: &Value) -> Value {
+    let format = match explicit["format"].as_str() {
+        Some("debezium") => explicit["encoding"].as_str(),
+        other => other,
+    };
+    let mut payload = match format {
+        None | Some("json") => {
+            json!({"timezone": "UTC", "unknown_fields": UNKNOWN_FIELDS, "framing": "plain"})
+        }
+        Some("avro") if explicit["registry"].is_object() => json!({"framing": "confluent"}),
+        Some("avro") => json!({"framing": "plain"}),
+        _ => json!({}),
+    };
+    if format == Some("avro") && explicit["schema"].is_string() {
+        payload["unknown_fields"] = UNKNOWN_FIELDS.into();
+    }
+    if explicit["registry"].is_object() && explicit["registry"]["subject"].is_null() {
+        payload["registry"] = json!({"subject_names": "topic_name"});
+    }
+    payload
+}
+
 fn of_output(explicit: &Value) -> Value {
     let mut output = json!({
         "create": "if_missing",
+        "mode": "append",
+        "schema_evolution": "fail",
         "metadata_columns": METADATA_COLUMNS,
         "files": {"target_size": FILE_SIZE, "compression": COMPRESSION},
     });
     if matches!(explicit["files"]["compression"].as_str(), None | Some("zstd")) {
         output["files"]["zstd_level"] = ZSTD_LEVEL.into();
+    }
+    if explicit["decode"].is_object() {
+        output["decode"] = of_decode(&explicit["decode"]);
     }
     output
 }

@@ -11,7 +11,8 @@ use super::{client, defaults, later, raw};
 
 /// A connector that has everything the defaults depend on.
 fn sample_defaults() -> Value {
-    let explicit = json!({"name": "<name>", "http": {}, "outputs": {"*": {}}});
+    let explicit =
+        json!({"name": "<name>", "http": {}, "decode": {}, "outputs": {"*": {"decode": {}}}});
     defaults::layer(&explicit)
 }
 

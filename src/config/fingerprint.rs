@@ -28,7 +28,7 @@ pub(super) fn of(connector: &Connector) -> String {
 }
 
 fn meaning(connector: &Connector) -> Value {
-    let Connector { name, source, decode, dead_letters, outputs, .. } = connector;
+    let Connector { name, source, dead_letters, outputs, .. } = connector;
     let topics = match &source.topics {
         Topics::List(list) => {
             let mut list = list.clone();
@@ -52,7 +52,6 @@ fn meaning(connector: &Connector) -> Value {
             "start": start,
             "on_data_loss": format!("{:?}", source.on_data_loss),
         },
-        "decode": of_decode(decode),
         "dead_letters": dead_letters.as_ref().map(|dead| location::identity(&dead.table)),
         "outputs": outputs,
     })
@@ -111,6 +110,7 @@ fn of_output(output: &Output) -> Value {
         output.metadata_columns.iter().map(|column| column.column()).collect();
     json!({
         "name": output.name,
+        "decode": of_decode(&output.decode),
         "topics": topics,
         "table": location::identity(&output.table),
         "partition_by": output.partition_by,

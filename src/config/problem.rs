@@ -226,6 +226,11 @@ impl<'a> Report<'a> {
         self.is_refused(path) || self.refused.iter().any(|refused| refused.starts_with(path))
     }
 
+    /// Whether anything under `path` was warned of.
+    pub(super) fn has_warned(&self, path: &Path) -> bool {
+        self.warnings.iter().any(|warning| warning.path.starts_with(path))
+    }
+
     pub(super) fn has_problems(&self) -> bool {
         !self.problems.is_empty()
     }

@@ -11,7 +11,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::spec::{
-    CreateTable, MetadataColumn, OnBadRecord, OnDataLoss, TimestampFormat, UnknownFields,
+    ChangeColumn, CreateTable, Framing, MetadataColumn, OnBadRecord, OnDataLoss,
+    OnIncompatibleSchema, SchemaEvolution, TimestampFormat, UnknownFields,
 };
 
 /// One connector: one Kafka source, one or more Delta tables.
@@ -26,8 +27,7 @@ pub(super) struct Connector {
     /// The Kafka side: where records come from.
     #[schemars(required)]
     pub(super) source: Option<Source>,
-    /// How bytes become columns.
-    #[schemars(required)]
+    /// How bytes become columns. Needed unless every output has a `decode` of its own.
     pub(super) decode: Option<Decode>,
     /// Where bad records are kept under `decode.on_bad_record: dead_letter`.
     pub(super) dead_letters: Option<DeadLetters>,
@@ -104,7 +104,7 @@ pub(super) struct StartAt {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Decode {
-    /// How record keys are read.
+    /// How record keys are read. Not set: keys are not decoded. (The metadata column `key` holds their bytes.)
     pub(super) key: Option<Key>,
     /// How record values are read.
     #[schemars(required)]
@@ -116,19 +116,45 @@ pub(super) struct Decode {
     /// Share of a batch's records that may be bad; more of them stop the connector before the batch is committed,
     /// for a wrong schema must not bury a topic in dead letters.
     pub(super) bad_record_limit: Option<ShareText>,
+    /// What becomes of records whose Avro schema can't be read into the columns.
+    pub(super) on_incompatible_schema: Option<OnIncompatibleSchema>,
 }
 
+/// The key becomes one column: text, bytes, or a STRUCT of the fields of a JSON object or an Avro record.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Key {
-    /// `none`: keys are not decoded. (The metadata column `key` holds their bytes.)
+    /// The format of record keys.
     pub(super) format: Option<KeyFormat>,
+    /// The name of the column.
+    pub(super) column: Option<String>,
+    /// For `json`, and `avro` where only some fields are wanted: the fields, as in `decode.value.schema`.
+    pub(super) schema: Option<String>,
+    /// For `json`: how times are written, as in `decode.value.timestamps`.
+    pub(super) timestamps: Option<BTreeMap<String, TimestampFormat>>,
+    /// For `json`: the time zone of text without one.
+    pub(super) timezone: Option<String>,
+    /// What stands before the payload, as in `decode.value.framing`.
+    pub(super) framing: Option<Framing>,
+    /// For `avro` without a registry: the Avro schema, as JSON text.
+    pub(super) avro_schema: Option<String>,
+    /// For `avro`: the schema registry.
+    pub(super) registry: Option<Registry>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum KeyFormat {
+    /// Keys are not decoded.
     None,
+    /// UTF-8 text: a STRING column.
+    String,
+    /// A BINARY column.
+    Bytes,
+    /// A JSON object: a STRUCT column.
+    Json,
+    /// A STRUCT column; for a schema that isn't a record, a column of its type.
+    Avro,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -137,24 +163,96 @@ pub(super) struct ValueFormat {
     /// The format of record values.
     #[schemars(required)]
     pub(super) format: Option<Format>,
+    /// For `debezium`: the format of the change events, `json` or `avro`.
+    pub(super) encoding: Option<Encoding>,
     /// The columns, as SQL: `orderId STRING NOT NULL, amount DECIMAL(18,4), event_time TIMESTAMP`. A field is
-    /// matched by its exact name.
-    #[schemars(required)]
+    /// matched by its exact name. `json` needs it; with `avro` the columns are those of the Avro schema if it isn't
+    /// set. For `debezium`, the columns of the row (`before` and `after`).
     pub(super) schema: Option<String>,
-    /// How DATE, TIMESTAMP and TIMESTAMP_NTZ columns are written, by column (`a.b` for nested ones); those not named
-    /// here are ISO 8601 text. Never guessed.
+    /// For `json`: how DATE, TIMESTAMP and TIMESTAMP_NTZ columns are written, by column (`a.b` for nested ones); those
+    /// not named here are ISO 8601 text. Never guessed.
     pub(super) timestamps: Option<BTreeMap<String, TimestampFormat>>,
-    /// The time zone of text without one in TIMESTAMP columns, by its IANA name.
+    /// For `json`: the time zone of text without one in TIMESTAMP columns, by its IANA name.
     pub(super) timezone: Option<String>,
-    /// What to do with fields that the schema doesn't have.
+    /// What to do with fields that `schema` doesn't have.
     pub(super) unknown_fields: Option<UnknownFields>,
+    /// What stands before the payload. `plain` for `json` and `avro_schema`, `confluent` with a registry, if not set.
+    pub(super) framing: Option<Framing>,
+    /// For `avro` without a registry: the Avro schema, as JSON text (`${file:order.avsc}` reads a file).
+    pub(super) avro_schema: Option<String>,
+    /// For `avro`: the schema registry.
+    pub(super) registry: Option<Registry>,
+    /// For `debezium`: what is kept of the envelope, as columns `change_op`, `change_timestamp`, `change_source`.
+    pub(super) change_columns: Option<Vec<ChangeColumn>>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Format {
     /// One JSON object per record.
     Json,
+    /// Avro, with a schema registry or a schema of its own.
+    Avro,
+    /// UTF-8 text: one column, `value` STRING.
+    String,
+    /// One column, `value` BINARY.
+    Bytes,
+    /// Debezium's change events: the row after the change, or before a deletion.
+    Debezium,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Encoding {
+    Json,
+    Avro,
+}
+
+/// A schema registry with Confluent's REST API (Confluent, Karapace, Apicurio's `/apis/ccompat/v7`, Redpanda).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registry {
+    /// Its URL, or several that are tried in order.
+    #[schemars(required)]
+    pub(super) url: Option<OneOrMore>,
+    /// `username` and `password`, or `token`. Not set: none.
+    pub(super) auth: Option<Auth>,
+    /// A PEM file of certificates to trust beside the system's.
+    pub(super) ca_file: Option<String>,
+    /// The rule by which producers name subjects.
+    pub(super) subject_names: Option<SubjectRule>,
+    /// The subject that has the newest schema, instead of a rule.
+    pub(super) subject: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Auth {
+    /// Basic authentication.
+    pub(super) username: Option<Property>,
+    /// Basic authentication.
+    pub(super) password: Option<Property>,
+    /// A bearer token.
+    pub(super) token: Option<Property>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the names that Confluent's strategies have")]
+pub(super) enum SubjectRule {
+    /// `<topic>-value` and `<topic>-key`.
+    TopicName,
+    /// The record's full name: the schemas are those that records name by their ids.
+    RecordName,
+    /// `<topic>-<full name>`: the same.
+    TopicRecordName,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -227,12 +325,25 @@ pub(super) struct Http {
 pub(super) struct Output {
     /// The topics of the source that this table takes. Not set: all of them.
     pub(super) topics: Option<Vec<String>>,
+    /// How the records of `topics` become rows, instead of the top level's `decode`. A topic is decoded in one way.
+    pub(super) decode: Option<Decode>,
     /// Where the table is: a path, or a URL with `s3://`, `s3a://`, `az://`, `abfss://` or `gs://`. No two outputs
-    /// share one.
+    /// share one. `{topic}` in it stands for the topic's name: each topic then has a table of its own.
     #[schemars(required)]
     pub(super) table: Option<String>,
     /// Whether a table that isn't there is created.
     pub(super) create: Option<CreateTable>,
+    /// The columns, as SQL expressions: `*, CAST(event_time AS DATE) AS event_date`. Not set: all of them.
+    pub(super) select: Option<String>,
+    /// Which records become rows, as an SQL condition: `amount > 0 AND country IS NOT NULL`. Not set: all of them.
+    #[serde(rename = "where")]
+    pub(super) filter: Option<String>,
+    /// What a record does to the table.
+    pub(super) mode: Option<ModeWord>,
+    /// For `insert_new` and `upsert`: the columns of the table that identify a row.
+    pub(super) merge_key: Option<Vec<String>>,
+    /// What may be changed in the table when the rows' columns change.
+    pub(super) schema_evolution: Option<SchemaEvolution>,
     /// Columns that the table is partitioned by, in order. Not set: none.
     pub(super) partition_by: Option<Vec<String>>,
     /// What Kafka knows of each record, as columns `kafka_topic`, `kafka_partition`, ... after the declared ones.
@@ -243,6 +354,18 @@ pub(super) struct Output {
     pub(super) table_properties: Option<BTreeMap<String, Property>>,
     /// Options of the object store for this table, over those of the top level.
     pub(super) storage: Option<BTreeMap<String, Property>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ModeWord {
+    /// Each record is a row more.
+    Append,
+    /// A record is a row more if no row has its key.
+    InsertNew,
+    /// A record replaces the row of its key; a deletion (Debezium's, or a record without a value when keys are
+    /// decoded) deletes it.
+    Upsert,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -96,8 +96,16 @@ impl Effective {
 
 /// Whether the value at a path goes on to another library, and may be a secret.
 pub(super) fn is_property(path: &Path) -> bool {
-    const PROPERTIES: [&str; 4] =
-        ["source.client.*", "storage.*", "dead_letters.storage.*", "outputs.*.storage.*"];
+    const PROPERTIES: [&str; 8] = [
+        "source.client.*",
+        "storage.*",
+        "dead_letters.storage.*",
+        "outputs.*.storage.*",
+        "decode.value.registry.auth.*",
+        "decode.key.registry.auth.*",
+        "outputs.*.decode.value.registry.auth.*",
+        "outputs.*.decode.key.registry.auth.*",
+    ];
     PROPERTIES.iter().any(|pattern| path.matches(pattern))
 }
 

@@ -23,7 +23,6 @@ pub struct Connector {
     /// Identity: progress, state and metrics are kept under it.
     pub name: String,
     pub source: Source,
-    pub decode: Arc<Decode>,
     pub dead_letters: Option<DeadLetters>,
     pub trigger: Trigger,
     pub limits: Limits,
@@ -31,11 +30,45 @@ pub struct Connector {
     pub shutdown_timeout: Duration,
     /// `None`: no HTTP server.
     pub http: Option<SocketAddr>,
-    /// Never empty; by name.
+    /// Never empty; by name. An output with a table for each topic is there once for each topic that is known, as
+    /// `name/topic` ([`Connector::with_topics`]).
     pub outputs: BTreeMap<String, Output>,
     /// A digest of what gives the data its meaning (source, decode, outputs; no secrets, no tuning):
     /// 16 hex digits, written into each commit.
     pub fingerprint: String,
+}
+
+impl Connector {
+    /// How the records of a topic are decoded; `None`: no output takes it.
+    pub fn decode_of(&self, topic: &str) -> Option<&Arc<Decode>> {
+        self.outputs.values().find(|output| output.takes(topic)).map(|output| &output.decode)
+    }
+
+    /// The same connector with one output for each table, given the topics that the source has. Without `{topic}` in
+    /// a table nothing changes.
+    #[must_use]
+    pub fn with_topics<'a>(&self, topics: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let mut spec = self.clone();
+        spec.outputs.clear();
+        for (label, output) in &self.outputs {
+            if !output.table.is_per_topic() {
+                spec.outputs.insert(label.clone(), output.clone());
+                continue;
+            }
+            for topic in topics.clone().filter(|topic| output.takes(topic)) {
+                let mut own = output.clone();
+                own.topics = Some(vec![topic.to_owned()]);
+                own.table = output.table.of_topic(topic);
+                spec.outputs.insert(format!("{label}/{topic}"), own);
+            }
+        }
+        spec
+    }
+
+    /// Whether bad records of any topic go into the dead-letter table.
+    pub fn keeps_dead_letters(&self) -> bool {
+        self.outputs.values().any(|o| o.decode.on_bad_record == OnBadRecord::DeadLetter)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +142,14 @@ impl Decode {
     }
 }
 
+impl Decode {
+    /// Whether columns, of the value or in the key, are those of schemas that come with the records.
+    pub fn follows_schemas(&self) -> bool {
+        self.value.follows_schemas()
+            || self.key.as_ref().is_some_and(|key| key.payload.follows_schemas())
+    }
+}
+
 /// The record key, as one column.
 #[derive(Debug, Clone)]
 pub struct DecodeKey {
@@ -144,6 +185,20 @@ pub struct Json {
 }
 
 impl Payload {
+    /// Whether the columns are those of schemas that come with the records.
+    pub fn follows_schemas(&self) -> bool {
+        matches!(self, Self::Avro(avro) if avro.columns.is_none())
+    }
+
+    /// What becomes of fields without a column.
+    pub fn unknown_fields(&self) -> UnknownFields {
+        match self {
+            Self::Json(json) => json.unknown_fields,
+            Self::Avro(avro) => avro.unknown_fields,
+            Self::String | Self::Bytes => UnknownFields::Ignore,
+        }
+    }
+
     /// The declared columns; `None`: they come from elsewhere.
     pub fn declared(&self) -> Option<&TableSchema> {
         match self {
@@ -283,6 +338,8 @@ pub enum TimestampFormat {
     EpochMicros,
     /// A number: nanoseconds, cut to microseconds.
     EpochNanos,
+    /// A whole number: days since 1970-01-01.
+    EpochDays,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -355,7 +412,7 @@ pub struct Output {
     /// Its own, or the connector's. A topic has one: two outputs that read it have the same.
     pub decode: Arc<Decode>,
     pub table: TableLocation,
-    /// `table` holds `{topic}`: each topic has a table of its own ([`TableLocation::of_topic`]).
+    /// It is one of an output's tables for each topic, or holds them all until the topics are known.
     pub per_topic: bool,
     pub storage: Storage,
     pub create: CreateTable,
@@ -372,6 +429,12 @@ pub struct Output {
     pub metadata_columns: Vec<MetadataColumn>,
     pub files: Files,
     pub table_properties: BTreeMap<String, String>,
+}
+
+impl Output {
+    pub fn takes(&self, topic: &str) -> bool {
+        self.topics.as_ref().is_none_or(|topics| topics.iter().any(|own| own == topic))
+    }
 }
 
 /// What a record does to the table.
@@ -487,6 +550,24 @@ pub struct TableLocation {
     pub url: Url,
     /// As the user wrote it, for messages.
     pub as_written: String,
+}
+
+/// `{topic}` as a URL's path holds it.
+const TOPIC_IN_URL: &str = "%7Btopic%7D";
+
+impl TableLocation {
+    /// Whether `{topic}` is still to be filled in.
+    pub fn is_per_topic(&self) -> bool {
+        self.url.path().contains(TOPIC_IN_URL)
+    }
+
+    /// The table of a topic, where the location holds `{topic}`. A topic's name needs no escapes in a path.
+    #[must_use]
+    pub fn of_topic(&self, topic: &str) -> Self {
+        let mut url = self.url.clone();
+        url.set_path(&self.url.path().replace(TOPIC_IN_URL, topic));
+        Self { url, as_written: self.as_written.replace("{topic}", topic) }
+    }
 }
 
 impl fmt::Display for TableLocation {

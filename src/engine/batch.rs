@@ -3,39 +3,99 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use arrow::record_batch::RecordBatch;
 
 use super::EngineError;
+use super::shape::Shape;
 use crate::chunk::{Chunk, SourcePartition};
 use crate::offsets::Fates;
 use crate::sink::DataFile;
-use crate::sink::files::{FilesError, FilesWriter};
+use crate::sink::files::FilesWriter;
 
-/// Writes one batch's files, for all outputs and the dead letters.
+/// Takes one batch's chunks, for all outputs and the dead letters.
 pub struct BatchWriter {
-    pub outputs: Vec<OutputFiles>,
+    pub outputs: Vec<OutputRows>,
     pub dead_letters: Option<FilesWriter>,
 }
 
 /// One output's part of a batch.
-pub struct OutputFiles {
-    pub files: FilesWriter,
-    /// The output's columns among a chunk's.
-    pub columns: Vec<usize>,
+pub struct OutputRows {
+    pub shape: Arc<Shape>,
+    pub rows: Rows,
     /// Partitions whose range lies after the output's progress.
     pub takes: BTreeSet<Arc<SourcePartition>>,
+    /// Records that the output leaves out.
+    filtered: BTreeMap<Arc<SourcePartition>, u64>,
+}
+
+/// Where an output's rows go while a batch is read.
+pub enum Rows {
+    /// Into files at once.
+    Files(Box<FilesWriter>),
+    /// They wait: what they do to the table depends on what is in it when they are committed. A batch's limits bound
+    /// them.
+    Changes(Vec<Change>),
+}
+
+/// Rows of one chunk, for an output with keys.
+pub struct Change {
+    pub partition: Arc<SourcePartition>,
+    pub rows: RecordBatch,
+    /// The rows that delete their key's row.
+    pub deletes: Option<BooleanArray>,
+}
+
+/// What an output gets to commit.
+pub enum Finished {
+    Files(Vec<DataFile>),
+    Changes(Vec<Change>),
+}
+
+impl OutputRows {
+    pub fn new(shape: Arc<Shape>, rows: Rows, takes: BTreeSet<Arc<SourcePartition>>) -> Self {
+        Self { shape, rows, takes, filtered: BTreeMap::new() }
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
+        if !self.takes.contains(&chunk.partition) || chunk.rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let shaped = self.shape.apply(chunk)?;
+        if shaped.filtered > 0 {
+            *self.filtered.entry(chunk.partition.clone()).or_default() += shaped.filtered;
+        }
+        if shaped.rows.num_rows() == 0 {
+            return Ok(());
+        }
+        match &mut self.rows {
+            Rows::Files(files) => files.write(&shaped.rows)?,
+            Rows::Changes(changes) => changes.push(Change {
+                partition: chunk.partition.clone(),
+                rows: shaped.rows,
+                deletes: shaped.deletes,
+            }),
+        }
+        Ok(())
+    }
 }
 
 /// A batch's finished files, not yet in any table.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Written {
     /// In the order of [`BatchWriter::outputs`].
-    pub outputs: Vec<Vec<DataFile>>,
+    pub outputs: Vec<OutputWritten>,
     pub dead_letters: Vec<DataFile>,
     /// New rows of the dead-letter table, by partition; a dead letter that it held already is none.
     pub new_dead_letters: BTreeMap<Arc<SourcePartition>, u64>,
-    /// What became of each partition's records.
+    /// What became of each partition's records, before any output leaves some out.
     pub shares: BTreeMap<Arc<SourcePartition>, Share>,
+}
+
+/// What one output commits.
+pub struct OutputWritten {
+    pub rows: Finished,
+    pub filtered: BTreeMap<Arc<SourcePartition>, u64>,
 }
 
 /// One partition's part of a batch, or a sum of such parts.
@@ -77,13 +137,8 @@ impl Writing {
         let counts = &mut self.written;
         let share = Share { fates: chunk.fates, payload_bytes: chunk.payload_bytes };
         counts.shares.entry(chunk.partition.clone()).or_default().add(&share);
-        if chunk.rows.num_rows() > 0 {
-            for output in &mut self.writer.outputs {
-                if output.takes.contains(&chunk.partition) {
-                    let rows = project(&chunk.rows, &output.columns)?;
-                    output.files.write(&rows)?;
-                }
-            }
+        for output in &mut self.writer.outputs {
+            output.chunk(chunk)?;
         }
         if let (Some(letters), Some(files)) = (&chunk.dead_letters, &mut self.writer.dead_letters) {
             files.write(letters)?;
@@ -94,16 +149,16 @@ impl Writing {
     }
 
     pub fn finish(mut self) -> Result<Written, EngineError> {
-        for output in self.writer.outputs {
-            self.written.outputs.push(output.files.finish()?);
+        for OutputRows { rows, filtered, .. } in self.writer.outputs {
+            let rows = match rows {
+                Rows::Files(files) => Finished::Files(files.finish()?),
+                Rows::Changes(changes) => Finished::Changes(changes),
+            };
+            self.written.outputs.push(OutputWritten { rows, filtered });
         }
         if let Some(files) = self.writer.dead_letters {
             self.written.dead_letters = files.finish()?;
         }
         Ok(self.written)
     }
-}
-
-fn project(rows: &RecordBatch, columns: &[usize]) -> Result<RecordBatch, EngineError> {
-    rows.project(columns).map_err(|error| FilesError::Rows(error).into())
 }

@@ -48,6 +48,10 @@ pub enum EngineError {
         "{partition}: the broker has fewer partitions than the table has progress for; use `sluice rewind`"
     )]
     PartitionVanished { partition: TopicPartition },
+    #[error(
+        "outputs.{output}.{key}: there is no column `{column}` in the table; its columns are {columns}"
+    )]
+    NoColumn { output: String, key: &'static str, column: String, columns: String },
     #[error("thread {0} ended before its work was done")]
     ThreadGone(&'static str),
     #[error("a thread can't be started: {0}")]
@@ -75,6 +79,7 @@ impl EngineError {
             Self::Thread(_) => "SL5006",
             Self::Stopped => "SL5007",
             Self::GaveUp { .. } => "SL5008",
+            Self::NoColumn { .. } => "SL5009",
         }
     }
 
@@ -89,7 +94,9 @@ impl EngineError {
             Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
                 Disposition::Stop(Exit::DataRefused)
             }
-            Self::StartOutOfRange { .. } => Disposition::Stop(Exit::Configuration),
+            Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
+                Disposition::Stop(Exit::Configuration)
+            }
             Self::ThreadGone(_) | Self::Thread(_) => Disposition::Stop(Exit::Bug),
             Self::Stopped => Disposition::Retry,
             Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{BatchWriter, OutputFiles, Share};
+use super::batch::{BatchWriter, OutputRows, Share};
+use super::decoders::Decoders;
 use super::lanes::{self, Shared, look};
 use super::output::{Output, age};
 use super::pipeline::{Batch, Held, Pipeline, ReadJob};
@@ -14,7 +15,6 @@ use super::table::now_ms;
 use super::{Ended, EngineError, trigger};
 use crate::chunk::SourcePartition;
 use crate::config::{Connector, Trigger};
-use crate::decode::Decoder;
 use crate::observability::{Phase, PhaseDurations};
 use crate::offsets::{Fates, TopicPartition};
 use crate::source::{Control, OffsetSpec, Reader, Target};
@@ -86,7 +86,7 @@ pub(super) struct Lane<'a> {
     /// There have been records, but fewer than `min_records`, since then.
     waiting_since: Option<Instant>,
     /// Not yet enough to be judged by `bad_record_limit`.
-    unjudged: Fates,
+    unjudged: Vec<Fates>,
     once_planned: bool,
     ended: Ended,
 }
@@ -96,15 +96,14 @@ impl<'a> Lane<'a> {
     pub(super) fn start(
         shared: Shared<'a>,
         outputs: Vec<Output>,
-        decoder: Decoder,
+        decoders: Decoders,
         ends: &BTreeMap<TopicPartition, i64>,
         catches_up: bool,
     ) -> Result<Self, EngineError> {
         let source = &shared.engine.spec.source;
-        let reader = Reader::assign(source, &lanes::starts(&outputs), decoder.wants_headers())?;
+        let reader = Reader::assign(source, &lanes::starts(&outputs), decoders.wants_headers())?;
         Ok(Self {
-            pipeline: Pipeline::start(reader, decoder)?,
-            shared,
+            pipeline: Pipeline::start(reader, decoders)?,
             outputs,
             catches_up,
             ends: ends.clone(),
@@ -113,9 +112,10 @@ impl<'a> Lane<'a> {
             topics_seen: Instant::now(),
             kept_alive: Instant::now(),
             waiting_since: None,
-            unjudged: Fates::default(),
+            unjudged: vec![Fates::default(); shared.groups.len()],
             once_planned: false,
             ended: Ended::Done,
+            shared,
         })
     }
 
@@ -199,12 +199,12 @@ impl<'a> Lane<'a> {
         durations.set(Phase::Plan, planned.took);
         durations.set(Phase::Read, batch.read_took);
         durations.set(Phase::Write, batch.write_took);
-        let files = std::mem::take(&mut batch.written.outputs);
-        for ((output, takes), files) in self.outputs.iter_mut().zip(&planned.takes).zip(files) {
+        let written = std::mem::take(&mut batch.written.outputs);
+        for ((output, takes), written) in self.outputs.iter_mut().zip(&planned.takes).zip(written) {
             if !takes.is_empty() {
-                let version = output.commit(&batch, takes, files, &mut durations).await?;
+                let landed = output.commit(&batch, takes, written, &mut durations).await?;
                 durations.set(Phase::Batch, planned.began.elapsed());
-                let report = output.report(&batch, takes, version, planned.began, durations);
+                let report = output.report(&batch, takes, landed, planned.began, durations);
                 self.shared.engine.status.committed(output.name(), &report.borrow());
             }
         }
@@ -358,10 +358,8 @@ impl<'a> Lane<'a> {
             planned.iter().filter(is_next).map(|p| p.partition.clone()).collect()
         };
         let takes: Vec<_> = self.outputs.iter().map(takes).collect();
-        let outputs = self.outputs.iter().zip(&takes).map(|(output, takes)| OutputFiles {
-            files: output.table.files(),
-            columns: output.columns.clone(),
-            takes: takes.clone(),
+        let outputs = self.outputs.iter().zip(&takes).map(|(output, takes)| {
+            OutputRows::new(output.shape.clone(), output.rows(), takes.clone())
         });
         let dead_letters = match &self.shared.dead_letters {
             Some(letters) => Some(letters.files().await),
@@ -370,19 +368,27 @@ impl<'a> Lane<'a> {
         (BatchWriter { outputs: outputs.collect(), dead_letters }, takes)
     }
 
+    /// Topics that are decoded alike are judged together.
     fn judge(&mut self, batch: &Batch) -> Result<(), EngineError> {
-        self.unjudged.add(&batch.written.total().fates);
-        let records = self.unjudged.records();
-        if records < JUDGED_RECORDS {
-            return Ok(());
-        }
-        let bad = self.unjudged.dead_letters + self.unjudged.skipped;
-        self.unjudged = Fates::default();
-        let limit = self.spec().decode.bad_record_limit;
-        if bad as f64 > limit * records as f64 {
-            let first =
-                batch.seen.first_bad.clone().unwrap_or_else(|| "in a batch before".to_owned());
-            return Err(EngineError::TooManyBad { bad, records, limit, first });
+        let groups = self.shared.groups.clone();
+        for (unjudged, group) in self.unjudged.iter_mut().zip(groups.iter()) {
+            for (partition, share) in &batch.written.shares {
+                if group.topics.contains(&*partition.id.topic) {
+                    unjudged.add(&share.fates);
+                }
+            }
+            let records = unjudged.records();
+            if records < JUDGED_RECORDS {
+                continue;
+            }
+            let bad = unjudged.dead_letters + unjudged.skipped;
+            *unjudged = Fates::default();
+            let limit = group.decode.bad_record_limit;
+            if bad as f64 > limit * records as f64 {
+                let first =
+                    batch.seen.first_bad.clone().unwrap_or_else(|| "in a batch before".to_owned());
+                return Err(EngineError::TooManyBad { bad, records, limit, first });
+            }
         }
         Ok(())
     }

@@ -5,9 +5,10 @@
 //! while) share a second reader, the catch-up lane, so that they hold nobody back; when one has caught up, the
 //! session ends and recovery puts it beside the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::decoders::{self, Decoders, Group};
 use super::lane::Lane;
 use super::output::Output;
 use super::recovery::{self, Extent, Rules};
@@ -15,8 +16,7 @@ use super::side::DeadLetters;
 use super::table::Table;
 use super::{Engine, EngineError, plan, trigger};
 use crate::chunk::SourcePartition;
-use crate::config::{Connector, MetadataColumn, Start};
-use crate::decode::{Decoder, Schemas};
+use crate::config::{Connector, Start};
 use crate::offsets::TopicPartition;
 use crate::sink::progress::Topic;
 use crate::source::{Catalog, Control, OffsetSpec, SourceError};
@@ -54,43 +54,53 @@ pub(super) struct Shared<'a> {
     pub(super) engine: &'a Engine,
     pub(super) control: Arc<Control>,
     pub(super) catalog: Arc<Catalog>,
+    /// What is decoded alike.
+    pub(super) groups: Arc<[Group]>,
     pub(super) dead_letters: Option<DeadLetters>,
     pub(super) front: Front,
 }
 
 /// Reads progress, settles where every partition goes on, and starts to fetch there: one lane, or two.
 pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineError> {
-    let spec = engine.spec.clone();
-    let control = Arc::new(Control::connect(&spec.source)?);
+    let control = Arc::new(Control::connect(&engine.spec.source)?);
     let catalog = look(&control, Control::discover).await?;
+    let spec = engine.spec.with_topics(catalog.0.keys().map(|name| name.as_ref()));
     let extent = extent(&control, &catalog, &spec.source.start).await?;
     if trigger::ends(spec.trigger) {
         engine.available.get_or_init(|| extent.latest.clone());
     }
-    let decoder = decoder(&spec)?;
+    let topics_read = catalog.0.keys().map(|name| name.to_string()).collect();
+    let groups = decoders::groups(&spec, &topics_read);
+    let groups: Arc<[Group]> = decoders::with_schemas(groups, &engine.schemas).await?.into();
     let mut outputs = Vec::new();
-    for output in spec.outputs.values() {
-        let metrics = engine.metrics.output(&output.name);
-        let mut opened = Output::open(&spec, output, &decoder.row_schema(), metrics).await?;
+    for (label, output) in &spec.outputs {
+        // Where the topics tell the columns, and there are none yet, there is no table to open.
+        let Some(group) = groups.iter().find(|group| group.serves(output)) else { continue };
+        let rows = group.row_schema()?;
+        let metrics = engine.metrics.output(label);
+        let mut opened = Output::open(&spec, label, output, &rows, metrics).await?;
         begin(&mut opened.table, &spec, &topics(&catalog, output.topics.as_deref()), &extent)
             .await?;
         opened.planned = opened.table.next();
         let committed: Vec<_> =
             opened.planned.iter().map(|(p, next)| (p.id.clone(), *next)).collect();
-        engine.status.recovered(&output.name, opened.table.version(), &committed);
+        engine.status.recovered(label, opened.table.version(), &committed);
         outputs.push(opened);
     }
     let starts = starts(&outputs);
     let dead_letters = DeadLetters::open(&spec, &topics(&catalog, None), &starts).await?;
     let front = Front::default();
     outputs.iter().for_each(|output| front.reached(&output.planned));
-    let shared = Shared { engine, control, catalog: Arc::new(catalog), dead_letters, front };
+    let catalog = Arc::new(catalog);
+    let shared = Shared { engine, control, catalog, groups: groups.clone(), dead_letters, front };
     let (together, behind) = split(outputs, &shared.front, spec.limits.max_records);
-    let mut lanes = vec![Lane::start(shared.clone(), together, decoder, &extent.latest, false)?];
+    let decoders = || Decoders::new(&groups, &spec.fingerprint);
+    let mut lanes =
+        vec![Lane::start(shared.clone(), together, decoders()?, &extent.latest, false)?];
     if !behind.is_empty() {
         let names: Vec<_> = behind.iter().map(Output::name).collect();
         tracing::info!(outputs = ?names, "behind: read on their own until they have caught up");
-        lanes.push(Lane::start(shared, behind, self::decoder(&spec)?, &extent.latest, true)?);
+        lanes.push(Lane::start(shared, behind, decoders()?, &extent.latest, true)?);
     }
     engine.metrics.recovered();
     Ok(lanes)
@@ -110,13 +120,6 @@ pub(super) fn starts(outputs: &[Output]) -> Positions {
         .into_iter()
         .filter_map(|(partition, next)| Some((partition, *next.first()?)))
         .collect()
-}
-
-fn decoder(spec: &Connector) -> Result<Decoder, EngineError> {
-    let metadata: BTreeSet<MetadataColumn> =
-        spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
-    Ok(Decoder::new(&spec.decode, &Schemas::none(), &metadata, false)?
-        .with_fingerprint(&spec.fingerprint))
 }
 
 /// Calls a look-up of Kafka's where blocking is allowed.

@@ -4,6 +4,7 @@
 //! so the path that matters is taken all the time. Only this module acts on an error's [`Disposition`].
 
 mod batch;
+pub mod decoders;
 mod error;
 mod lane;
 mod lanes;
@@ -12,6 +13,7 @@ mod pipeline;
 pub mod plan;
 pub mod recovery;
 pub mod retry;
+pub mod shape;
 pub mod shutdown;
 mod side;
 mod table;
@@ -31,8 +33,8 @@ use crate::config::Connector;
 use crate::disposition::Disposition;
 use crate::observability::{Metrics, State, Status};
 use crate::offsets::TopicPartition;
+use decoders::KnownSchemas;
 use lane::Lane;
-pub use output::output_schema;
 use retry::Backoff;
 use shutdown::Shutdown;
 
@@ -51,6 +53,7 @@ pub struct Engine {
     status: Status,
     metrics: Metrics,
     shutdown: Shutdown,
+    schemas: KnownSchemas,
     /// With `once` and `available_now`: the ends found at the first recovery. They stay, whatever is produced later.
     available: OnceLock<BTreeMap<TopicPartition, i64>>,
     /// A commit landed since a session was begun.
@@ -64,6 +67,7 @@ impl Engine {
             status,
             metrics,
             shutdown,
+            schemas: KnownSchemas::default(),
             available: OnceLock::new(),
             landed: AtomicBool::new(false),
         }

@@ -4,39 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::EngineError;
-use super::batch::Share;
+use super::batch::{Finished, OutputWritten, Rows, Share};
 use super::pipeline::Batch;
+use super::shape::Shape;
 use super::table::{Table, TableSpec};
 use crate::chunk::SourcePartition;
-use crate::config::{self, Connector, MetadataColumn};
-use crate::decode::metadata_field;
+use crate::config::{self, Connector, Mode};
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
 use crate::offsets::TopicPartition;
+use crate::schema::Origins;
+use crate::sink::Committed;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
 use crate::sink::progress::Owner;
-use crate::sink::{Committed, DataFile};
-
-/// The columns of an output's table: the declared ones, then its metadata columns.
-pub fn output_schema(spec: &Connector, metadata: &[MetadataColumn]) -> Schema {
-    let declared = spec
-        .decode
-        .value
-        .declared()
-        .into_iter()
-        .flat_map(|s| s.arrow().fields())
-        .map(|field| field.as_ref().clone());
-    Schema::new(declared.chain(metadata.iter().map(|&c| metadata_field(c))).collect::<Vec<_>>())
-}
 
 pub(super) struct Output {
     pub(super) table: Table,
     pub(super) metrics: OutputMetrics,
-    /// The output's columns among a chunk's.
-    pub(super) columns: Vec<usize>,
+    /// The name that it goes by: with the topic, where each has a table.
+    label: String,
+    mode: Mode,
+    pub(super) shape: Arc<Shape>,
     /// Progress once every batch that was read is committed.
     pub(super) planned: BTreeMap<Arc<SourcePartition>, i64>,
 }
@@ -45,41 +36,62 @@ impl Output {
     /// Opens the output's table; its progress is not looked at yet. `rows`: a chunk's columns.
     pub(super) async fn open(
         spec: &Connector,
+        label: &str,
         output: &config::Output,
         rows: &SchemaRef,
         metrics: OutputMetrics,
     ) -> Result<Self, EngineError> {
-        let schema = output_schema(spec, &output.metadata_columns);
+        let shape = Shape::new(output, rows)?;
         let table = Table::open(&TableSpec {
             owner: Owner::output(&spec.name, &output.name),
             location: &output.table,
             storage: &output.storage,
-            schema: &schema,
+            schema: shape.schema(),
             partition_by: &output.partition_by,
+            evolution: output.schema_evolution,
+            origins: Origins::NONE,
             create: output.create,
             properties: &output.table_properties,
             files: &output.files,
             config: &spec.fingerprint,
         })
         .await?;
-        let columns = positions(rows, &schema);
-        Ok(Self { table, metrics, columns, planned: BTreeMap::new() })
+        Ok(Self {
+            table,
+            metrics,
+            label: label.to_owned(),
+            mode: output.mode.clone(),
+            shape: Arc::new(shape),
+            planned: BTreeMap::new(),
+        })
     }
 
     pub(super) fn name(&self) -> &str {
-        self.table.owner.stream()
+        &self.label
     }
 
-    /// Commits this output's part of the batch; the version that it became.
+    /// Where a batch's rows go.
+    pub(super) fn rows(&self) -> Rows {
+        match self.mode {
+            Mode::Append => Rows::Files(Box::new(self.table.files())),
+            Mode::InsertNew { .. } | Mode::Upsert { .. } => Rows::Changes(Vec::new()),
+        }
+    }
+
+    /// Commits this output's part of the batch; the version that it became, and what was in it.
     pub(super) async fn commit(
         &mut self,
         batch: &Batch,
         takes: &BTreeSet<Arc<SourcePartition>>,
-        files: Vec<DataFile>,
+        written: OutputWritten,
         durations: &mut PhaseDurations,
-    ) -> Result<u64, EngineError> {
+    ) -> Result<(u64, Share), EngineError> {
         let began = Instant::now();
-        let (infos, share) = ranges(&self.table, batch, takes);
+        let files = match written.rows {
+            Finished::Files(files) => files,
+            Finished::Changes(_) => unimplemented!("keyed modes"),
+        };
+        let (infos, share) = ranges(&self.table, batch, takes, &written.filtered);
         let (count, bytes) = (files.len() as u64, files.iter().map(|file| file.size_bytes).sum());
         let before = self.table.version();
         let committed = self.table.commit(infos, files).await;
@@ -93,23 +105,19 @@ impl Output {
             self.metrics.latency(age(oldest));
         }
         durations.set(Phase::Commit, began.elapsed());
-        Ok(committed.version)
+        Ok((committed.version, share))
     }
 
     pub(super) fn report(
         &self,
         batch: &Batch,
         takes: &BTreeSet<Arc<SourcePartition>>,
-        version: u64,
+        (version, share): (u64, Share),
         began: Instant,
         durations: PhaseDurations,
     ) -> Report {
         let moved = batch.ranges.iter().filter(|(partition, _)| takes.contains(partition));
         let ends = moved.map(|(partition, range)| (partition.id.clone(), range.end)).collect();
-        let mut share = Share::default();
-        let shares =
-            batch.written.shares.iter().filter(|(partition, _)| takes.contains(*partition));
-        shares.for_each(|(_, part)| share.add(part));
         Report { version, began, share, durations, ends }
     }
 }
@@ -136,11 +144,13 @@ impl Report {
         }
     }
 }
+
 /// An output's part of a batch, in words: each partition's range, and the sum.
 fn ranges(
     table: &Table,
     batch: &Batch,
     takes: &BTreeSet<Arc<SourcePartition>>,
+    filtered: &BTreeMap<Arc<SourcePartition>, u64>,
 ) -> (Vec<PartitionInfo>, Share) {
     let mut total = Share::default();
     let infos = batch
@@ -148,7 +158,10 @@ fn ranges(
         .iter()
         .filter(|(partition, range)| takes.contains(partition) && !range.is_empty())
         .filter_map(|(partition, range)| {
-            let share = batch.written.shares.get(partition).copied().unwrap_or_default();
+            let mut share = batch.written.shares.get(partition).copied().unwrap_or_default();
+            let filtered = filtered.get(partition).copied().unwrap_or(0);
+            share.fates.rows -= filtered;
+            share.fates.filtered += filtered;
             total.add(&share);
             Some(table.last(partition)?.next(range.end, share.fates))
         })
@@ -165,13 +178,6 @@ fn commit_result(committed: &Result<Committed, CommitError>, before: u64) -> Com
     }
 }
 
-fn positions(rows: &SchemaRef, output: &Schema) -> Vec<usize> {
-    output
-        .fields()
-        .iter()
-        .map(|field| rows.index_of(field.name()).expect("a chunk holds all outputs' columns"))
-        .collect()
-}
 /// Time since a moment in milliseconds since the Unix epoch; zero for the future.
 pub(super) fn age(ms: i64) -> Duration {
     let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0));

@@ -15,12 +15,12 @@ use tokio::sync::oneshot;
 
 use super::EngineError;
 use super::batch::{BatchWriter, Writing, Written};
+use super::decoders::Decoders;
 use crate::chunk::{Chunk, SourcePartition};
-use crate::decode::Decoder;
 use crate::offsets::OffsetRange;
 use crate::source::{Event, ReadError, Reader, Target};
 
-/// Chunks on their way from the decoder to the encoder.
+/// Chunks on their way from the decoders to the encoder.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
 /// Offsets of a partition that are dead letters already.
@@ -72,14 +72,14 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    pub fn start(reader: Reader, decoder: Decoder) -> io::Result<Self> {
+    pub fn start(reader: Reader, decoders: Decoders) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (reads, read_jobs) = channel();
         let (writes, write_jobs) = channel();
         let stopped = stop.clone();
         thread::Builder::new()
             .name("sluice-read".into())
-            .spawn(move || read_loop(reader, decoder, &read_jobs, &stopped))?;
+            .spawn(move || read_loop(reader, decoders, &read_jobs, &stopped))?;
         thread::Builder::new()
             .name("sluice-write".into())
             .spawn(move || write_loop(&write_jobs))?;
@@ -124,12 +124,12 @@ impl Drop for Pipeline {
 
 fn read_loop(
     mut reader: Reader,
-    mut decoder: Decoder,
+    mut decoders: Decoders,
     jobs: &Receiver<ReadOrder>,
     stop: &AtomicBool,
 ) {
     while let Ok((job, chunks, reply)) = jobs.recv() {
-        let result = read(&mut reader, &mut decoder, &job, &chunks, stop);
+        let result = read(&mut reader, &mut decoders, &job, &chunks, stop);
         drop(chunks);
         let failed = result.is_err();
         let _ = reply.send(result);
@@ -141,20 +141,20 @@ fn read_loop(
 
 fn read(
     reader: &mut Reader,
-    decoder: &mut Decoder,
+    decoders: &mut Decoders,
     job: &ReadJob,
     chunks: &SyncSender<Chunk>,
     stop: &AtomicBool,
 ) -> Result<ReadDone, EngineError> {
     let began = Instant::now();
     // Of a batch before that failed.
-    drop(decoder.take_first_bad());
+    drop(decoders.take_first_bad());
     let mut seen = Seen::default();
     let mut run: Option<(Arc<SourcePartition>, Option<i64>)> = None;
     let ranges = reader
         .read(&job.targets, job.max_bytes, stop, |event| match event {
             Event::Begin(partition, start) => {
-                decoder.begin(partition.clone(), start, job.held.get(partition).cloned());
+                decoders.begin(partition.clone(), start, job.held.get(partition).cloned());
                 run = Some((partition.clone(), None));
                 Ok(())
             }
@@ -163,13 +163,13 @@ fn read(
                     seen.oldest_ms = Some(seen.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
                     *newest = Some(ms);
                 }
-                decoder.push(&message).map_err(EngineError::from)
+                decoders.push(&message).map_err(EngineError::from)
             }
             Event::End(end) => {
                 if let Some((partition, Some(newest))) = run.take() {
                     seen.newest_ms.insert(partition, newest);
                 }
-                let chunk = decoder.finish(end);
+                let chunk = decoders.finish(end);
                 chunks.send(chunk).map_err(|_| EngineError::ThreadGone("sluice-write"))
             }
         })
@@ -178,7 +178,7 @@ fn read(
             ReadError::Receiver(error) => error,
             ReadError::Stopped => EngineError::Stopped,
         })?;
-    seen.first_bad = decoder.take_first_bad().map(|bad| bad.to_string());
+    seen.first_bad = decoders.take_first_bad().map(|bad| bad.to_string());
     Ok(ReadDone { ranges, seen, took: began.elapsed() })
 }
 

@@ -13,9 +13,10 @@ use super::pipeline::{Batch, Held};
 use super::plan::PlannedRange;
 use super::table::{Table, TableSpec};
 use crate::chunk::SourcePartition;
-use crate::config::{Compression, Connector, CreateTable, Files, OnBadRecord};
+use crate::config::{Compression, Connector, CreateTable, Files, SchemaEvolution};
 use crate::decode::dead_letter_schema;
 use crate::offsets::Fates;
+use crate::schema::Origins;
 use crate::sink::dead_letters;
 use crate::sink::error::SinkError;
 use crate::sink::files::FilesWriter;
@@ -36,8 +37,7 @@ impl DeadLetters {
         topics: &BTreeMap<String, Topic>,
         starts: &BTreeMap<Arc<SourcePartition>, i64>,
     ) -> Result<Option<Self>, EngineError> {
-        let wanted = spec.decode.on_bad_record == OnBadRecord::DeadLetter;
-        let Some(letters) = spec.dead_letters.as_ref().filter(|_| wanted) else {
+        let Some(letters) = spec.dead_letters.as_ref().filter(|_| spec.keeps_dead_letters()) else {
             return Ok(None);
         };
         let mut table = Table::open(&TableSpec {
@@ -46,6 +46,8 @@ impl DeadLetters {
             storage: &letters.storage,
             schema: &dead_letter_schema(),
             partition_by: &[],
+            evolution: SchemaEvolution::Fail,
+            origins: Origins::NONE,
             create: CreateTable::IfMissing,
             properties: &BTreeMap::new(),
             files: &FILES,

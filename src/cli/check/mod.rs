@@ -5,6 +5,8 @@ mod finding;
 mod progress;
 mod table;
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use self::finding::Findings;
@@ -13,8 +15,9 @@ use super::kafka::View;
 use super::text::count;
 use super::{ConfigSource, print};
 use crate::config::{Connector, MetadataColumn, Source, Topics};
-use crate::decode::{Decoder, Schemas};
 use crate::disposition::Exit;
+use crate::engine::EngineError;
+use crate::engine::decoders::{self, Group, KnownSchemas};
 use crate::source::SourceError;
 
 #[derive(Debug, Args)]
@@ -43,36 +46,73 @@ pub(super) async fn check(args: CheckArgs) -> Exit {
         "configuration",
         format!("`{}` is valid, {}", spec.name, count(spec.outputs.len() as u64, "output")),
     );
-    decoding(&spec, &mut findings);
-    let targets = Target::all(&spec);
+    let view = match args.offline {
+        true => None,
+        false => kafka(&spec.source, &mut findings).await,
+    };
+    let topics = topics(&spec, view.as_ref());
+    let spec = spec.with_topics(topics.iter().map(String::as_str));
+    let groups = decoding(&spec, &topics, args.offline, &mut findings).await;
+    let targets = Target::all(&spec, &groups, &mut findings);
     if args.offline {
         for target in &targets {
             target.check_new(&mut findings);
         }
         return findings.exit();
     }
-    let view = kafka(&spec.source, &mut findings).await;
     for target in &targets {
         target.check(&spec, view.as_ref(), args.probe_write, &mut findings).await;
     }
     findings.exit()
 }
 
-/// Whether records can be read by the declared schema.
-fn decoding(spec: &Connector, findings: &mut Findings) {
-    let metadata = MetadataColumn::ALL.into_iter().collect();
-    let all = Decoder::new(&spec.decode, &Schemas::none(), &metadata, false);
-    // A declared column may have the name of a metadata column that no output asks for.
-    let asked = spec.outputs.values().flat_map(|output| output.metadata_columns.clone()).collect();
-    match all.or_else(|_| Decoder::new(&spec.decode, &Schemas::none(), &asked, false)) {
-        Ok(_) => {
-            let columns =
-                spec.decode.value.declared().map_or(0, |schema| schema.arrow().fields().len())
-                    as u64;
-            findings.ok("decode", format!("{} declared", count(columns, "column")));
-        }
-        Err(error) => findings.error("decode", &error.into()),
+/// The topics that there are; without Kafka, those that are named.
+fn topics(spec: &Connector, view: Option<&View>) -> BTreeSet<String> {
+    match (view, &spec.source.topics) {
+        (Some(view), _) => view.catalog.0.keys().map(|name| name.to_string()).collect(),
+        (None, Topics::List(topics)) => topics.iter().cloned().collect(),
+        (None, Topics::Pattern(_)) => BTreeSet::new(),
     }
+}
+
+/// Whether records can be read by the schemas; what can be decoded.
+async fn decoding(
+    spec: &Connector,
+    topics: &BTreeSet<String>,
+    offline: bool,
+    findings: &mut Findings,
+) -> Vec<Group> {
+    let mut able = Vec::new();
+    for group in decoders::groups(spec, topics) {
+        if offline && group.decode.follows_schemas() {
+            findings
+                .ok("decode", "the columns are those of the registry's schemas; it was not asked");
+            continue;
+        }
+        match decodable(group, offline).await {
+            Ok((group, columns)) => {
+                let what =
+                    if group.decode.follows_schemas() { "in the schemas" } else { "declared" };
+                findings.ok("decode", format!("{} {what}", count(columns, "column")));
+                able.push(group);
+            }
+            Err(error) => findings.error("decode", &error),
+        }
+    }
+    able
+}
+
+/// The group with its schemas, and the number of its columns without Kafka's.
+async fn decodable(group: Group, offline: bool) -> Result<(Group, u64), EngineError> {
+    let groups = match offline {
+        true => vec![group],
+        false => decoders::with_schemas(vec![group], &KnownSchemas::default()).await?,
+    };
+    let group = groups.into_iter().next().expect("one group gives one");
+    let rows = group.row_schema()?;
+    let is_kafkas = |name: &str| MetadataColumn::ALL.iter().any(|column| column.column() == name);
+    let columns = rows.fields().iter().filter(|field| !is_kafkas(field.name())).count();
+    Ok((group, columns as u64))
 }
 
 /// Brokers, topics, partitions and their offsets; `None`: what is wrong has been told.

@@ -8,9 +8,12 @@ use super::finding::Findings;
 use super::progress;
 use crate::cli::find::DEAD_LETTERS;
 use crate::cli::kafka::View;
-use crate::config::{Connector, CreateTable, OnBadRecord, Output, Storage, TableLocation};
+use crate::config::{Connector, CreateTable, Output, SchemaEvolution, Storage, TableLocation};
 use crate::decode::dead_letter_schema;
-use crate::engine::{EngineError, now_ms, output_schema};
+use crate::engine::decoders::Group;
+use crate::engine::shape::Shape;
+use crate::engine::{EngineError, now_ms};
+use crate::schema::Origins;
 use crate::sink::create::NewTable;
 use crate::sink::error::SinkError;
 use crate::sink::features::{self, TableExpectation, TableProblem};
@@ -29,29 +32,50 @@ pub struct Target<'a> {
     storage: &'a Storage,
     schema: Schema,
     partition_by: &'a [String],
+    evolution: SchemaEvolution,
     create: CreateTable,
     properties: BTreeMap<String, String>,
 }
 
 impl<'a> Target<'a> {
-    /// Every table that a run opens.
-    pub fn all(spec: &'a Connector) -> Vec<Self> {
-        let outputs = spec.outputs.values().map(|output| Self {
-            subject: format!("output {}", output.name),
+    /// Every table that a run opens, as far as its columns can be told.
+    pub fn all(spec: &'a Connector, groups: &[Group], findings: &mut Findings) -> Vec<Self> {
+        let mut targets = Vec::new();
+        for (label, output) in &spec.outputs {
+            let subject = format!("output {label}");
+            let Some(group) = groups.iter().find(|group| group.serves(output)) else { continue };
+            let rows = match group.row_schema() {
+                Ok(rows) => rows,
+                // Told of the group already.
+                Err(_) => continue,
+            };
+            match Shape::new(output, &rows) {
+                Ok(shape) => targets.push(Self::output(spec, subject, output, &shape)),
+                Err(error) => findings.error(&subject, &error),
+            }
+        }
+        targets.extend(Self::letters(spec));
+        targets
+    }
+
+    fn output(spec: &Connector, subject: String, output: &'a Output, shape: &Shape) -> Self {
+        Self {
+            subject,
             owner: Owner::output(&spec.name, &output.name),
             output: Some(output),
             location: &output.table,
             storage: &output.storage,
-            schema: output_schema(spec, &output.metadata_columns),
+            schema: shape.schema().as_ref().clone(),
             partition_by: &output.partition_by,
+            evolution: output.schema_evolution,
             create: output.create,
             properties: output.table_properties.clone(),
-        });
-        let letters = spec
-            .dead_letters
-            .as_ref()
-            .filter(|_| spec.decode.on_bad_record == OnBadRecord::DeadLetter);
-        let letters = letters.map(|letters| Self {
+        }
+    }
+
+    fn letters(spec: &'a Connector) -> Option<Self> {
+        let letters = spec.dead_letters.as_ref().filter(|_| spec.keeps_dead_letters());
+        letters.map(|letters| Self {
             subject: DEAD_LETTERS.to_owned(),
             owner: Owner::dead_letters(&spec.name),
             output: None,
@@ -59,10 +83,10 @@ impl<'a> Target<'a> {
             storage: &letters.storage,
             schema: dead_letter_schema().as_ref().clone(),
             partition_by: &[],
+            evolution: SchemaEvolution::Fail,
             create: CreateTable::IfMissing,
             properties: BTreeMap::new(),
-        });
-        outputs.chain(letters).collect()
+        })
     }
 
     /// Whether a table like this can be created at all.
@@ -129,14 +153,23 @@ impl<'a> Target<'a> {
         findings: &mut Findings,
     ) -> Result<(), SinkError> {
         match features::check(log.protocol(), log.metadata(), &self.expectation()) {
-            Ok(_) => findings
-                .ok(&self.subject, format!("{} fits, version {}", self.location, log.version())),
+            Ok(plan) => {
+                let change = plan.change.map(|change| format!("; the first rows would {change}"));
+                let (table, version) = (self.location, log.version());
+                let change = change.unwrap_or_default();
+                findings.ok(&self.subject, format!("{table} fits, version {version}{change}"));
+            }
             Err(problems) => findings.problems(&self.subject, &problems),
         }
         txn_retention(log, store.table()).map(drop)
     }
 
     fn expectation(&self) -> TableExpectation<'_> {
-        TableExpectation { schema: &self.schema, partition_by: self.partition_by }
+        TableExpectation {
+            schema: &self.schema,
+            partition_by: self.partition_by,
+            evolution: self.evolution,
+            origins: Origins::NONE,
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod read;
 mod value;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -16,10 +17,10 @@ use super::kafka::View;
 use super::text::{Align, columns, count};
 use super::{ConfigSource, print};
 use crate::chunk::Chunk;
-use crate::config::{Connector, OnBadRecord};
-use crate::decode::{Decoder, Schemas};
+use crate::config::{Connector, Decode, OnBadRecord};
 use crate::disposition::Exit;
 use crate::engine::EngineError;
+use crate::engine::decoders::{self, Decoders, KnownSchemas};
 use crate::offsets::Fates;
 
 /// Characters of a cell that are shown.
@@ -53,12 +54,15 @@ pub(super) async fn preview(args: PreviewArgs) -> Exit {
 /// Reads from where a first run would start; from just before the end where that is the end.
 async fn chunks(mut spec: Connector, limit: u64) -> Result<Vec<Chunk>, EngineError> {
     // All of the bad records are to be seen, with their reasons.
-    let decode = Arc::make_mut(&mut spec.decode);
-    decode.on_bad_record = OnBadRecord::DeadLetter;
-    let decoder = Decoder::new(decode, &Schemas::none(), &Default::default(), false)?;
+    show_bad(&mut spec);
     let view = View::of(&spec.source).await?;
+    let topics: BTreeSet<String> = view.catalog.0.keys().map(|name| name.to_string()).collect();
+    let spec = spec.with_topics(topics.iter().map(String::as_str));
+    let groups = decoders::groups(&spec, &topics);
+    let groups = decoders::with_schemas(groups, &KnownSchemas::default()).await?;
+    let decoders = Decoders::new(&groups, &spec.fingerprint)?;
     let mut budgets = Vec::new();
-    for partition in view.catalog.partitions() {
+    for partition in view.catalog.partitions().filter(|p| decoders.decodes(&p.id.topic)) {
         let start = start_of(&spec.source.start, &partition.id, &view.extent);
         let end = view.bounds(&partition.id).map_or(start, |(_, latest)| latest);
         budgets.push(Budget { partition: Arc::new(partition), start, end });
@@ -67,8 +71,29 @@ async fn chunks(mut spec: Connector, limit: u64) -> Result<Vec<Chunk>, EngineErr
         read::last_of(&mut budgets, &view, limit);
     }
     let source = spec.source.clone();
-    let reading = tokio::task::spawn_blocking(move || read::read(&source, decoder, budgets, limit));
+    let reading =
+        tokio::task::spawn_blocking(move || read::read(&source, decoders, budgets, limit));
     reading.await.map_err(|_| EngineError::ThreadGone("blocking"))?
+}
+
+/// All bad records are to be seen, whatever a run would do with them; and no column but the decoded ones.
+fn show_bad(spec: &mut Connector) {
+    let mut seen: Vec<(Arc<Decode>, Arc<Decode>)> = Vec::new();
+    for output in spec.outputs.values_mut() {
+        let known = seen.iter().find(|(was, _)| Arc::ptr_eq(was, &output.decode));
+        let decode = match known {
+            Some((_, decode)) => decode.clone(),
+            None => {
+                let mut decode = output.decode.as_ref().clone();
+                decode.on_bad_record = OnBadRecord::DeadLetter;
+                let decode = Arc::new(decode);
+                seen.push((output.decode.clone(), decode.clone()));
+                decode
+            }
+        };
+        output.decode = decode;
+        output.metadata_columns.clear();
+    }
 }
 
 /// A record that was refused.
@@ -127,7 +152,10 @@ fn show(chunks: &[Chunk]) {
     let mut fates = Fates::default();
     chunks.iter().for_each(|chunk| fates.add(&chunk.fates));
     if fates.rows > 0 {
-        rows_as_text(chunks).iter().for_each(print::line);
+        // One table for each kind of columns.
+        for alike in chunks.chunk_by(|a, b| a.rows.schema() == b.rows.schema()) {
+            rows_as_text(alike).iter().for_each(print::line);
+        }
     }
     for chunk in chunks {
         for Reject { offset, code, reason } in rejects(chunk) {

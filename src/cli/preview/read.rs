@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use crate::chunk::{Chunk, SourcePartition};
 use crate::cli::kafka::View;
 use crate::config::{Source, Start};
-use crate::decode::Decoder;
 use crate::engine::EngineError;
+use crate::engine::decoders::Decoders;
 use crate::engine::recovery::Extent;
 use crate::offsets::TopicPartition;
 use crate::source::{Event, ReadError, Reader, Target};
@@ -87,7 +87,7 @@ enum Stop {
 /// there are enough records or no more offsets.
 pub fn read(
     source: &Source,
-    mut decoder: Decoder,
+    mut decoder: Decoders,
     mut budgets: Vec<Budget>,
     limit: u64,
 ) -> Result<Vec<Chunk>, EngineError> {
@@ -117,7 +117,7 @@ pub fn read(
 /// Reads up to the targets; `false`: there are enough records.
 fn round(
     reader: &mut Reader,
-    decoder: &mut Decoder,
+    decoder: &mut Decoders,
     targets: &[Target],
     limit: u64,
     seen: &mut u64,

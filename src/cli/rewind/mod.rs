@@ -71,10 +71,11 @@ pub(super) async fn rewind(args: RewindArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    match try_rewind(&loaded.connector, &args).await {
-        Ok(()) => Exit::Done,
-        Err(exit) => exit,
-    }
+    let rewound = async {
+        let spec = find::tables_known(&loaded.connector).await?;
+        try_rewind(&spec, &args).await
+    };
+    rewound.await.map_or_else(|exit| exit, |()| Exit::Done)
 }
 
 async fn try_rewind(spec: &Connector, args: &RewindArgs) -> Result<(), Exit> {

@@ -74,7 +74,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         (
             "    format: json",
             "    format: json\n    frobnicate: 1",
-            "connector.yaml:8: SL1001 decode.value.frobnicate: unknown key; the keys here are `format`, `schema`, `timestamps`, `timezone`, `unknown_fields`",
+            "connector.yaml:8: SL1001 decode.value.frobnicate: unknown key; the keys here are `avro_schema`, `change_columns`, `encoding`, `format`, `framing`, `registry`, `schema`, `timestamps`, `timezone`, `unknown_fields`",
         ),
     ]);
 }
@@ -88,35 +88,145 @@ fn what_a_later_version_will_have_is_not_taken_for_an_error_of_typing() {
             "connector.yaml:11: SL1002 outputs.orders.aggregate: is not available yet; remove it; the table takes raw rows",
         ),
         (
-            "    table:",
-            "    where: id > 0\n    table:",
-            "connector.yaml:11: SL1002 outputs.orders.where: is not available yet; remove it; the table takes every record",
-        ),
-        (
-            "format: json",
-            "format: avro",
-            "connector.yaml:7: SL1002 decode.value.format: `avro` is not available yet; use `json`",
-        ),
-        (
-            "  value:",
-            "  key: {format: string}\n  value:",
-            "connector.yaml:6: SL1002 decode.key.format: `string` is not available yet; use `none`",
-        ),
-        (
-            "format: json",
-            "format: json\n    unknown_fields: rescue",
-            "connector.yaml:8: SL1002 decode.value.unknown_fields: `rescue` is not available yet; use `ignore` or `fail`",
-        ),
-        (
             "outputs:",
             "trigger: {mode: adaptive, max_latency: 5s}\noutputs:",
             "connector.yaml:9: SL1002 trigger.max_latency: is not available yet; set `interval`\n\
              connector.yaml:9: SL1002 trigger.mode: `adaptive` is not available yet; use `processing_time`",
         ),
+    ]);
+}
+
+#[test]
+fn a_format_has_what_it_needs_and_nothing_else() {
+    let value = "    format: json\n    schema: \"id BIGINT NOT NULL, country STRING, at TIMESTAMP, tags ARRAY<STRING>\"";
+    check(&[
         (
-            "s3://lake/orders",
-            "\"s3://lake/{topic}\"",
-            "connector.yaml:11: SL1002 outputs.orders.table: `{topic}` is not available yet; name one table; `topics` says which topics it takes",
+            value,
+            "    format: json",
+            "connector.yaml:6: SL1004 decode.value.schema: must be set; for example `schema: \"id BIGINT NOT NULL, name STRING\"`",
+        ),
+        (
+            value,
+            "    format: avro",
+            "connector.yaml:6: SL1004 decode.value.registry: must be set for `avro`; or `avro_schema: ${file:order.avsc}` if there is no registry",
+        ),
+        (
+            value,
+            "    format: avro\n    avro_schema: '\"int\"'\n    registry: {url: http://r}",
+            "connector.yaml:8: SL1008 decode.value.avro_schema: and `registry` exclude each other; remove one of them",
+        ),
+        (
+            value,
+            "    format: avro\n    avro_schema: '\"int\"'\n    timezone: UTC",
+            "connector.yaml:9: SL1008 decode.value.timezone: has no effect with `avro`; remove it",
+        ),
+        (
+            value,
+            "    format: avro\n    avro_schema: '\"int\"'\n    framing: confluent",
+            "connector.yaml:9: SL1008 decode.value.framing: `confluent` needs a registry, for the ids are its own; set `registry` instead of `avro_schema`",
+        ),
+        (
+            value,
+            "    format: avro\n    registry: {url: http://r}\n    framing: plain",
+            "connector.yaml:9: SL1008 decode.value.framing: must be `confluent` with a registry: only that names a registry's schema; remove it",
+        ),
+        (
+            value,
+            "    format: avro\n    registry: {url: http://r}\n    unknown_fields: fail",
+            "connector.yaml:9: SL1008 decode.value.unknown_fields: has no effect without `schema`: the columns are those of the Avro schema; remove it",
+        ),
+        (
+            value,
+            "    format: avro\n    registry: {url: 'http://u:p@r'}",
+            "connector.yaml:8: SL1007 decode.value.registry.url: holds credentials; put them under `auth`, as `${env:..}` or `${file:..}`",
+        ),
+        (
+            value,
+            "    format: avro\n    registry: {url: r, auth: {username: u}}",
+            "connector.yaml:8: SL1007 decode.value.registry.url: is not an http or https URL; for example `https://registry:8081`\n\
+             connector.yaml:8: SL1008 decode.value.registry.auth: must hold `username` and `password`, or `token`",
+        ),
+        (
+            value,
+            "    format: avro\n    registry: {url: http://r, subject: s, subject_names: topic_name}",
+            "connector.yaml:8: SL1008 decode.value.registry.subject: and `subject_names` exclude each other; remove one of them",
+        ),
+        (
+            "format: json",
+            "format: json\n    framing: single_object",
+            "connector.yaml:8: SL1008 decode.value.framing: `single_object` is Avro's; use `plain` or `confluent`",
+        ),
+        (
+            value,
+            "    format: string\n    schema: id INT",
+            "connector.yaml:8: SL1008 decode.value.schema: has no effect with `string`; remove it",
+        ),
+        (
+            "format: json",
+            "format: debezium",
+            "connector.yaml:6: SL1004 decode.value.encoding: must be set for `debezium`; `json` or `avro`, as the events are written",
+        ),
+        (
+            "format: json",
+            "format: json\n    change_columns: [op]",
+            "connector.yaml:8: SL1008 decode.value.change_columns: is only for `format: debezium`; remove it",
+        ),
+        (
+            "  value:",
+            "  key: {column: id}\n  value:",
+            "connector.yaml:6: SL1008 decode.key.column: has no effect without a `format`; remove it",
+        ),
+        (
+            "  value:",
+            "  on_incompatible_schema: dead_letter\n  value:",
+            "connector.yaml:6: SL1008 decode.on_incompatible_schema: needs `on_bad_record: dead_letter`; set it, with `dead_letters.table`",
+        ),
+    ]);
+}
+
+#[test]
+fn a_mode_has_its_key() {
+    check(&[
+        (
+            "    table:",
+            "    mode: upsert\n    table:",
+            "connector.yaml:10: SL1004 outputs.orders.merge_key: must be set for this `mode`; the columns that identify a row: `merge_key: [id]`",
+        ),
+        (
+            "    table:",
+            "    merge_key: [id]\n    table:",
+            "connector.yaml:11: SL1008 outputs.orders.merge_key: has no effect with `mode: append`; set `mode: upsert`, or remove it",
+        ),
+        (
+            "    table:",
+            "    mode: upsert\n    merge_key: [ID, cuntry]\n    table:",
+            "connector.yaml:12: SL1013 outputs.orders.merge_key[1]: there is no column `cuntry` in the table; did you mean `country`?",
+        ),
+        (
+            "    table:",
+            "    where: \" \"\n    table:",
+            "connector.yaml:11: SL1007 outputs.orders.where: is empty; remove it, or write an SQL expression",
+        ),
+    ]);
+}
+
+#[test]
+fn a_topic_is_decoded_in_one_way() {
+    check(&[
+        (
+            "    table: s3://lake/orders",
+            "    table: s3://lake/orders\n  raw:\n    topics: [orders]\n    table: s3://lake/raw\n    decode: {value: {format: bytes}}",
+            "connector.yaml:15: SL1008 outputs.raw.decode: topic `orders` is read by output `orders` too, with another `decode`; a record is decoded once: give the outputs other `topics`, keep the bytes with `metadata_columns: [value]`, or run a second connector",
+        ),
+        (
+            "    table: s3://lake/orders",
+            "    table: s3://lake/{topic}\n  one:\n    table: s3://lake/payments",
+            "connector.yaml:11: SL1008 outputs.orders.table: is the table of output `one` too; give each a table of its own",
+        ),
+        (
+            "    table: s3://lake/orders",
+            "    table: s3://{topic}/orders",
+            "connector.yaml:11: SL1015 outputs.orders.table: holds `{topic}` where no topic can stand; put it into the path: `s3://lake/{topic}`",
         ),
     ]);
 }
@@ -265,12 +375,12 @@ fn words_are_those_of_the_list() {
         (
             "format: json",
             "format: xml",
-            "connector.yaml:7: SL1006 decode.value.format: `xml` is not `json`",
+            "connector.yaml:7: SL1006 decode.value.format: `xml` is not `json`, `avro`, `string`, `bytes` or `debezium`",
         ),
         (
             "    table:",
             "    metadata_columns: [offset, header]\n    table:",
-            "connector.yaml:11: SL1006 outputs.orders.metadata_columns[1]: `header` is not `topic`, `partition`, `offset`, `timestamp`, `key` or `headers`; did you mean `headers`?",
+            "connector.yaml:11: SL1006 outputs.orders.metadata_columns[1]: `header` is not `topic`, `partition`, `offset`, `timestamp`, `key`, `headers` or `value`; did you mean `headers`?",
         ),
     ]);
 }
@@ -515,7 +625,7 @@ fn the_schema_and_the_columns_named_beside_it_must_fit() {
         (
             "    table:",
             "    partition_by: [tags]\n    table:",
-            "connector.yaml:11: SL1013 outputs.orders.partition_by[0]: a table can't be partitioned by the nested column `tags`; use a column of a primitive type",
+            "connector.yaml:11: SL1013 outputs.orders.partition_by[0]: `tags` is a nested column; use a column of a primitive type",
         ),
         (
             "    table:",

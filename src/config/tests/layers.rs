@@ -295,7 +295,7 @@ fn the_fingerprint_follows_the_meaning_and_nothing_else() {
 
 #[test]
 fn the_fingerprint_of_a_file_stays_the_same_from_version_to_version() {
-    assert_eq!(loaded(&sources(BASE)).connector.fingerprint, "1eb2d7ffb5c3bc55");
+    assert_eq!(loaded(&sources(BASE)).connector.fingerprint, "042fe787cc45026d");
 }
 
 proptest::proptest! {

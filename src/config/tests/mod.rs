@@ -48,6 +48,10 @@ const SECRETS: [(&str, &str); 2] = [("KAFKA_PASSWORD", "pa$$w0rd"), ("S3_SECRET"
 mod valid {
     use super::*;
 
+    fn of_topic(connector: &Connector) -> &Decode {
+        &connector.outputs.values().next().expect("an output").decode
+    }
+
     fn json(decode: &Decode) -> &Json {
         match &decode.value {
             Payload::Json(json) => json,
@@ -64,12 +68,12 @@ mod valid {
         assert_eq!(connector.source.on_data_loss, OnDataLoss::Fail);
         assert_eq!(connector.source.group_id.as_deref(), Some("sluice-minimal"));
         assert!(connector.source.client.is_empty());
-        let json = json(&connector.decode);
+        let json = json(of_topic(&connector));
         assert_eq!(json.timezone, chrono_tz::UTC);
         assert_eq!(json.unknown_fields, UnknownFields::Ignore);
-        assert_eq!(connector.decode.max_message_size, 10 << 20);
-        assert_eq!(connector.decode.on_bad_record, OnBadRecord::Fail);
-        assert_eq!(connector.decode.bad_record_limit, 0.05);
+        assert_eq!(of_topic(&connector).max_message_size, 10 << 20);
+        assert_eq!(of_topic(&connector).on_bad_record, OnBadRecord::Fail);
+        assert_eq!(of_topic(&connector).bad_record_limit, 0.05);
         let interval = Duration::from_secs(10);
         assert_eq!(connector.trigger, Trigger::ProcessingTime { interval });
         let limits = Limits {
@@ -117,7 +121,7 @@ mod valid {
         assert_eq!(client("session.timeout.ms"), "45000");
         assert_eq!(client("api.version.request"), "true");
 
-        let decode = &connector.decode;
+        let decode = of_topic(&connector);
         let json = json(decode);
         assert_eq!(json.schema.arrow().fields().len(), 5);
         let timestamps = BTreeMap::from([
@@ -179,7 +183,8 @@ mod valid {
         assert_eq!(loaded.warnings, []);
 
         let explicit = yaml::parse(&text).expect("the example is YAML").value;
-        let defaults = defaults::layer(&json!({"name": "orders", "outputs": {"orders": {}}}));
+        let defaults =
+            defaults::layer(&json!({"name": "orders", "decode": {}, "outputs": {"orders": {}}}));
         let own = [
             "name",
             "source.brokers",

@@ -5,6 +5,7 @@
 
 mod decode;
 mod outputs;
+mod payload;
 mod source;
 
 pub use outputs::files_per_day;
@@ -19,7 +20,9 @@ use super::path::Path;
 use super::problem::{Code, Report};
 use super::raw::{self, TriggerMode};
 use super::site::Site;
-use super::spec::{Connector, DeadLetters, Limits, OnBadRecord, Retry, Secret, Storage, Trigger};
+use super::spec::{
+    Connector, DeadLetters, Limits, OnBadRecord, Retry, Secret, Storage, Topics, Trigger,
+};
 use super::{client, fingerprint, location, names, units};
 
 /// Validates a whole connector. `None`: the report holds a problem.
@@ -45,14 +48,14 @@ pub(super) fn connector(
         report,
     );
     let http = raw.http.as_ref().map(|raw| listen(raw, &root.key("http"), report));
+    let has_decode = raw.decode.is_some();
     let outputs = raw.outputs.as_ref().and_then(|raw| {
-        let schema = decode.as_ref().and_then(|decode| decode.value.declared());
         let topics = source.as_ref().map(|source| &source.topics);
         outputs::read(
             raw,
             &outputs::Around {
                 decode: decode.as_ref(),
-                schema,
+                has_decode,
                 topics,
                 dead_letters: dead_letters.as_ref(),
             },
@@ -63,7 +66,6 @@ pub(super) fn connector(
     let mut connector = Connector {
         name: name?,
         source: source?,
-        decode: decode?,
         dead_letters,
         trigger: trigger?,
         limits: limits?,
@@ -74,6 +76,9 @@ pub(super) fn connector(
         fingerprint: String::new(),
     };
     connector.fingerprint = fingerprint::of(&connector);
+    if let Topics::List(topics) = &connector.source.topics {
+        connector = connector.with_topics(topics.iter().map(String::as_str));
+    }
     (!report.has_problems()).then_some(connector)
 }
 
@@ -91,11 +96,6 @@ impl Tables<'_> {
         path: &Path,
         report: &mut Report<'_>,
     ) -> Option<super::TableLocation> {
-        if text.contains("{topic}") {
-            let hint = "name one table; `topics` says which topics it takes";
-            report.refuse(Code::NotAvailableYet, path, "`{topic}` is not available yet", hint);
-            return None;
-        }
         let location = match location::read(text, self.current_dir) {
             Ok(location) => location,
             Err((what, hint)) => {
@@ -103,6 +103,10 @@ impl Tables<'_> {
                 return None;
             }
         };
+        if text.contains("{topic}") != location.is_per_topic() || text.contains("{{") {
+            let hint = "put it into the path: `s3://lake/{topic}`";
+            report.refuse(Code::Location, path, "holds `{topic}` where no topic can stand", hint);
+        }
         if location.url.path().contains("%20") {
             let hint = "rename it while the table is new";
             report.warn(Code::Location, path, "holds a space, which Polars can't read", hint);
@@ -128,7 +132,10 @@ fn dead_letters(
     report: &mut Report<'_>,
 ) -> Option<DeadLetters> {
     let path = Path::parse("dead_letters");
-    let policy = raw.decode.as_ref().and_then(|decode| decode.on_bad_record);
+    let own = raw.outputs.iter().flat_map(BTreeMap::values).filter_map(|o| o.decode.as_ref());
+    let decodes: Vec<_> = raw.decode.iter().chain(own).collect();
+    let is_kept = |decode: &&&raw::Decode| decode.on_bad_record == Some(OnBadRecord::DeadLetter);
+    let policy = decodes.iter().find(is_kept).or(decodes.first()).and_then(|d| d.on_bad_record);
     let Some(raw) = &raw.dead_letters else {
         if policy == Some(OnBadRecord::DeadLetter) && !report.touches(&path) {
             let policy = Path::parse("decode.on_bad_record");

@@ -1,25 +1,29 @@
 //! `outputs`: tables, what they take, and what they may not share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
 
 use super::source::{refuse_unread, topic_list};
 use super::{Tables, positive_size, refuse_repeats, storage};
 use crate::config::path::Path;
 use crate::config::problem::{Code, Report};
-use crate::config::raw::{self, Codec};
+use crate::config::raw::{self, Codec, ModeWord};
 use crate::config::shape::did_you_mean;
 use crate::config::spec::{
-    Compression, DeadLetters, Decode, Files, MetadataColumn, Mode, Output, SchemaEvolution,
-    TableLocation, Topics,
+    ChangeColumn, Compression, DeadLetters, Decode, Files, MetadataColumn, Mode, Output, Payload,
+    RESCUE_COLUMN, TableLocation, Topics, UnknownFields,
 };
 use crate::config::{location, names, properties};
-use crate::schema::{TableSchema, can_partition_by};
+use crate::schema::{TableSchema, can_partition_by, timestamp_type};
 
 /// What the outputs are judged beside; `None`: it was refused.
 pub(super) struct Around<'a> {
+    /// The top level's.
     pub(super) decode: Option<&'a Arc<Decode>>,
-    pub(super) schema: Option<&'a TableSchema>,
+    /// The top level has a `decode`, valid or not.
+    pub(super) has_decode: bool,
     pub(super) topics: Option<&'a Topics>,
     pub(super) dead_letters: Option<&'a DeadLetters>,
 }
@@ -48,10 +52,13 @@ pub(super) fn read(
         let Some(output) = output(name, raw, around, tables, &path, report) else {
             continue;
         };
-        refuse_shared_table(&output.table, &taken, &path.key("table"), report);
-        taken.push((format!("output `{name}`"), output.table.clone()));
+        for table in tables_of(&output, around) {
+            refuse_shared_table(&table, &taken, &path.key("table"), report);
+            taken.push((format!("output `{name}`"), table));
+        }
         outputs.insert(name.clone(), output);
     }
+    refuse_two_decodes(&outputs, around, report);
     warn_of_unread_topics(&outputs, raw.len(), around, report);
     (outputs.len() == raw.len()).then_some(outputs)
 }
@@ -74,6 +81,7 @@ fn output(
         }
         list
     });
+    let decode = decode(raw, around, path, report);
     let table =
         raw.table.as_ref().and_then(|text| tables.location(text, &path.key("table"), report));
     let storage = storage(raw.storage.as_ref(), &path.key("storage"), tables.storage, report);
@@ -82,22 +90,31 @@ fn output(
         let path = path.key("metadata_columns");
         refuse_repeats(columns, &path, report, |column| format!("`{}`", column.word()));
     }
-    let partition_by = partition_by(raw, around.schema, &path.key("partition_by"), report);
+    let select = sql(raw.select.as_deref(), &path.key("select"), report);
+    let filter = sql(raw.filter.as_deref(), &path.key("where"), report);
+    let columns = match raw.select {
+        None => decode.as_deref().and_then(value_columns),
+        Some(_) => None,
+    };
+    let known =
+        Known { values: columns.as_ref(), metadata: metadata.as_deref().unwrap_or_default() };
+    let partition_by = known.partition_by(raw, &path.key("partition_by"), report);
+    let mode = mode(raw, &known, path, report);
     let files = raw.files.as_ref().and_then(|raw| files(raw, &path.key("files"), report));
     let properties =
         table_properties(raw.table_properties.as_ref(), &path.key("table_properties"), report);
     Some(Output {
         name: name.to_owned(),
         topics: topics.map_or(Some(None), |topics| topics.map(Some))?,
-        decode: Arc::clone(around.decode?),
+        decode: decode?,
+        per_topic: table.as_ref().is_some_and(TableLocation::is_per_topic),
         table: table?,
-        per_topic: false,
         storage,
         create: raw.create?,
-        select: None,
-        filter: None,
-        mode: Mode::Append,
-        schema_evolution: SchemaEvolution::Fail,
+        select,
+        filter,
+        mode: mode?,
+        schema_evolution: raw.schema_evolution?,
         partition_by,
         metadata_columns: metadata?,
         files: files?,
@@ -105,76 +122,208 @@ fn output(
     })
 }
 
-/// The partition columns under their own spelling.
-fn partition_by(
+/// The output's own `decode`, or the top level's.
+fn decode(
     raw: &raw::Output,
-    schema: Option<&TableSchema>,
+    around: &Around<'_>,
     path: &Path,
     report: &mut Report<'_>,
-) -> Vec<String> {
-    let (Some(names), Some(schema)) = (&raw.partition_by, schema) else {
-        return Vec::new();
-    };
-    let metadata = raw.metadata_columns.as_deref().unwrap_or_default();
-    let mut columns: Vec<String> = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let path = path.index(index);
-        match table_column(name, schema, metadata) {
-            Some((column, _)) if columns.contains(&column) => {
-                let what = format!("`{name}` stands twice in the list");
-                report.refuse(Code::Contradiction, &path, what, "remove one of them");
-            }
-            Some((column, true)) => columns.push(column),
-            Some((column, false)) => {
-                let what = format!("a table can't be partitioned by the nested column `{column}`");
-                report.refuse(Code::Schema, &path, what, "use a column of a primitive type");
-            }
-            None => refuse_unknown_column(name, schema, metadata, &path, report),
+) -> Option<Arc<Decode>> {
+    let Some(own) = &raw.decode else {
+        if !around.has_decode && !report.touches(&Path::parse("decode")) {
+            let hint = "set it for all outputs, or `decode` on this one";
+            report.refuse(Code::Missing, &Path::parse("decode"), "must be set", hint);
         }
-    }
-    let all = schema.arrow().fields().len() + metadata.len();
-    if !columns.is_empty() && columns.len() == all {
-        let hint = "leave a column to be written into the files";
-        report.refuse(Code::Schema, path, "names all columns of the table", hint);
-    }
-    columns
+        return around.decode.cloned();
+    };
+    super::decode::read(own, &path.key("decode"), report).map(Arc::new)
 }
 
-/// A column of the table: its spelling, and whether it is primitive.
-fn table_column(
-    name: &str,
-    schema: &TableSchema,
-    metadata: &[MetadataColumn],
-) -> Option<(String, bool)> {
-    if let Some(field) = schema.column(name) {
-        return Some((field.name().clone(), can_partition_by(field.data_type())));
+fn sql(text: Option<&str>, path: &Path, report: &mut Report<'_>) -> Option<String> {
+    let text = text?;
+    if text.trim().is_empty() {
+        report.refuse(Code::Malformed, path, "is empty", "remove it, or write an SQL expression");
     }
-    let column = metadata.iter().find(|column| column.column().eq_ignore_ascii_case(name))?;
-    Some((column.column().to_owned(), *column != MetadataColumn::Headers))
+    Some(text.to_owned())
 }
 
-fn refuse_unknown_column(
-    name: &str,
-    schema: &TableSchema,
-    metadata: &[MetadataColumn],
+/// The columns before the metadata columns; `None` where only the topic's schemas tell.
+fn value_columns(decode: &Decode) -> Option<TableSchema> {
+    let mut fields: Vec<Field> = match &decode.value {
+        Payload::String => vec![Field::new("value", DataType::Utf8, true)],
+        Payload::Bytes => vec![Field::new("value", DataType::Binary, true)],
+        payload => {
+            payload.declared()?.arrow().fields().iter().map(|f| f.as_ref().clone()).collect()
+        }
+    };
+    if decode.value.unknown_fields() == UnknownFields::Rescue {
+        fields.push(Field::new(RESCUE_COLUMN, DataType::Utf8, true));
+    }
+    if let Some(key) = &decode.key {
+        let data_type = match &key.payload {
+            Payload::String => DataType::Utf8,
+            Payload::Bytes => DataType::Binary,
+            payload => DataType::Struct(payload.declared()?.arrow().fields().clone()),
+        };
+        fields.push(Field::new(&key.column, data_type, true));
+    }
+    for column in decode.debezium.iter().flat_map(|debezium| &debezium.columns) {
+        let data_type = match column {
+            ChangeColumn::Op | ChangeColumn::Source => DataType::Utf8,
+            ChangeColumn::Timestamp => timestamp_type(),
+        };
+        fields.push(Field::new(column.column(), data_type, true));
+    }
+    Some(TableSchema::new(fields))
+}
+
+fn mode(
+    raw: &raw::Output,
+    known: &Known<'_>,
     path: &Path,
+    report: &mut Report<'_>,
+) -> Option<Mode> {
+    let at_key = path.key("merge_key");
+    let word = raw.mode?;
+    if word == ModeWord::Append {
+        if raw.merge_key.is_some() {
+            let what = "has no effect with `mode: append`";
+            report.refuse(Code::Contradiction, &at_key, what, "set `mode: upsert`, or remove it");
+        }
+        return Some(Mode::Append);
+    }
+    if raw.merge_key.as_ref().is_none_or(Vec::is_empty) {
+        if !report.touches(&at_key) {
+            let hint = "the columns that identify a row: `merge_key: [id]`";
+            report.refuse(Code::Missing, &at_key, "must be set for this `mode`", hint);
+        }
+        return None;
+    }
+    let key = known.columns(raw.merge_key.as_deref().unwrap_or_default(), &at_key, report);
+    Some(match word {
+        ModeWord::InsertNew => Mode::InsertNew { key },
+        _ => Mode::Upsert { key },
+    })
+}
+
+/// The columns of an output's table, as far as the configuration tells.
+struct Known<'a> {
+    values: Option<&'a TableSchema>,
+    metadata: &'a [MetadataColumn],
+}
+
+impl Known<'_> {
+    /// The partition columns under their own spelling.
+    fn partition_by(&self, raw: &raw::Output, path: &Path, report: &mut Report<'_>) -> Vec<String> {
+        let columns = self.columns(raw.partition_by.as_deref().unwrap_or_default(), path, report);
+        let all = self.values.map(|values| values.arrow().fields().len() + self.metadata.len());
+        if !columns.is_empty() && Some(columns.len()) == all {
+            let hint = "leave a column to be written into the files";
+            report.refuse(Code::Schema, path, "names all columns of the table", hint);
+        }
+        columns
+    }
+
+    /// Primitive columns under their own spelling; as they are written where the columns aren't known yet.
+    fn columns(&self, names: &[String], path: &Path, report: &mut Report<'_>) -> Vec<String> {
+        let mut columns: Vec<String> = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let path = path.index(index);
+            match self.find(name) {
+                Some((column, _)) if columns.contains(&column) => {
+                    let what = format!("`{name}` stands twice in the list");
+                    report.refuse(Code::Contradiction, &path, what, "remove one of them");
+                }
+                Some((column, true)) => columns.push(column),
+                Some((column, false)) => {
+                    let what = format!("`{column}` is a nested column");
+                    report.refuse(Code::Schema, &path, what, "use a column of a primitive type");
+                }
+                None => self.refuse_unknown(name, &path, report),
+            }
+        }
+        columns
+    }
+
+    /// A column of the table: its spelling, and whether it is primitive.
+    fn find(&self, name: &str) -> Option<(String, bool)> {
+        let metadata = self.metadata.iter().find(|c| c.column().eq_ignore_ascii_case(name));
+        if let Some(column) = metadata {
+            return Some((column.column().to_owned(), *column != MetadataColumn::Headers));
+        }
+        let Some(values) = self.values else {
+            return Some((name.to_owned(), true));
+        };
+        let field = values.column(name)?;
+        Some((field.name().clone(), can_partition_by(field.data_type())))
+    }
+
+    fn refuse_unknown(&self, name: &str, path: &Path, report: &mut Report<'_>) {
+        let what = format!("there is no column `{name}` in the table");
+        let left_out = MetadataColumn::ALL
+            .iter()
+            .find(|column| column.column().eq_ignore_ascii_case(name) || column.word() == name);
+        let hint = match left_out {
+            Some(column) if self.metadata.contains(column) => {
+                format!("did you mean `{}`?", column.column())
+            }
+            Some(column) => format!("add `{}` to `metadata_columns`", column.word()),
+            None => {
+                let values = self.values.into_iter().flat_map(|values| values.arrow().fields());
+                let columns: Vec<String> = values
+                    .map(|field| field.name().clone())
+                    .chain(self.metadata.iter().map(|column| column.column().to_owned()))
+                    .collect();
+                did_you_mean(name, columns.iter())
+            }
+        };
+        report.refuse(Code::Schema, path, what, hint);
+    }
+}
+
+/// The tables of an output, as far as its topics are listed.
+fn tables_of(output: &Output, around: &Around<'_>) -> Vec<TableLocation> {
+    if !output.table.is_per_topic() {
+        return vec![output.table.clone()];
+    }
+    match (&output.topics, around.topics) {
+        (Some(topics), _) | (None, Some(Topics::List(topics))) => {
+            topics.iter().map(|topic| output.table.of_topic(topic)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A record is decoded once, whatever reads it.
+fn refuse_two_decodes(
+    outputs: &BTreeMap<String, Output>,
+    around: &Around<'_>,
     report: &mut Report<'_>,
 ) {
-    let what = format!("there is no column `{name}` in the table");
-    let left_out = MetadataColumn::ALL
-        .iter()
-        .find(|column| column.column().eq_ignore_ascii_case(name) || column.word() == name);
-    let hint = match left_out {
-        Some(column) if metadata.contains(column) => format!("did you mean `{}`?", column.column()),
-        Some(column) => format!("add `{}` to `metadata_columns`", column.word()),
-        None => {
-            let values = schema.arrow().fields().iter().map(|field| field.name().clone());
-            let columns: Vec<String> =
-                values.chain(metadata.iter().map(|column| column.column().to_owned())).collect();
-            did_you_mean(name, columns.iter())
-        }
+    let path = Path::parse("outputs");
+    let takes = |output: &Output, topic: &String| {
+        output.topics.as_ref().is_none_or(|own| own.contains(topic))
     };
-    report.refuse(Code::Schema, path, what, hint);
+    let mut told = BTreeSet::new();
+    for (first, other) in outputs.values().flat_map(|a| outputs.values().map(move |b| (a, b))) {
+        if first.name >= other.name || Arc::ptr_eq(&first.decode, &other.decode) {
+            continue;
+        }
+        let shared = match (&first.topics, &other.topics, around.topics) {
+            (Some(topics), _, _) => topics.iter().find(|topic| takes(other, topic)),
+            (None, Some(topics), _) | (None, None, Some(Topics::List(topics))) => topics.first(),
+            _ => None,
+        };
+        let both_take_all = first.topics.is_none() && other.topics.is_none();
+        if (shared.is_some() || both_take_all) && told.insert(other.name.clone()) {
+            let topic = shared.map_or("every topic".to_owned(), |topic| format!("topic `{topic}`"));
+            let what =
+                format!("{topic} is read by output `{}` too, with another `decode`", first.name);
+            let hint = "a record is decoded once: give the outputs other `topics`, keep the bytes with \
+                        `metadata_columns: [value]`, or run a second connector";
+            report.refuse(Code::Contradiction, &path.key(&other.name).key("decode"), what, hint);
+        }
+    }
 }
 
 fn files(raw: &raw::Files, path: &Path, report: &mut Report<'_>) -> Option<Files> {

@@ -1,0 +1,170 @@
+//! Decoders by topic: what is decoded alike shares one.
+//!
+//! Outputs that share a `decode` share a decoder, for all their topics. Where each topic has a table of its own and
+//! the columns follow the topic's schemas, each topic has a decoder of its own: their columns differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+
+use super::EngineError;
+use crate::chunk::{Chunk, SourcePartition};
+use crate::config::{Connector, Decode, MetadataColumn, Mode, Output};
+use crate::decode::{BadRecord, DecodeError, Decoder, Schemas};
+use crate::message::Message;
+
+/// The schemas known so far, by the topics that share them. They outlive sessions.
+#[derive(Default)]
+pub struct KnownSchemas(Mutex<BTreeMap<Key, Schemas>>);
+
+/// The first output of a group and its topics.
+type Key = (String, BTreeSet<String>);
+
+/// Topics that are decoded alike, and what their outputs ask of the decoder.
+#[derive(Clone)]
+pub struct Group {
+    pub decode: Arc<Decode>,
+    pub topics: BTreeSet<String>,
+    /// Its first output.
+    output: String,
+    schemas: Schemas,
+    metadata: BTreeSet<MetadataColumn>,
+    /// An output upserts by decoded keys: tombstones are rows.
+    tombstones: bool,
+}
+
+impl Group {
+    fn of<'a>(
+        decode: &Arc<Decode>,
+        topics: BTreeSet<String>,
+        outputs: impl Iterator<Item = &'a Output>,
+    ) -> Self {
+        let (mut metadata, mut upserts, mut first) = (BTreeSet::new(), false, None);
+        for output in outputs {
+            first.get_or_insert(&output.name);
+            metadata.extend(output.metadata_columns.iter().copied());
+            upserts |= matches!(output.mode, Mode::Upsert { .. });
+        }
+        let tombstones = upserts && decode.key.is_some();
+        Self {
+            decode: decode.clone(),
+            topics,
+            output: first.cloned().unwrap_or_default(),
+            schemas: Schemas::none(),
+            metadata,
+            tombstones,
+        }
+    }
+
+    pub fn decoder(&self, fingerprint: &str) -> Result<Decoder, DecodeError> {
+        let decoder = Decoder::new(&self.decode, &self.schemas, &self.metadata, self.tombstones)?;
+        Ok(decoder.with_fingerprint(fingerprint))
+    }
+
+    /// The columns of its chunks.
+    pub fn row_schema(&self) -> Result<SchemaRef, DecodeError> {
+        Ok(self.decoder("")?.row_schema())
+    }
+
+    /// Whether an output gets what it decodes.
+    pub fn serves(&self, output: &Output) -> bool {
+        Arc::ptr_eq(&self.decode, &output.decode)
+            && (self.topics.is_empty() || self.topics.iter().any(|topic| output.takes(topic)))
+    }
+}
+
+/// The groups of a connector's topics. `spec` has one output for each table.
+pub fn groups(spec: &Connector, topics: &BTreeSet<String>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for output in spec.outputs.values() {
+        if groups.iter().any(|group| Arc::ptr_eq(&group.decode, &output.decode)) {
+            continue;
+        }
+        let sharing = || spec.outputs.values().filter(|o| Arc::ptr_eq(&o.decode, &output.decode));
+        let taken = |topic: &&String| sharing().any(|output| output.takes(topic));
+        let topics: BTreeSet<String> = topics.iter().filter(taken).cloned().collect();
+        if output.decode.follows_schemas() && sharing().all(|output| output.per_topic) {
+            let of_topic = |topic: String| {
+                let outputs = sharing().filter(|output| output.takes(&topic));
+                Group::of(&output.decode, BTreeSet::from([topic.clone()]), outputs)
+            };
+            groups.extend(topics.into_iter().map(of_topic));
+        } else if !topics.is_empty() || !output.decode.follows_schemas() {
+            groups.push(Group::of(&output.decode, topics, sharing()));
+        }
+    }
+    groups
+}
+
+/// The groups with their schemas; those of a registry are asked for once in the life of a process.
+pub async fn with_schemas(
+    mut groups: Vec<Group>,
+    known: &KnownSchemas,
+) -> Result<Vec<Group>, EngineError> {
+    let look = |key: &Key| known.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+    for group in &mut groups {
+        let key = (group.output.clone(), group.topics.clone());
+        group.schemas = match look(&key) {
+            Some(schemas) => schemas,
+            None => {
+                let schemas = Schemas::open(&group.decode, &group.topics).await?;
+                let mut known = known.0.lock().unwrap_or_else(PoisonError::into_inner);
+                known.entry(key).or_insert(schemas).clone()
+            }
+        };
+    }
+    Ok(groups)
+}
+
+/// One decoder for each group, in their order; one of them has a run at a time.
+pub struct Decoders {
+    decoders: Vec<Decoder>,
+    by_topic: BTreeMap<String, usize>,
+    current: usize,
+}
+
+impl Decoders {
+    pub fn new(groups: &[Group], fingerprint: &str) -> Result<Self, EngineError> {
+        let decoders: Result<Vec<Decoder>, DecodeError> =
+            groups.iter().map(|group| group.decoder(fingerprint)).collect();
+        let topics = groups.iter().enumerate();
+        let by_topic =
+            topics.flat_map(|(id, group)| group.topics.iter().map(move |t| (t.clone(), id)));
+        Ok(Self { decoders: decoders?, by_topic: by_topic.collect(), current: 0 })
+    }
+
+    pub fn decodes(&self, topic: &str) -> bool {
+        self.by_topic.contains_key(topic)
+    }
+
+    pub fn wants_headers(&self) -> bool {
+        self.decoders.iter().any(Decoder::wants_headers)
+    }
+
+    /// # Panics
+    /// When no group has the partition's topic: only topics that outputs take are read.
+    pub fn begin(
+        &mut self,
+        partition: Arc<SourcePartition>,
+        start: i64,
+        held: Option<Arc<BTreeSet<i64>>>,
+    ) {
+        self.current = self.by_topic[&*partition.id.topic];
+        self.decoders[self.current].begin(partition, start, held);
+    }
+
+    pub fn push(&mut self, message: &Message<'_>) -> Result<(), DecodeError> {
+        self.decoders[self.current].push(message)
+    }
+
+    pub fn finish(&mut self, end: i64) -> Chunk {
+        self.decoders[self.current].finish(end)
+    }
+
+    /// The first bad record of any topic since this was asked last.
+    pub fn take_first_bad(&mut self) -> Option<BadRecord> {
+        let mut bad = self.decoders.iter_mut().map(Decoder::take_first_bad);
+        bad.by_ref().fold(None, |first, next| first.or(next))
+    }
+}

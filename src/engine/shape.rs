@@ -1,0 +1,157 @@
+//! What an output makes of a chunk's rows: which columns it sees, which records it takes, what it computes of them.
+
+use arrow::array::BooleanArray;
+use arrow::compute::{and, filter_record_batch, not, or};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use super::EngineError;
+use crate::chunk::Chunk;
+use crate::config::{MetadataColumn, Mode, Output};
+use crate::sink::files::FilesError;
+
+/// The columns of an output's table, and the way to them from a chunk's.
+#[derive(Debug)]
+pub struct Shape {
+    /// The columns that it sees, among a chunk's.
+    visible: Vec<usize>,
+    schema: SchemaRef,
+    kind: Kind,
+}
+
+/// What becomes of records that delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Rows, if they have a value.
+    Append,
+    /// No rows.
+    Insert,
+    /// Rows that say which key is gone; so are records that `where` leaves out, for a row that no longer fits must go.
+    Upsert,
+}
+
+/// An output's share of a chunk.
+#[derive(Debug)]
+pub struct Shaped {
+    /// The table's columns.
+    pub rows: RecordBatch,
+    /// Per row, for outputs that upsert: it deletes its key's row. `None`: none does.
+    pub deletes: Option<BooleanArray>,
+    /// Records that are no rows because `where` left them out, or because they delete and nothing can be deleted.
+    pub filtered: u64,
+}
+
+impl Shape {
+    /// `rows`: a chunk's columns.
+    ///
+    /// # Errors
+    /// Columns named in `partition_by` or `merge_key` that the table wouldn't have.
+    pub fn new(output: &Output, rows: &SchemaRef) -> Result<Self, EngineError> {
+        let visible = visible(output, rows);
+        let schema = SchemaRef::from(rows.project(&visible).map_err(FilesError::Rows)?);
+        refuse_unknown(output, &schema)?;
+        let kind = match output.mode {
+            Mode::Append => Kind::Append,
+            Mode::InsertNew { .. } => Kind::Insert,
+            Mode::Upsert { .. } => Kind::Upsert,
+        };
+        Ok(Self { visible, schema, kind })
+    }
+
+    /// The table's columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn apply(&self, chunk: &Chunk) -> Result<Shaped, EngineError> {
+        let rows = chunk.rows.project(&self.visible).map_err(FilesError::Rows)?;
+        let wanted = None;
+        let shaped = match self.kind {
+            Kind::Upsert => changes(rows, wanted, chunk),
+            Kind::Append | Kind::Insert => self.kept(rows, wanted, chunk),
+        };
+        Ok(shaped.map_err(FilesError::Rows)?)
+    }
+
+    /// The rows that stay.
+    fn kept(
+        &self,
+        rows: RecordBatch,
+        wanted: Option<BooleanArray>,
+        chunk: &Chunk,
+    ) -> Result<Shaped, ArrowError> {
+        let none = chunk.deletions.as_ref().map(|deletions| match self.kind {
+            Kind::Append => &deletions.tombstones,
+            _ => &deletions.deletes,
+        });
+        let mask = match (none, wanted) {
+            (None, wanted) => wanted,
+            (Some(none), None) => Some(not(none)?),
+            (Some(none), Some(wanted)) => Some(and(&not(none)?, &wanted)?),
+        };
+        let rows = match mask {
+            Some(mask) => filter_record_batch(&rows, &mask)?,
+            None => rows,
+        };
+        let filtered = chunk.fates.rows - rows.num_rows() as u64;
+        Ok(Shaped { rows, deletes: None, filtered })
+    }
+}
+
+/// All rows, those marked that delete.
+fn changes(
+    rows: RecordBatch,
+    wanted: Option<BooleanArray>,
+    chunk: &Chunk,
+) -> Result<Shaped, ArrowError> {
+    let deletes = chunk.deletions.as_ref().map(|deletions| &deletions.deletes);
+    let Some(wanted) = wanted else {
+        return Ok(Shaped { rows, deletes: deletes.cloned(), filtered: 0 });
+    };
+    let left_out = not(&wanted)?;
+    let deletes_or_left_out = match deletes {
+        Some(deletes) => or(deletes, &left_out)?,
+        None => left_out,
+    };
+    let before = deletes.map_or(0, BooleanArray::true_count);
+    let filtered = (deletes_or_left_out.true_count() - before) as u64;
+    Ok(Shaped { rows, deletes: Some(deletes_or_left_out), filtered })
+}
+
+/// A chunk's columns but for the metadata columns that only other outputs ask for.
+fn visible(output: &Output, rows: &SchemaRef) -> Vec<usize> {
+    let is_others = |name: &str| {
+        let column = MetadataColumn::ALL.into_iter().find(|column| column.column() == name);
+        column.is_some_and(|column| !output.metadata_columns.contains(&column))
+    };
+    let (mut metadata, mut values) = (Vec::new(), Vec::new());
+    for (at, field) in rows.fields().iter().enumerate().filter(|(_, f)| !is_others(f.name())) {
+        let asked = output.metadata_columns.iter().position(|c| c.column() == field.name());
+        match asked {
+            Some(order) => metadata.push((order, at)),
+            None => values.push(at),
+        }
+    }
+    metadata.sort_unstable();
+    values.into_iter().chain(metadata.into_iter().map(|(_, at)| at)).collect()
+}
+
+fn refuse_unknown(output: &Output, schema: &SchemaRef) -> Result<(), EngineError> {
+    let named =
+        [("partition_by", output.partition_by.as_slice()), ("merge_key", output.mode.key())];
+    for (key, columns) in named {
+        for column in columns {
+            if schema.fields().iter().all(|field| !field.name().eq_ignore_ascii_case(column)) {
+                let names = schema.fields().iter().map(|field| field.name().as_str());
+                return Err(EngineError::NoColumn {
+                    output: output.name.clone(),
+                    key,
+                    column: column.clone(),
+                    columns: names.collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+    }
+    Ok(())
+}
