@@ -4,6 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::registry::RegistryError;
 use crate::disposition::{Disposition, Exit};
 use crate::offsets::TopicPartition;
 
@@ -45,12 +46,33 @@ pub enum DecodeError {
         "`decode.value.schema`: `{column}` is the name of a metadata column; rename it, or drop the metadata column"
     )]
     MetadataName { column: String },
+    #[error("`decode.{}.schema`: no Avro value can be read as {data_type} (`{column}`)", "value")]
+    AvroType { column: String, data_type: String },
+    #[error("`decode.{}.avro_schema`: {reason}", if *is_key { "key" } else { "value" })]
+    AvroSchema { is_key: bool, reason: String },
+    /// Under `on_incompatible_schema: fail`.
+    #[error(
+        "{origin} can't be read into the columns: {reason}; change the schema or the columns, or set \
+         `decode.on_incompatible_schema` to `dead_letter`"
+    )]
+    IncompatibleSchema { origin: String, reason: String },
+    /// No fault: the columns follow the schemas, and there is a new one. A decoder made anew over the same schemas
+    /// has the columns.
+    #[error("{origin} changes the columns: {changes}")]
+    SchemaChanged { origin: String, changes: String },
+    /// The registry doesn't answer, or not as it should. No record is bad because of it.
+    #[error(transparent)]
+    Registry(RegistryError),
 }
 
 impl DecodeError {
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::BadRecord(_) => Disposition::Stop(Exit::DataRefused),
+            Self::BadRecord(_) | Self::IncompatibleSchema { .. } => {
+                Disposition::Stop(Exit::DataRefused)
+            }
+            Self::SchemaChanged { .. } => Disposition::Retry,
+            Self::Registry(error) => error.disposition(),
             _ => Disposition::Stop(Exit::Configuration),
         }
     }
@@ -63,6 +85,11 @@ impl DecodeError {
             Self::MapKey { .. } => "SL3102",
             Self::Type { .. } => "SL3103",
             Self::MetadataName { .. } => "SL3104",
+            Self::AvroType { .. } => "SL3105",
+            Self::AvroSchema { .. } => "SL3106",
+            Self::IncompatibleSchema { .. } => "SL3107",
+            Self::SchemaChanged { .. } => "SL3108",
+            Self::Registry(error) => error.code(),
         }
     }
 }

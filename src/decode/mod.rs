@@ -139,7 +139,8 @@ impl Decoder {
     /// Takes the next message of the partition.
     ///
     /// # Errors
-    /// A bad record under `on_bad_record: fail`. The run can't be finished after that; `begin` again.
+    /// A bad record under `on_bad_record: fail`, and what is wrong with no record: a registry that doesn't answer, a
+    /// schema that the columns can't take or must be changed for. The run can't be finished after that; `begin` again.
     ///
     /// # Panics
     /// Before `begin`, and when offsets don't grow: that would count a record twice.
@@ -162,6 +163,10 @@ impl Decoder {
             self.fates.tombstones += 1;
             return Ok(());
         };
+        if let Err(error) = self.values.prepare(value) {
+            run.failed = true;
+            return Err(error);
+        }
         match self.row(message, value, bytes) {
             Ok(()) => {
                 self.fates.rows += 1;
@@ -180,6 +185,7 @@ impl Decoder {
     pub fn is_full(&self) -> bool {
         self.fates.records() >= MAX_CHUNK_ROWS as u64
             || self.payload_bytes + self.header_bytes >= MAX_CHUNK_BYTES
+            || self.values.is_full()
     }
 
     /// What was pushed, as the chunk that covers all offsets from its start up to `end`. The partition's next chunk

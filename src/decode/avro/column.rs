@@ -193,9 +193,11 @@ impl Column {
                 let DataType::Struct(fields) = data_type else { unreachable!("made for a struct") };
                 let arrays = columns.iter_mut().map(Self::finish).collect();
                 let array = StructArray::try_new_with_length(fields.clone(), arrays, nulls, len);
-                Arc::new(array.expect(
-                    "each field got one value per struct, and nulls only where allowed",
-                ))
+                Arc::new(
+                    array.expect(
+                        "each field got one value per struct, and nulls only where allowed",
+                    ),
+                )
             }
         }
     }

@@ -56,10 +56,7 @@ impl Builder {
             self.path.push(field.name.to_string());
             let twin = columns.iter().find(|c| c.name().eq_ignore_ascii_case(&field.name));
             if let Some(twin) = twin {
-                return Err(NoColumns::SameName {
-                    path: self.path(),
-                    twin: twin.name().clone(),
-                });
+                return Err(NoColumns::SameName { path: self.path(), twin: twin.name().clone() });
             }
             columns.extend(self.column(&field.name, &field.of)?);
             self.path.pop();
@@ -159,5 +156,7 @@ fn local_timestamp_type() -> DataType {
 /// Unsigned numbers of 32 bits each.
 pub(super) fn duration_type() -> DataType {
     let parts = ["months", "days", "milliseconds"];
-    DataType::Struct(parts.map(|part| Field::new(part, DataType::Int64, true)).into_iter().collect())
+    DataType::Struct(
+        parts.map(|part| Field::new(part, DataType::Int64, true)).into_iter().collect(),
+    )
 }

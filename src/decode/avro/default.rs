@@ -71,11 +71,7 @@ fn union(branches: &[Type], value: &Value, out: &mut Vec<u8>) -> Option<()> {
     None
 }
 
-fn record(
-    of: &Record,
-    values: &serde_json::Map<String, Value>,
-    out: &mut Vec<u8>,
-) -> Option<()> {
+fn record(of: &Record, values: &serde_json::Map<String, Value>, out: &mut Vec<u8>) -> Option<()> {
     for field in &of.fields {
         let value = values.get(&*field.name).or(field.default.as_ref())?;
         append(&field.of, value, out)?;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
 
 use super::super::flaw::Scan;
-use super::flaw::Flaw;
+use super::flaws::Flaw;
 use super::step::{UUID_TEXT, unscaled, uuid_text};
 use super::types::{Fixed, Items, Record, Type, Unit};
 use super::wire::Wire;
@@ -220,15 +220,14 @@ fn decimal(out: &mut Vec<u8>, wire: &mut Wire<'_>, scale: usize, of: Option<&Fix
 
 fn duration(out: &mut Vec<u8>, wire: &mut Wire<'_>) -> Scan<()> {
     let [months, days, milliseconds] = duration_parts(wire.take()?);
-    let text = format_args!(
-        r#"{{"months":{months},"days":{days},"milliseconds":{milliseconds}}}"#
-    );
+    let text = format_args!(r#"{{"months":{months},"days":{days},"milliseconds":{milliseconds}}}"#);
     print(out, text);
     Ok(())
 }
 
 /// Months, days, milliseconds.
 pub(super) fn duration_parts(bytes: [u8; 12]) -> [u32; 3] {
-    let part = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let part =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     [part(0), part(4), part(8)]
 }

@@ -138,9 +138,10 @@ fn pairs(first: &Record, second: &Record) -> Vec<Option<usize>> {
         if pairs[place].is_some() {
             continue;
         }
-        let found = field.aliases.iter().find_map(|alias| by_name(alias)).or_else(|| {
-            second.fields.iter().position(|other| other.aliases.contains(&field.name))
-        });
+        let found =
+            field.aliases.iter().find_map(|alias| by_name(alias)).or_else(|| {
+                second.fields.iter().position(|other| other.aliases.contains(&field.name))
+            });
         let has_own = |found: &usize| {
             let name = &second.fields[*found].name;
             first.fields.iter().any(|field| field.name == *name)
@@ -209,5 +210,12 @@ fn alike(first: &Type, second: &Type) -> Option<Type> {
         }
         (Type::String, Type::Bytes) | (Type::Bytes, Type::String) => Some(first.clone()),
         _ => None,
+    }
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { path, first, second } = self;
+        write!(f, "`{path}` is {second}, and the schemas before it have {first}")
     }
 }

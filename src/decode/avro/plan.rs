@@ -240,9 +240,8 @@ impl Planner {
             return Err(self.mismatch(writer, column));
         };
         let name = member_name(index);
-        let step = self.named(&name, |planner| {
-            planner.one(writer, Some(members[index]), &fields[index])
-        })?;
+        let step =
+            self.named(&name, |planner| planner.one(writer, Some(members[index]), &fields[index]))?;
         Ok(Step::Member { index, step: Box::new(step) })
     }
 
@@ -253,9 +252,7 @@ impl Planner {
         member: usize,
         column: &Field,
     ) -> Result<Step, Refusal> {
-        let DataType::Struct(fields) = column.data_type() else {
-            unreachable!("it has members")
-        };
+        let DataType::Struct(fields) = column.data_type() else { unreachable!("it has members") };
         let name = member_name(member);
         let Some((index, field)) = fields.find(&name) else {
             let what = format!("{writer}, for which `{name}` is not declared");
@@ -315,8 +312,7 @@ impl Planner {
         reader: Option<&Type>,
         column: &Field,
     ) -> Result<Items, Refusal> {
-        let step =
-            self.named(column.name(), |planner| planner.step(&writer.of, reader, column))?;
+        let step = self.named(column.name(), |planner| planner.step(&writer.of, reader, column))?;
         let units = step.units(column);
         Ok(Items { step, smallest: writer.smallest, units })
     }
@@ -476,10 +472,11 @@ fn scalar(writer: &Type, column: &DataType) -> Option<Step> {
 fn logical(writer: &Type, column: &DataType) -> Option<Step> {
     match (writer, column) {
         (Type::Date, DataType::Date32) => Some(Step::Date),
-        (
-            Type::Timestamp { unit, local },
-            DataType::Timestamp(TimeUnit::Microsecond, zone),
-        ) if zone.is_none() == *local => Some(Step::Timestamp(*unit)),
+        (Type::Timestamp { unit, local }, DataType::Timestamp(TimeUnit::Microsecond, zone))
+            if zone.is_none() == *local =>
+        {
+            Some(Step::Timestamp(*unit))
+        }
         (Type::Decimal { scale, fixed, .. }, DataType::Decimal128(precision, to_scale))
             if i8::try_from(*scale).is_ok_and(|scale| scale == *to_scale) =>
         {

@@ -9,7 +9,7 @@ use arrow::datatypes::Field;
 
 use super::super::flaw::{self, Reject, Scan, Step as Place, bounded};
 use super::column::{Column, List, Map, Values};
-use super::flaw::Flaw;
+use super::flaws::Flaw;
 use super::json_text::{self, duration_parts};
 use super::types::{Type, Unit};
 use super::wire::Wire;
@@ -94,16 +94,26 @@ pub(super) struct Fields {
 #[derive(Debug)]
 pub(super) enum FieldStep {
     Column(usize, Step),
-    Skip { name: Arc<str>, of: Type },
+    Skip {
+        name: Arc<str>,
+        of: Type,
+    },
     /// `token`: the name in quotes, and a colon.
-    Rescue { name: Arc<str>, token: Box<[u8]>, of: Type },
+    Rescue {
+        name: Arc<str>,
+        token: Box<[u8]>,
+        of: Type,
+    },
 }
 
 #[derive(Debug)]
 pub(super) enum Fill {
     Null,
     /// A datum of the reader's, and how it is read.
-    Default { datum: Box<[u8]>, step: Step },
+    Default {
+        datum: Box<[u8]>,
+        step: Step,
+    },
 }
 
 impl Fields {
@@ -309,9 +319,7 @@ impl Fields {
         });
         let fills = self.fills.iter().map(|(index, fill)| match fill {
             Fill::Null => null_units(&columns[*index]),
-            Fill::Default { datum, step } => {
-                step.units(&columns[*index]) + datum.len() as u64 / 8
-            }
+            Fill::Default { datum, step } => step.units(&columns[*index]) + datum.len() as u64 / 8,
         });
         1 + steps.chain(fills).sum::<u64>()
     }
@@ -448,7 +456,13 @@ mod tests {
             (&[0xFF, 0x7F], Some(-129)),
             (&[0xFF; 40], Some(-1)),
             (&[0; 40], Some(0)),
-            (&[0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], Some(i128::MAX)),
+            (
+                &[
+                    0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+                    0xFF, 0xFF, 0xFF,
+                ],
+                Some(i128::MAX),
+            ),
             (&[0x00, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
             (&[0xFF, 0x7F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
             (&[0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),

@@ -349,7 +349,9 @@ impl fmt::Display for Type {
                 let beneath = if fixed.is_some() { "fixed" } else { "bytes" };
                 write!(f, "{beneath} (decimal({precision},{scale}))")
             }
-            Self::Uuid(fixed) => write!(f, "{} (uuid)", fixed.as_ref().map_or("string", |_| "fixed")),
+            Self::Uuid(fixed) => {
+                write!(f, "{} (uuid)", fixed.as_ref().map_or("string", |_| "fixed"))
+            }
             Self::Duration(_) => f.write_str("fixed (duration)"),
         }
     }

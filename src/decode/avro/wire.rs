@@ -2,7 +2,7 @@
 //! with it.
 
 use super::super::flaw::{self, Reject, Scan};
-use super::flaw::Flaw;
+use super::flaws::Flaw;
 use super::types::{Items, Type};
 
 /// Values of arrays and maps in one record, each counted by what it takes in memory in units of eight bytes: one byte
@@ -103,8 +103,7 @@ impl<'a> Wire<'a> {
         }
         let start = self.at();
         let value = self.long_number()?;
-        i32::try_from(value)
-            .map_err(|_| Reject::new(flaw::Flaw::Avro(Flaw::IntTooLong), start))
+        i32::try_from(value).map_err(|_| Reject::new(flaw::Flaw::Avro(Flaw::IntTooLong), start))
     }
 
     #[inline]

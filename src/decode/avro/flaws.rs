@@ -57,7 +57,8 @@ impl Flaw {
                 "0x{byte:02X} where the schema registry's wire format has 0x00 (`framing: confluent`)"
             ),
             Self::NoMagic => {
-                "the value does not begin with C3 01 and a fingerprint (`framing: single_object`)".into()
+                "the value does not begin with C3 01 and a fingerprint (`framing: single_object`)"
+                    .into()
             }
             Self::Fingerprint => "the fingerprint is that of another schema".into(),
             Self::UnknownId(id) => format!("schema id {id} is not in the registry"),
@@ -69,7 +70,9 @@ impl Flaw {
             Self::Length => "a length beyond the end of the value".into(),
             Self::Branch => "the number of a type that the union does not have".into(),
             Self::Symbol => "the number of a symbol that the enum does not have".into(),
-            Self::BlockCount => "a block of more items than the bytes that are left can hold".into(),
+            Self::BlockCount => {
+                "a block of more items than the bytes that are left can hold".into()
+            }
             Self::BlockSize => "a block that is not as long as it says".into(),
             Self::TooManyValues => "arrays and maps of more values than a record may hold".into(),
             Self::Trailing(1) => "1 byte after the end of the datum".into(),
