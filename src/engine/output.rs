@@ -15,6 +15,7 @@ use crate::chunk::SourcePartition;
 use crate::config::{self, Connector, Mode};
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
 use crate::offsets::TopicPartition;
+use crate::schema::Origins;
 use crate::sink::Committed;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
@@ -47,6 +48,8 @@ impl Output {
             storage: &output.storage,
             schema: shape.schema(),
             partition_by: &output.partition_by,
+            evolution: output.schema_evolution,
+            origins: Origins::NONE,
             create: output.create,
             properties: &output.table_properties,
             files: &output.files,

@@ -10,10 +10,12 @@ use uuid::Uuid;
 
 use super::EngineError;
 use crate::chunk::SourcePartition;
-use crate::config::{CreateTable, Files, Storage, TableLocation};
+use crate::config::{CreateTable, Files, SchemaEvolution, Storage, TableLocation};
+use crate::schema::Origins;
 use crate::sink::commit;
 use crate::sink::create;
 use crate::sink::error::{CommitError, SinkError};
+use crate::sink::evolution::SchemaChange;
 use crate::sink::features::TableExpectation;
 use crate::sink::files::{FilesSpec, FilesWriter, Naming, local_root};
 use crate::sink::history::{self, PartitionInfo, SluiceInfo};
@@ -36,6 +38,9 @@ pub struct TableSpec<'a> {
     pub storage: &'a Storage,
     pub schema: &'a Schema,
     pub partition_by: &'a [String],
+    /// What may be changed in a table that is there, and where the columns' types come from.
+    pub evolution: SchemaEvolution,
+    pub origins: &'a Origins,
     pub create: CreateTable,
     pub properties: &'a BTreeMap<String, String>,
     pub files: &'a Files,
@@ -55,6 +60,8 @@ pub struct Table {
     pub store: TableStore,
     log: TableLog,
     files: FilesSpec,
+    /// The change of the table's columns that `files` go by, until it has landed with the first of them.
+    change: Option<SchemaChange>,
     held: BTreeMap<Arc<SourcePartition>, Held>,
     maintenance: Maintenance,
     config: String,
@@ -64,15 +71,25 @@ impl Table {
     /// Opens the table, or creates it where it is missing and may be. Nothing of progress is read yet.
     pub async fn open(spec: &TableSpec<'_>) -> Result<Self, EngineError> {
         let store = TableStore::open(spec.location, spec.storage)?;
-        let expected = TableExpectation { schema: spec.schema, partition_by: spec.partition_by };
+        let expected = TableExpectation {
+            schema: spec.schema,
+            partition_by: spec.partition_by,
+            evolution: spec.evolution,
+            origins: spec.origins,
+        };
         let (log, plan) =
             create::open_or_create(&store, &expected, spec.create, spec.properties, now_ms())
                 .await?;
         progress::txn_retention(&log, store.table())?;
         store.prove_conditional_puts().await?;
+        if let Some(change) = &plan.change {
+            let table = store.table();
+            tracing::info!(table, "the first rows are going to {change}");
+        }
         Ok(Self {
             owner: spec.owner.clone(),
             files: plan.files(spec.files, local_root(spec.location)),
+            change: plan.change,
             maintenance: Maintenance::new(&log),
             store,
             log,
@@ -238,6 +255,9 @@ impl Table {
             attempt: Uuid::new_v4(),
             expected,
             set,
+            schema: self.change.clone().filter(|_| !adds.is_empty()),
+            removes: Vec::new(),
+            reads: None,
             adds,
             properties,
             operation,
@@ -245,6 +265,14 @@ impl Table {
             info: serde_json::to_value(info).expect("plain data serialises"),
         };
         let committed = commit::commit(&mut self.log, &self.store, &transaction, now_ms).await?;
+        if let Some(change) = transaction.schema {
+            tracing::info!(
+                table = self.store.table(),
+                version = committed.version,
+                "schema changed: {change}"
+            );
+            self.change = None;
+        }
         for last in infos {
             let partition = last.source_partition();
             let txn = self.log.txn(&self.owner.app_id(&partition));

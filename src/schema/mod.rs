@@ -5,6 +5,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 pub mod ddl;
+mod origins;
+
+pub use self::origins::Origins;
 
 /// The columns of a decoded value, as Arrow types that Delta Lake can store.
 ///

@@ -1,13 +1,19 @@
-//! Brings a column into the shape that a table gives it, without touching values.
+//! Brings a column into the shape that a table gives it; every value stays what it is.
 //!
-//! A table may spell nested names otherwise, allow NULL where the decoder never makes one, and have nested
-//! fields that the decoder doesn't know, which become NULL. Whether that fits is `features`' to say.
+//! A table may spell nested names otherwise, allow NULL where the decoder never makes one, have nested
+//! fields that the decoder doesn't know, which become NULL, and have wider types. Whether that fits is
+//! `features`' to say.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_null_array};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Date32Type, Field, Fields, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+
+use super::evolution::widens;
+
+const MICROS_PER_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// The column with exactly the type of `to`.
 pub(super) fn adapt(column: &ArrayRef, to: &Field) -> Result<ArrayRef, ArrowError> {
@@ -31,8 +37,23 @@ pub(super) fn adapt(column: &ArrayRef, to: &Field) -> Result<ArrayRef, ArrowErro
             let values = adapt_entries(&values, fields)?;
             Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, values, nulls, *sorted)?))
         }
+        (from, wider) if widens(from, wider) => widen(column, wider),
         (from, _) => Err(mismatch(from, to)),
     }
+}
+
+/// Nothing is rounded, and nothing becomes NULL: a value without room is an error.
+fn widen(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    if column.data_type() == &DataType::Date32 {
+        // Arrow's own cast wraps around for dates that microseconds can't reach.
+        let days = column.as_primitive::<Date32Type>();
+        let midnights = days.try_unary::<_, TimestampMicrosecondType, _>(|day| {
+            let micros = i64::from(day).checked_mul(MICROS_PER_DAY);
+            micros.ok_or_else(|| ArrowError::CastError(format!("day {day} is no TIMESTAMP_NTZ")))
+        })?;
+        return Ok(Arc::new(midnights));
+    }
+    cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
 }
 
 fn adapt_struct(column: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {

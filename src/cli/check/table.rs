@@ -8,11 +8,12 @@ use super::finding::Findings;
 use super::progress;
 use crate::cli::find::DEAD_LETTERS;
 use crate::cli::kafka::View;
-use crate::config::{Connector, CreateTable, Output, Storage, TableLocation};
+use crate::config::{Connector, CreateTable, Output, SchemaEvolution, Storage, TableLocation};
 use crate::decode::dead_letter_schema;
 use crate::engine::decoders::Group;
 use crate::engine::shape::Shape;
 use crate::engine::{EngineError, now_ms};
+use crate::schema::Origins;
 use crate::sink::create::NewTable;
 use crate::sink::error::SinkError;
 use crate::sink::features::{self, TableExpectation, TableProblem};
@@ -31,6 +32,7 @@ pub struct Target<'a> {
     storage: &'a Storage,
     schema: Schema,
     partition_by: &'a [String],
+    evolution: SchemaEvolution,
     create: CreateTable,
     properties: BTreeMap<String, String>,
 }
@@ -65,6 +67,7 @@ impl<'a> Target<'a> {
             storage: &output.storage,
             schema: shape.schema().as_ref().clone(),
             partition_by: &output.partition_by,
+            evolution: output.schema_evolution,
             create: output.create,
             properties: output.table_properties.clone(),
         }
@@ -80,6 +83,7 @@ impl<'a> Target<'a> {
             storage: &letters.storage,
             schema: dead_letter_schema().as_ref().clone(),
             partition_by: &[],
+            evolution: SchemaEvolution::Fail,
             create: CreateTable::IfMissing,
             properties: BTreeMap::new(),
         })
@@ -149,14 +153,23 @@ impl<'a> Target<'a> {
         findings: &mut Findings,
     ) -> Result<(), SinkError> {
         match features::check(log.protocol(), log.metadata(), &self.expectation()) {
-            Ok(_) => findings
-                .ok(&self.subject, format!("{} fits, version {}", self.location, log.version())),
+            Ok(plan) => {
+                let change = plan.change.map(|change| format!("; the first rows would {change}"));
+                let (table, version) = (self.location, log.version());
+                let change = change.unwrap_or_default();
+                findings.ok(&self.subject, format!("{table} fits, version {version}{change}"));
+            }
             Err(problems) => findings.problems(&self.subject, &problems),
         }
         txn_retention(log, store.table()).map(drop)
     }
 
     fn expectation(&self) -> TableExpectation<'_> {
-        TableExpectation { schema: &self.schema, partition_by: self.partition_by }
+        TableExpectation {
+            schema: &self.schema,
+            partition_by: self.partition_by,
+            evolution: self.evolution,
+            origins: Origins::NONE,
+        }
     }
 }

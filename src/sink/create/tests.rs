@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use delta_kernel::Snapshot;
 use object_store::memory::InMemory;
 use serde_json::Value;
@@ -22,7 +23,7 @@ fn new_table(
     let schema = ddl::parse(columns).expect("valid");
     let partition_by: Vec<String> = partition_by.iter().map(|c| (*c).to_owned()).collect();
     let properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let expected = TableExpectation { schema: schema.arrow(), partition_by: &partition_by };
+    let expected = TableExpectation::fixed(schema.arrow(), &partition_by);
     NewTable::new(&expected, &properties, NOW)
 }
 
@@ -119,7 +120,7 @@ async fn open(
     policy: CreateTable,
 ) -> Result<(TableLog, WritePlan), TableError> {
     let schema = ddl::parse(columns).expect("valid");
-    let expected = TableExpectation { schema: schema.arrow(), partition_by: &[] };
+    let expected = TableExpectation::fixed(schema.arrow(), &[]);
     open_or_create(store, &expected, policy, &BTreeMap::new(), NOW).await
 }
 
@@ -147,7 +148,8 @@ async fn of_two_creators_one_wins_and_the_others_table_is_checked() {
         open(&store, "b INT", CreateTable::IfMissing).await.expect_err("the first one's columns");
     assert_eq!(
         error.to_string(),
-        "lake/orders: `b`: the table has no such column: add it to the table or take it out of the schema"
+        "lake/orders: `b`: the table has no such column, output INT: set `schema_evolution: add_columns`, \
+         take it out of the schema, or write to another table"
     );
     assert_eq!(
         (error.code(), error.disposition()),

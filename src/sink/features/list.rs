@@ -321,7 +321,7 @@ pub(in crate::sink) fn is_on(metadata: &Metadata, property: &str) -> bool {
 }
 
 /// The features that a protocol brings, by its lists or by its versions.
-fn listed(protocol: &Protocol) -> Vec<String> {
+pub(in crate::sink) fn listed(protocol: &Protocol) -> Vec<String> {
     let mut names: Vec<String> = match &protocol.writer_features {
         Some(features) => features.clone(),
         None => LEGACY_WRITER
