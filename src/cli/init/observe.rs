@@ -13,6 +13,8 @@ pub(super) const MAX_FIELDS: usize = 1_000;
 /// Different short words of a text that are kept.
 const MAX_WORDS: usize = 8;
 const LONGEST_WORD: usize = 16;
+/// What DECIMAL(38,0) ends before.
+const LARGEST_DECIMAL: f64 = 1e38;
 
 /// What was seen at one place in the documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -203,7 +205,7 @@ impl<'de> Visitor<'de> for &mut Seen {
 
     /// Whole numbers beyond 64 bits come here too.
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        if value.fract() == 0.0 && value.abs() >= 9.2e18 {
+        if value.fract() == 0.0 && (9.2e18..LARGEST_DECIMAL).contains(&value.abs()) {
             self.larger += 1;
         } else {
             self.fractions += 1;

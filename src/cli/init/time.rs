@@ -50,6 +50,8 @@ pub(super) fn text_time(text: &str) -> Option<TextTime> {
     match zone {
         "" => Some(TextTime::Local),
         "Z" | "z" => Some(TextTime::Zoned),
+        // An offset could lead out of the years that are read.
+        _ if text.starts_with("0001") || text.starts_with("9999") => None,
         zone => is_offset(zone).then_some(TextTime::Zoned),
     }
 }
@@ -131,6 +133,7 @@ mod tests {
             "2026-11-01T12:30:00+18:00",
             "2026-11-01T12:30:00+2:00",
             "2026-11-01T12:30:00 UTC",
+            "9999-12-31T23:30:00-01:00",
             "2026-11-01T+2:30:00Z",
             "２０２６-11-01",
         ] {

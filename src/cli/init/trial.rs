@@ -23,7 +23,7 @@ pub(super) async fn decode(
     for output in spec.outputs.values_mut() {
         let mut decode = output.decode.as_ref().clone();
         decode.on_bad_record = OnBadRecord::Skip;
-        if !matches!(decode.value, Payload::Json(_)) || decode.debezium.is_some() {
+        if matches!(decode.value, Payload::Avro(_)) {
             return Ok(None);
         }
         output.decode = Arc::new(decode);
