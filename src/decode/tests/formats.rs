@@ -286,6 +286,26 @@ fn tombstones_delete_where_outputs_upsert() {
 }
 
 #[test]
+fn a_tombstones_key_fills_the_columns_that_it_shares_with_the_value() {
+    let spec = keyed(
+        spec("a INT, ID BIGINT NOT NULL, part STRING, other STRING"),
+        "key",
+        json_of("part STRING, id BIGINT, a BIGINT, x INT"),
+    );
+    let pairs: [(Option<&[u8]>, Option<&[u8]>); 3] = [
+        (Some(b"{\"id\":1,\"part\":\"p\"}"), Some(b"{\"a\":7,\"ID\":10,\"other\":\"o\"}")),
+        (Some(b"{\"id\":2,\"part\":\"q\",\"a\":8}"), None),
+        (Some(b"{}"), None),
+    ];
+    let (chunk, ..) = records(&spec, true, &pairs);
+    let rows = &chunk.rows;
+    assert_eq!(rows["ID"].as_ref(), &Int64Array::from(vec![Some(10), Some(2), None]));
+    assert_eq!(rows["part"].as_ref(), &StringArray::from(vec![None, Some("q"), None]));
+    assert_eq!(rows["a"].as_ref(), &Int32Array::from(vec![Some(7), None, None]), "another type");
+    assert_eq!(rows["other"].as_ref(), &StringArray::from(vec![Some("o"), None, None]));
+}
+
+#[test]
 fn columns_of_one_name_are_refused_by_both_names() {
     let refused = |spec: &Decode, metadata: &[MetadataColumn]| {
         let metadata = metadata.iter().copied().collect();
