@@ -32,7 +32,7 @@ enum Values {
     /// A payload is a row.
     Plain(payload::Reader),
     /// A payload is Debezium's envelope around a row.
-    Changes(Box<Changes>),
+    Changes(Changes),
 }
 
 impl Rows {
@@ -43,9 +43,7 @@ impl Rows {
     ) -> Result<Self, DecodeError> {
         let values = match &spec.debezium {
             None => Values::Plain(payload::Reader::new(&spec.value, Part::Value, schemas)?),
-            Some(changes) => {
-                Values::Changes(Box::new(Changes::new(&spec.value, changes, schemas)?))
-            }
+            Some(changes) => Values::Changes(Changes::new(&spec.value, changes, schemas)?),
         };
         let is_stream = spec.debezium.is_some();
         let key = spec.key.as_ref().map(|key| KeyRows::new(key, is_stream, schemas)).transpose()?;
