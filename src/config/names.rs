@@ -1,7 +1,7 @@
 //! The rules of names: connectors, outputs, topics, brokers, columns.
 
 /// Why a name can't be used: what is wrong, and what to do.
-pub(super) type Refusal = (String, String);
+pub(crate) type Refusal = (String, String);
 
 /// Kafka's limit.
 const LONGEST_TOPIC: usize = 249;
@@ -93,7 +93,7 @@ pub(super) fn column(name: &str) -> Result<(), Refusal> {
 }
 
 /// Columns at the top of a table: some names are taken.
-pub(super) fn top_level_column(name: &str) -> Result<(), Refusal> {
+pub(crate) fn top_level_column(name: &str) -> Result<(), Refusal> {
     column(name)?;
     let lower = name.to_lowercase();
     if let Some(taken) = super::MetadataColumn::ALL.iter().find(|taken| taken.column() == lower) {
