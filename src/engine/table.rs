@@ -256,6 +256,8 @@ impl Table {
             expected,
             set,
             schema: self.change.clone().filter(|_| !adds.is_empty()),
+            removes: Vec::new(),
+            reads: None,
             adds,
             properties,
             operation,

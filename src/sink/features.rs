@@ -125,6 +125,8 @@ pub enum TableProblem {
     Protocol { reader: i32, writer: i32 },
     #[error("{0}: change the schema or the table")]
     Schema(SchemaProblem),
+    #[error("key column `{column}`: {reason}: choose another `key`")]
+    KeyColumn { column: String, reason: &'static str },
 }
 
 impl TableProblem {
@@ -143,6 +145,7 @@ impl TableProblem {
             Self::Protocol { .. } => "SL4210",
             Self::Schema(_) => "SL4211",
             Self::Twice { .. } => "SL4212",
+            Self::KeyColumn { .. } => "SL4220",
         }
     }
 }
@@ -232,6 +235,31 @@ fn evolved(
         Some(change) => Ok((delta_schema::from_json(&change.after)?, Some(change))),
         None => Ok((table, None)),
     }
+}
+
+/// What a table must not have when rows are replaced, besides what [`check`] refuses.
+pub(super) fn check_rewrites(metadata: &Metadata) -> Vec<TableProblem> {
+    let refused = [
+        (
+            "appendOnly (delta.appendOnly)",
+            "delta.appendOnly",
+            "rows may only be added, and `mode: upsert` replaces rows",
+            "unset the property, or use `mode: append` or `insert_new`",
+        ),
+        (
+            "changeDataFeed (delta.enableChangeDataFeed)",
+            "delta.enableChangeDataFeed",
+            "commits that replace rows must come with change files, which sluice does not write",
+            "unset the property, or use `mode: append` or `insert_new`",
+        ),
+    ];
+    let on = refused.into_iter().filter(|(_, property, ..)| is_on(metadata, property));
+    on.map(|(feature, _, reason, next)| TableProblem::Feature {
+        feature: feature.to_owned(),
+        reason: reason.to_owned(),
+        next,
+    })
+    .collect()
 }
 
 /// Whether a feature concerns readers too, and so belongs in both lists of the protocol.

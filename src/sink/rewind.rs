@@ -47,6 +47,8 @@ pub fn rewind(
         attempt: Uuid::new_v4(),
         expected,
         set,
+        removes: Vec::new(),
+        reads: None,
         adds: Vec::new(),
         properties: marker
             .with(targets.keys())

@@ -354,6 +354,8 @@ pub fn batch(log: &TableLog, app_id: &str, next: i64) -> Transaction {
         attempt,
         expected: BTreeMap::from([(app_id.to_owned(), log.txn(app_id))]),
         set: BTreeMap::from([(app_id.to_owned(), next)]),
+        removes: Vec::new(),
+        reads: None,
         adds: if rows == 0 {
             Vec::new()
         } else {

@@ -171,6 +171,22 @@ impl FilesWriter {
         Ok(())
     }
 
+    /// Closes the files in the making that have so many bytes or more.
+    pub fn close_from(&mut self, bytes: u64) -> Result<(), FilesError> {
+        let mut large: Vec<(u32, Values)> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.file.size_estimate() >= bytes)
+            .map(|(values, open)| (open.file.number(), values.clone()))
+            .collect();
+        large.sort_unstable();
+        for (_, values) in large {
+            let open = self.open.remove(&values).expect("just found");
+            self.close(values, open.file)?;
+        }
+        Ok(())
+    }
+
     /// Closes all files. What it returns may be committed.
     pub fn finish(mut self) -> Result<Vec<DataFile>, FilesError> {
         let mut rest: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
