@@ -40,6 +40,7 @@ use serde_json::Value;
 
 pub use self::client::OWNED as OWNED_CLIENT_PROPERTIES;
 pub use self::document::{json_schema, reference_markdown};
+pub(crate) use self::names::top_level_column;
 pub use self::path::Path;
 pub use self::problem::{Code, ConfigErrors, Problem};
 pub use self::site::Site;

@@ -65,6 +65,7 @@ pub(super) enum Flaw {
     NoRow(&'static str),
     NoAfter,
     NoBefore,
+    Avro(super::avro::Flaw),
 }
 
 /// What of a record is read.
@@ -141,6 +142,7 @@ impl Flaw {
             Self::NoRow(_) => "SL3084",
             Self::NoAfter => "SL3085",
             Self::NoBefore => "SL3086",
+            Self::Avro(flaw) => flaw.code(),
         }
     }
 
@@ -219,6 +221,7 @@ impl Flaw {
             Self::NoRow(what) => format!("{what}, which is no change of a row"),
             Self::NoAfter => "no `after`, and `op` says that there is a row".into(),
             Self::NoBefore => "no `before`, which names the row that `op` deletes".into(),
+            Self::Avro(flaw) => flaw.sentence(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Does not read Kafka, filter, or judge how many bad records are too many: the engine does, from the fates.
 
+mod avro;
 mod bytes;
 mod dead_letters;
 mod debezium;
