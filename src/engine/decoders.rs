@@ -158,6 +158,11 @@ impl Decoders {
         self.decoders[self.current].push(message)
     }
 
+    /// Whether the chunk must be finished before the next message.
+    pub fn is_full(&self) -> bool {
+        self.decoders[self.current].is_full()
+    }
+
     pub fn finish(&mut self, end: i64) -> Chunk {
         self.decoders[self.current].finish(end)
     }

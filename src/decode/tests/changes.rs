@@ -194,10 +194,10 @@ fn check_recording(recording: &str, expected: &str) {
     let with_change = [&["change_op", "change_timestamp"], columns.as_slice()].concat();
     let (mut seen, mut table) = (Vec::new(), BTreeMap::new());
     for row in 0..chunk.rows.num_rows() {
-        let key = rows.row(row, &["key"]);
+        let key = rows.row(row, &["id"]);
         if !deletions.tombstones.value(row) {
             seen.push(rows.row(row, &with_change));
-            assert_eq!(key, [format!("{{id: {}}}", rows.row(row, &["id"])[0])]);
+            assert_eq!(rows.row(row, &["key"]), [format!("{{id: {}}}", key[0])]);
             assert_eq!(deletions.deletes.value(row), rows.row(row, &["change_op"]) == ["d"]);
             let source = rows.row(row, &["change_source"]).remove(0);
             let source: JsonValue = serde_json::from_str(&source).expect("JSON text");
