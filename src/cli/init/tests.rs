@@ -157,6 +157,18 @@ async fn json_behind_a_registrys_prefix_needs_no_registry() {
 }
 
 #[tokio::test]
+async fn names_of_any_length_leave_a_valid_file() {
+    let help = Help { registry: None, subjects: &SubjectNames::TopicName, avro_schema: false };
+    for length in 1..80 {
+        let topic = "x".repeat(length);
+        let found = recognise(&topic, &values(&["text"]), &help).await.expect("nobody is asked");
+        let text = write::to_run(&asked_for(&topic), &found.expect("text"), &Trial::default());
+        let loaded = load(&text).unwrap_or_else(|_| panic!("{text}"));
+        assert_eq!(loaded.connector.name, topic);
+    }
+}
+
+#[tokio::test]
 async fn what_is_missing_is_told() {
     let check = async |records: Vec<Sample>, words: &str| {
         let missing = made_of(&records).await.expect_err("something is missing");

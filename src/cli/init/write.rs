@@ -92,7 +92,8 @@ impl Text {
     }
 
     fn pair(&mut self, indent: usize, key: &str, value: &str, comment: &str) {
-        let start = format!("{}{key}: {value}", "  ".repeat(indent));
+        // A `#` begins a comment only behind a blank.
+        let start = format!("{}{key}: {value} ", "  ".repeat(indent));
         let _ = writeln!(self.0, "{start:<COMMENT_COLUMN$}# {comment}");
     }
 
