@@ -67,6 +67,14 @@ impl KeyRows {
         Ok(())
     }
 
+    pub(super) fn prepare(&mut self, key: &[u8]) -> Result<(), DecodeError> {
+        self.reader.prepare(key)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.reader.is_full()
+    }
+
     /// The column so far; leaves it empty.
     pub(super) fn finish(&mut self) -> ArrayRef {
         let nulls = self.nulls.finish();

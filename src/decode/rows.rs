@@ -81,6 +81,37 @@ impl Rows {
         }
     }
 
+    /// Sees to it that the schemas of a record are known, before it is read.
+    ///
+    /// # Errors
+    /// What no policy for bad records covers.
+    #[inline]
+    pub(super) fn prepare(
+        &mut self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<(), DecodeError> {
+        if let Some(value) = value {
+            match &mut self.values {
+                Values::Plain(reader) => reader.prepare(value)?,
+                Values::Changes(changes) => changes.prepare(value)?,
+            }
+        }
+        match (&mut self.key, key) {
+            (Some(rows), Some(key)) => rows.prepare(key),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the rows take as much memory as a chunk may, though their bytes are few.
+    pub(super) fn is_full(&self) -> bool {
+        let values = match &self.values {
+            Values::Plain(reader) => reader.is_full(),
+            Values::Changes(changes) => changes.is_full(),
+        };
+        values || self.key.as_ref().is_some_and(KeyRows::is_full)
+    }
+
     /// Appends a record, or nothing when its value or its key is flawed.
     #[inline]
     pub(super) fn read(&mut self, key: Option<&[u8]>, value: &[u8]) -> Scan<()> {

@@ -52,7 +52,10 @@ pub(super) enum SchemaError {
 
 /// Reads a schema that uses types of other schemas.
 pub(super) fn parse(text: &str, references: &[&str]) -> Result<Parsed, SchemaError> {
-    let invalid = |error: apache_avro::Error| SchemaError::Invalid(error.to_string());
+    let invalid = |error: apache_avro::Error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        SchemaError::Invalid(format!("{error}{}", cause.unwrap_or_default()))
+    };
     let (schema, others) = Schema::parse_str_with_list(text, references).map_err(invalid)?;
     let mut names = HashMap::new();
     for schema in others.iter().chain([&schema]) {

@@ -9,7 +9,7 @@ use arrow::datatypes::Field;
 
 use super::super::flaw::{self, Reject, Scan, Step as Place, bounded};
 use super::column::{Column, List, Map, Values};
-use super::flaw::Flaw;
+use super::flaws::Flaw;
 use super::json_text::{self, duration_parts};
 use super::types::{Type, Unit};
 use super::wire::Wire;

@@ -2,7 +2,7 @@
 //! with it.
 
 use super::super::flaw::{self, Reject, Scan};
-use super::flaw::Flaw;
+use super::flaws::Flaw;
 use super::types::{Items, Type};
 
 /// Values of arrays and maps in one record, each counted by what it takes in memory in units of eight bytes: one byte
