@@ -40,6 +40,7 @@ use serde_json::Value;
 
 pub use self::client::OWNED as OWNED_CLIENT_PROPERTIES;
 pub use self::document::{json_schema, reference_markdown};
+pub(crate) use self::names::top_level_column;
 pub use self::path::Path;
 pub use self::problem::{Code, ConfigErrors, Problem};
 pub use self::site::Site;
@@ -130,6 +131,11 @@ pub fn show(loaded: &Loaded) -> String {
 /// The same as JSON: `config`, and `origins` by path.
 pub fn show_json(loaded: &Loaded) -> Value {
     loaded.effective.json()
+}
+
+/// Why a column at the top of a table can't have this name; `None`: it can.
+pub fn column_refusal(name: &str) -> Option<String> {
+    names::top_level_column(name).err().map(|(what, _)| what)
 }
 
 fn resolve_references(

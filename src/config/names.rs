@@ -1,7 +1,7 @@
 //! The rules of names: connectors, outputs, topics, brokers, columns.
 
 /// Why a name can't be used: what is wrong, and what to do.
-pub(super) type Refusal = (String, String);
+pub(crate) type Refusal = (String, String);
 
 /// Kafka's limit.
 const LONGEST_TOPIC: usize = 249;
@@ -77,23 +77,19 @@ pub(super) fn broker(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Characters that Parquet readers or Hive-style paths stumble over.
-const BAD_IN_COLUMNS: &str = " ,;{}()=";
-
 /// A column's own name, wherever it stands.
 pub(super) fn column(name: &str) -> Result<(), Refusal> {
     if name.is_empty() {
         return refuse("a column's name can't be empty", "");
     }
-    let is_bad = |c: char| BAD_IN_COLUMNS.contains(c) || c.is_control();
-    match name.chars().find(|c| is_bad(*c)) {
+    match crate::schema::unfit_in_name(name) {
         Some(bad) => refuse(format!("column `{}` holds {bad:?}", name.escape_debug()), "rename it"),
         None => Ok(()),
     }
 }
 
 /// Columns at the top of a table: some names are taken.
-pub(super) fn top_level_column(name: &str) -> Result<(), Refusal> {
+pub(crate) fn top_level_column(name: &str) -> Result<(), Refusal> {
     column(name)?;
     let lower = name.to_lowercase();
     if let Some(taken) = super::MetadataColumn::ALL.iter().find(|taken| taken.column() == lower) {

@@ -42,8 +42,20 @@ impl ByteColumn {
         self.close();
     }
 
+    /// What has been written at the end and is no value yet; `truncate` takes it back.
+    pub(super) fn tail(&self) -> &[u8] {
+        let start = self.offsets.last().map_or(0, |start| *start as usize);
+        &self.bytes[start..]
+    }
+
+    /// Where more of the tail is written.
+    pub(super) fn writer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Makes a value of the tail.
     #[inline]
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.offsets.push(offset(self.bytes.len()));
     }
 

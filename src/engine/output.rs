@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::SchemaRef;
-
 use super::EngineError;
 use super::batch::{Change, Finished, OutputWritten, Rows, Share};
+use super::decoders::Group;
 use super::pipeline::Batch;
 use super::shape::Shape;
 use super::table::{Table, TableSpec};
@@ -15,7 +14,6 @@ use crate::chunk::SourcePartition;
 use crate::config::{self, Connector, Mode};
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
 use crate::offsets::TopicPartition;
-use crate::schema::Origins;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
 use crate::sink::keyed::{Changes, Merged};
@@ -34,15 +32,15 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the output's table; its progress is not looked at yet. `rows`: a chunk's columns.
+    /// Opens the output's table; its progress is not looked at yet. `group`: what its rows come from.
     pub(super) async fn open(
         spec: &Connector,
         label: &str,
         output: &config::Output,
-        rows: &SchemaRef,
+        group: &Group,
         metrics: OutputMetrics,
     ) -> Result<Self, EngineError> {
-        let shape = Shape::new(output, rows)?;
+        let shape = Shape::new(output, &group.row_schema()?)?;
         let table = Table::open(&TableSpec {
             owner: Owner::output(&spec.name, &output.name),
             location: &output.table,
@@ -51,7 +49,7 @@ impl Output {
             partition_by: &output.partition_by,
             mode: &output.mode,
             evolution: output.schema_evolution,
-            origins: Origins::NONE,
+            origins: &group.origins()?,
             create: output.create,
             properties: &output.table_properties,
             files: &output.files,

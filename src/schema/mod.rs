@@ -34,6 +34,11 @@ impl TableSchema {
     }
 }
 
+/// The first character of a column's name that Parquet readers or Hive-style paths stumble over.
+pub fn unfit_in_name(name: &str) -> Option<char> {
+    name.chars().find(|c| " ,;{}()=".contains(*c) || c.is_control())
+}
+
 /// An array of nullable elements.
 pub fn list_type(element: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("element", element, true)))

@@ -455,8 +455,8 @@ fn transaction(log: &TableLog, merged: &Merged, next: i64) -> Transaction {
             .iter()
             .map(|file| DataFile { modification_time: NOW, ..file.clone() })
             .collect(),
-        properties: BTreeMap::new(),
         schema: None,
+        properties: BTreeMap::new(),
         operation: "MERGE",
         metrics: BTreeMap::new(),
         info: json!({}),

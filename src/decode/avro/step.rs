@@ -1,0 +1,474 @@
+//! A schema compiled for columns: what is done with the bytes of a datum, in the order in which they come.
+//!
+//! Each step moves over exactly one value and appends exactly one to its column, or answers with a flaw, after which
+//! the caller truncates: columns can be left uneven in between.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+
+use super::super::flaw::{self, Reject, Scan, Step as Place, bounded};
+use super::column::{Column, List, Map, Values};
+use super::flaws::Flaw;
+use super::json_text::{self, duration_parts};
+use super::types::{Type, Unit};
+use super::wire::Wire;
+use crate::schema::ddl::format_type;
+
+/// From one type on the wire into a column of one type.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Nothing on the wire.
+    Null,
+    /// A null for a column that allows none.
+    RefuseNull,
+    /// A value of a type that the column can't take.
+    Refuse(Arc<str>),
+    Boolean,
+    IntToTiny,
+    IntToSmall,
+    Int,
+    IntToLong,
+    IntToFloat,
+    IntToDouble,
+    Date,
+    Long,
+    LongToFloat,
+    LongToDouble,
+    Timestamp(Unit),
+    Float,
+    FloatToDouble,
+    Double,
+    Text,
+    TextToBytes,
+    Bytes,
+    BytesToText,
+    Fixed(usize),
+    Uuid,
+    Decimal {
+        /// The power of ten that it must stay below.
+        limit: i128,
+        /// Of a fixed; `None`: a length stands before it.
+        size: Option<usize>,
+    },
+    Duration,
+    Symbol(Arc<[Box<str>]>),
+    List(Box<Items>),
+    Map(Box<Items>),
+    Struct(Box<Fields>),
+    /// A union of null and one more.
+    Optional {
+        null: usize,
+        step: Box<Step>,
+    },
+    /// A union into a column of one type.
+    Union(Box<[Step]>),
+    /// One type of several into its field of a STRUCT.
+    Member {
+        index: usize,
+        step: Box<Step>,
+    },
+    JsonText(Box<Type>),
+}
+
+#[derive(Debug)]
+pub(super) struct Items {
+    pub(super) step: Step,
+    /// Bytes of the smallest item on the wire.
+    pub(super) smallest: usize,
+    /// Memory of an item, in units of eight bytes.
+    pub(super) units: u64,
+}
+
+/// A record into columns.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// In the record's order.
+    pub(super) steps: Box<[FieldStep]>,
+    /// The columns that no field goes to.
+    pub(super) fills: Box<[(usize, Fill)]>,
+    /// The column of the fields that have none of their own.
+    pub(super) rescue: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum FieldStep {
+    Column(usize, Step),
+    Skip {
+        name: Arc<str>,
+        of: Type,
+    },
+    /// `token`: the name in quotes, and a colon.
+    Rescue {
+        name: Arc<str>,
+        token: Box<[u8]>,
+        of: Type,
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum Fill {
+    Null,
+    /// A datum of the reader's, and how it is read.
+    Default {
+        datum: Box<[u8]>,
+        step: Step,
+    },
+}
+
+impl Fields {
+    pub(super) fn run(&self, columns: &mut [Column], wire: &mut Wire<'_>) -> Scan<()> {
+        for step in &self.steps {
+            match step {
+                FieldStep::Column(index, step) => {
+                    let column = &mut columns[*index];
+                    if let Err(reject) = step.run(column, wire) {
+                        return Err(inside(reject, column.field().name()));
+                    }
+                }
+                FieldStep::Skip { name, of } => {
+                    wire.skip(of).map_err(|reject| inside(reject, name))?;
+                }
+                FieldStep::Rescue { name, token, of } => {
+                    let index = self.rescue.expect("a field is rescued into a column");
+                    rescue(&mut columns[index], token, of, wire)
+                        .map_err(|reject| inside(reject, name))?;
+                }
+            }
+        }
+        for (index, fill) in &self.fills {
+            fill.run(&mut columns[*index], wire);
+        }
+        if let Some(index) = self.rescue {
+            end_rescue(&mut columns[index]);
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn inside(reject: Box<Reject>, name: &str) -> Box<Reject> {
+    reject.inside(Place::Field(name.to_owned()))
+}
+
+/// One more field of the object that is being written.
+fn rescue(column: &mut Column, token: &[u8], of: &Type, wire: &mut Wire<'_>) -> Scan<()> {
+    let Values::String(texts) = &mut column.values else { unreachable!("made for its column") };
+    let separator = if texts.tail().is_empty() { b'{' } else { b',' };
+    texts.writer().push(separator);
+    texts.writer().extend_from_slice(token);
+    json_text::write(of, wire, texts.writer())
+}
+
+fn end_rescue(column: &mut Column) {
+    let Values::String(texts) = &mut column.values else { unreachable!("made for its column") };
+    if texts.tail().is_empty() {
+        column.append_null();
+    } else {
+        texts.writer().push(b'}');
+        texts.close();
+        column.filled();
+    }
+}
+
+impl Fill {
+    fn run(&self, column: &mut Column, wire: &mut Wire<'_>) {
+        match self {
+            Self::Null => column.append_null(),
+            Self::Default { datum, step } => {
+                let mut default = Wire::new(datum, 0);
+                let read = step.run(column, &mut default);
+                read.expect("it was read when the schema was compiled");
+                wire.add_units(default.units());
+            }
+        }
+    }
+}
+
+impl Step {
+    /// Reads the value at hand.
+    #[inline]
+    pub(super) fn run(&self, column: &mut Column, wire: &mut Wire<'_>) -> Scan<()> {
+        match self.append(column, wire) {
+            Ok(true) => {
+                column.filled();
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(reject) => Err(reject.declared(|| format_type(column.field().data_type()))),
+        }
+    }
+
+    /// Appends to the column's values; `false`: to its nulls too.
+    #[inline]
+    fn append(&self, column: &mut Column, wire: &mut Wire<'_>) -> Scan<bool> {
+        match (self, &mut column.values) {
+            (Self::Text, Values::String(to)) => to.push(wire.string()?),
+            (Self::Long, Values::Int64(to)) => to.push(wire.long()?),
+            (Self::Int, Values::Int32(to)) => to.push(wire.int()?),
+            (Self::Double, Values::Float64(to)) => to.push(wire.double()?),
+            (Self::Optional { null, step }, _) => {
+                if wire.index(2, Flaw::Branch)? != *null {
+                    step.run(column, wire)?;
+                } else {
+                    column.append_null();
+                }
+                return Ok(false);
+            }
+            (Self::Timestamp(unit), Values::Int64(to)) => {
+                let at = wire.at();
+                let micros = micros(wire.long()?, *unit);
+                to.push(micros.map_err(|flaw| Reject::new(flaw, at))?);
+            }
+            (Self::Symbol(symbols), Values::String(to)) => {
+                to.push(symbols[wire.index(symbols.len(), Flaw::Symbol)?].as_bytes());
+            }
+            (Self::Decimal { limit, size }, Values::Decimal(to)) => {
+                to.push(decimal(wire, *limit, *size)?);
+            }
+            (Self::Boolean, Values::Boolean(to)) => to.append(wire.boolean()?),
+            (Self::List(items), Values::List(to)) => items.list(to, wire)?,
+            (Self::Struct(fields), Values::Struct(to)) => fields.run(to, wire)?,
+            _ => return self.append_rarer(column, wire),
+        }
+        Ok(true)
+    }
+
+    fn append_rarer(&self, column: &mut Column, wire: &mut Wire<'_>) -> Scan<bool> {
+        match (self, &mut column.values) {
+            (Self::IntToTiny, Values::Int8(to)) => to.push(narrow(wire)?),
+            (Self::IntToSmall, Values::Int16(to)) => to.push(narrow(wire)?),
+            (Self::IntToLong, Values::Int64(to)) => to.push(wire.int()?.into()),
+            (Self::IntToFloat, Values::Float32(to)) => to.push(wire.int()? as f32),
+            (Self::IntToDouble, Values::Float64(to)) => to.push(wire.int()?.into()),
+            (Self::LongToFloat, Values::Float32(to)) => to.push(wire.long()? as f32),
+            (Self::LongToDouble, Values::Float64(to)) => to.push(wire.long()? as f64),
+            (Self::Float, Values::Float32(to)) => to.push(wire.float()?),
+            (Self::FloatToDouble, Values::Float64(to)) => to.push(wire.float()?.into()),
+            (Self::Date, Values::Int32(to)) => to.push(date(wire)?),
+            (Self::TextToBytes, Values::Binary(to)) => to.push(wire.string()?),
+            (Self::Bytes, Values::Binary(to)) => to.push(wire.bytes()?),
+            (Self::BytesToText, Values::String(to)) => to.push(wire.string()?),
+            (Self::Fixed(size), Values::Binary(to)) => to.push(wire.slice(*size)?),
+            (Self::Uuid, Values::String(to)) => to.push(&uuid_text(wire.take()?)),
+            (Self::Duration, Values::Struct(to)) => {
+                for (column, part) in to.iter_mut().zip(duration_parts(wire.take()?)) {
+                    let Values::Int64(values) = &mut column.values else { unreachable!("BIGINT") };
+                    values.push(part.into());
+                    column.filled();
+                }
+            }
+            (Self::Map(items), Values::Map(to)) => items.map(to, wire)?,
+            (Self::Member { index, step }, Values::Struct(to)) => {
+                for (other, column) in to.iter_mut().enumerate() {
+                    if other == *index {
+                        let read = step.run(column, wire);
+                        read.map_err(|reject| inside(reject, column.field().name()))?;
+                    } else {
+                        column.append_null();
+                    }
+                }
+            }
+            (Self::JsonText(of), Values::String(to)) => {
+                to.push_with(|out| json_text::write(of, wire, out))?;
+            }
+            (Self::Union(branches), _) => {
+                let index = wire.index(branches.len(), Flaw::Branch)?;
+                branches[index].run(column, wire)?;
+                return Ok(false);
+            }
+            (Self::Null, _) => {
+                column.append_null();
+                return Ok(false);
+            }
+            (Self::RefuseNull, _) => return Err(Reject::new(flaw::Flaw::Null, wire.at())),
+            (Self::Refuse(reason), _) => return wire.fail(Flaw::Refused(Arc::clone(reason))),
+            (step, _) => unreachable!("{step:?} is not for {}", column.field()),
+        }
+        Ok(true)
+    }
+
+    /// Memory of one value beside that of its bytes, at most, in units of eight bytes. Arrays and maps are counted as
+    /// they are read.
+    pub(super) fn units(&self, column: &Field) -> u64 {
+        let null = || null_units(column);
+        match self {
+            Self::Symbol(symbols) => {
+                let longest = symbols.iter().map(|symbol| symbol.len()).max();
+                1 + longest.unwrap_or(0) as u64 / 8
+            }
+            Self::Decimal { .. } | Self::Uuid => 5,
+            Self::Optional { step, .. } => step.units(column).max(null()),
+            Self::Union(branches) => branches.iter().map(|s| s.units(column)).max().unwrap_or(1),
+            Self::Struct(fields) => fields.units(children(column)),
+            Self::Member { index, step } => null() + step.units(&children(column)[*index]),
+            _ => null(),
+        }
+    }
+}
+
+impl Fields {
+    pub(super) fn units(&self, columns: &arrow::datatypes::Fields) -> u64 {
+        let steps = self.steps.iter().map(|step| match step {
+            FieldStep::Column(index, step) => step.units(&columns[*index]),
+            FieldStep::Skip { .. } => 0,
+            FieldStep::Rescue { token, of, .. } => {
+                let text = super::types::Items::new(of.clone());
+                text.text_units + token.len() as u64 / 8
+            }
+        });
+        let fills = self.fills.iter().map(|(index, fill)| match fill {
+            Fill::Null => null_units(&columns[*index]),
+            Fill::Default { datum, step } => step.units(&columns[*index]) + datum.len() as u64 / 8,
+        });
+        1 + steps.chain(fills).sum::<u64>()
+    }
+}
+
+fn children(column: &Field) -> &arrow::datatypes::Fields {
+    match column.data_type() {
+        arrow::datatypes::DataType::Struct(fields) => fields,
+        other => unreachable!("made for a struct, not {other}"),
+    }
+}
+
+/// Memory of a null.
+fn null_units(column: &Field) -> u64 {
+    match column.data_type() {
+        arrow::datatypes::DataType::Struct(fields) => {
+            1 + fields.iter().map(|field| null_units(field)).sum::<u64>()
+        }
+        arrow::datatypes::DataType::Decimal128(..) => 2,
+        _ => 1,
+    }
+}
+
+impl Items {
+    fn list(&self, to: &mut List, wire: &mut Wire<'_>) -> Scan<()> {
+        while let Some(block) = wire.block(self.smallest, self.units)? {
+            for _ in 0..block.items {
+                if let Err(reject) = self.step.run(&mut to.elements, wire) {
+                    return Err(reject.inside(Place::Item(to.open())));
+                }
+            }
+            wire.end_block(block)?;
+        }
+        to.close();
+        Ok(())
+    }
+
+    fn map(&self, to: &mut Map, wire: &mut Wire<'_>) -> Scan<()> {
+        let (opening, start) = (wire.at(), to.start());
+        while let Some(block) = wire.block(self.smallest + 1, self.units + 1)? {
+            for _ in 0..block.items {
+                let entry = to.keys.len() - start;
+                let read = wire.string().and_then(|key| {
+                    to.keys.push(key);
+                    self.step.run(&mut to.values, wire)
+                });
+                read.map_err(|reject| reject.inside(Place::Item(entry)))?;
+            }
+            wire.end_block(block)?;
+        }
+        if to.has_twins(start) {
+            return Err(Reject::new(flaw::Flaw::KeyTwice, opening));
+        }
+        to.close();
+        Ok(())
+    }
+}
+
+#[inline]
+fn micros(value: i64, unit: Unit) -> Result<i64, flaw::Flaw> {
+    let micros = match unit {
+        Unit::Millis => value.checked_mul(1000).ok_or(flaw::Flaw::Years)?,
+        Unit::Micros => value,
+        Unit::Nanos => value.div_euclid(1000),
+    };
+    bounded(micros)
+}
+
+fn date(wire: &mut Wire<'_>) -> Scan<i32> {
+    const MICROS_PER_DAY: i64 = 86_400_000_000;
+    let at = wire.at();
+    let days = wire.int()?;
+    let start_of_day = bounded(i64::from(days) * MICROS_PER_DAY);
+    start_of_day.map(|_| days).map_err(|flaw| Reject::new(flaw, at))
+}
+
+fn narrow<T: TryFrom<i32>>(wire: &mut Wire<'_>) -> Scan<T> {
+    let at = wire.at();
+    T::try_from(wire.int()?).map_err(|_| Reject::new(flaw::Flaw::IntegerRange, at))
+}
+
+#[inline]
+fn decimal(wire: &mut Wire<'_>, limit: i128, size: Option<usize>) -> Scan<i128> {
+    let before = *wire;
+    let bytes = match size {
+        Some(size) => wire.slice(size)?,
+        None => wire.bytes()?,
+    };
+    if bytes.is_empty() {
+        return before.fail(Flaw::NoDigits);
+    }
+    match unscaled(bytes) {
+        Some(value) if -limit < value && value < limit => Ok(value),
+        _ => Err(Reject::new(flaw::Flaw::DecimalRange, before.at())),
+    }
+}
+
+/// A whole number of any length, the highest byte first; `None` where it needs more than 128 bits.
+#[inline]
+pub(super) fn unscaled(bytes: &[u8]) -> Option<i128> {
+    let sign = if bytes.first()?.cast_signed() < 0 { 0xFF } else { 0 };
+    let spare = bytes.len().saturating_sub(16);
+    let (spare, bytes) = bytes.split_at(spare);
+    if spare.iter().any(|byte| *byte != sign) {
+        return None;
+    }
+    let mut whole = [sign; 16];
+    whole[16 - bytes.len()..].copy_from_slice(bytes);
+    let value = i128::from_be_bytes(whole);
+    ((value < 0) == (sign == 0xFF)).then_some(value)
+}
+
+/// Bytes of a UUID's text.
+pub(super) const UUID_TEXT: usize = 36;
+
+/// As RFC 9562 writes it.
+pub(super) fn uuid_text(bytes: [u8; 16]) -> [u8; UUID_TEXT] {
+    let mut text = [0; UUID_TEXT];
+    uuid::Uuid::from_bytes(bytes).hyphenated().encode_lower(&mut text);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unscaled_numbers_of_any_length() {
+        for (bytes, value) in [
+            (&[0][..], Some(0)),
+            (&[0x7F], Some(127)),
+            (&[0x80], Some(-128)),
+            (&[0, 0x80], Some(128)),
+            (&[0xFF, 0x7F], Some(-129)),
+            (&[0xFF; 40], Some(-1)),
+            (&[0; 40], Some(0)),
+            (
+                &[
+                    0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+                    0xFF, 0xFF, 0xFF,
+                ],
+                Some(i128::MAX),
+            ),
+            (&[0x00, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
+            (&[0xFF, 0x7F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
+            (&[0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
+            (&[], None),
+        ] {
+            assert_eq!(unscaled(bytes), value, "{bytes:02x?}");
+        }
+    }
+}
