@@ -11,6 +11,7 @@ use crate::offsets::{TopicPartition, grouped};
 use crate::sink::create::TableError;
 use crate::sink::error::{CommitError, SinkError};
 use crate::sink::files::FilesError;
+use crate::sink::keyed::KeyedError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
 
@@ -28,6 +29,8 @@ pub enum EngineError {
     Files(#[from] FilesError),
     #[error(transparent)]
     Commit(#[from] CommitError),
+    #[error(transparent)]
+    Keyed(#[from] KeyedError),
     #[error(transparent)]
     Transform(#[from] TransformError),
     #[error("{partition}{}: {source}", offset.map(|offset| format!(" offset {offset}")).unwrap_or_default())]
@@ -77,6 +80,7 @@ impl EngineError {
             Self::Files(error) => error.code(),
             Self::Commit(error) => error.code(),
             Self::Transform(source) | Self::Expression { source, .. } => source.code(),
+            Self::Keyed(error) => error.code(),
             Self::TooManyBad { .. } => "SL5001",
             Self::DataLoss { .. } => "SL5002",
             Self::StartOutOfRange { .. } => "SL5003",
@@ -98,6 +102,7 @@ impl EngineError {
             Self::Files(error) => error.disposition(),
             Self::Commit(error) => error.disposition(),
             Self::Transform(source) | Self::Expression { source, .. } => source.disposition(),
+            Self::Keyed(error) => error.disposition(),
             Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
                 Disposition::Stop(Exit::DataRefused)
             }

@@ -14,6 +14,7 @@ use crate::engine::decoders::Group;
 use crate::engine::shape::Shape;
 use crate::engine::{EngineError, now_ms};
 use crate::schema::Origins;
+use crate::sink::Protocol;
 use crate::sink::create::NewTable;
 use crate::sink::error::SinkError;
 use crate::sink::features::{self, TableExpectation, TableProblem};
@@ -92,13 +93,7 @@ impl<'a> Target<'a> {
     /// Whether a table like this can be created at all.
     pub fn check_new(&self, findings: &mut Findings) {
         match NewTable::new(&self.expectation(), &self.properties, now_ms()) {
-            Ok(new) => findings.ok(
-                &self.subject,
-                format!(
-                    "a new table would need reader version {}, writer version {}",
-                    new.protocol.min_reader_version, new.protocol.min_writer_version
-                ),
-            ),
+            Ok(new) => findings.ok(&self.subject, protocol_needed(&new.protocol)),
             Err(problems) => findings.problems(&self.subject, &problems),
         }
     }
@@ -172,4 +167,19 @@ impl<'a> Target<'a> {
             origins: Origins::NONE,
         }
     }
+}
+
+/// What a reader and a writer must know of a new table, and who of those that sluice is tried with doesn't.
+fn protocol_needed(protocol: &Protocol) -> String {
+    let Protocol { min_reader_version: reader, min_writer_version: writer, .. } = protocol;
+    let features = protocol.reader_features.as_deref().unwrap_or_default();
+    let mut text =
+        format!("a new table would need reader version {reader}, writer version {writer}");
+    if !features.is_empty() {
+        text.push_str(&format!(" ({})", features.join(", ")));
+    }
+    if features.iter().any(|name| name == "typeWidening") {
+        text.push_str("; delta-rs and Polars can't read it");
+    }
+    text
 }

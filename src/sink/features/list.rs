@@ -214,7 +214,7 @@ pub const FEATURES: &[Feature] = &[
         name: "typeWidening",
         for_readers: true,
         treatment: Treatment::Supported,
-        reason: "new files have the columns' present types; a widened table no longer fits the old schema and says so",
+        reason: "`schema_evolution: widen` widens and records each change in the column's metadata; rows of narrower types are cast",
     },
     Feature {
         name: "variantType",
@@ -265,7 +265,7 @@ pub const FEATURES: &[Feature] = &[
         name: "typeWidening-preview",
         for_readers: true,
         treatment: Treatment::Supported,
-        reason: "as typeWidening",
+        reason: "rows of narrower types are cast; sluice widens nothing, for the preview wants the version of each change",
     },
     Feature {
         name: "variantType-preview",
