@@ -64,7 +64,8 @@ def plain(value: Any) -> Any:
 def read(lake: Lake, table: str, columns: list[str], order: str) -> list[list[Any]]:
     query = f"SELECT {', '.join(columns)} FROM {scan(lake.table(table))} ORDER BY {order}"
     found = Duck().connection.execute(query).to_arrow_table()
-    return [[plain(value) for value in row] for row in zip(*(column.to_pylist() for column in found.columns), strict=True)]
+    values = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    return [[plain(value) for value in row] for row in values]
 
 
 def assert_tables(lake: Lake, expected: dict[str, Any]) -> None:
@@ -118,31 +119,26 @@ def test_the_table_itself_on_any_store_for_any_reader(
     assert spark_rows(spark, f"SELECT id, name, balance FROM delta.`{lake.path('rows')}` ORDER BY id") == wanted
 
 
+def optional(name: str, of: Any) -> dict[str, Any]:
+    return {"name": name, "type": ["null", of], "default": None}
+
+
 def test_change_events_in_avro(kafka: Kafka, topic: str, local: Lake, connector: Connector) -> None:
     """The same stream as Kafka Connect's Avro converter writes it, and the columns are those of the schema."""
     records, expected = recording("postgres")
-    nullable = lambda of: ["null", of]  # noqa: E731
     row = {
         "type": "record",
         "name": "shop.public.customers.Value",
         "fields": [
             {"name": "id", "type": "int"},
             {"name": "name", "type": "string"},
-            {"name": "email", "type": nullable("string"), "default": None},
-            {"name": "balance", "type": nullable("string"), "default": None},
-            {"name": "vip", "type": nullable("boolean"), "default": None},
-            {"name": "born", "type": nullable({"type": "int", "connect.name": "io.debezium.time.Date"}), "default": None},
-            {
-                "name": "updated",
-                "type": nullable({"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"}),
-                "default": None,
-            },
-            {
-                "name": "created",
-                "type": nullable({"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"}),
-                "default": None,
-            },
-            {"name": "tags", "type": nullable({"type": "string", "connect.name": "io.debezium.data.Json"}), "default": None},
+            optional("email", "string"),
+            optional("balance", "string"),
+            optional("vip", "boolean"),
+            optional("born", {"type": "int", "connect.name": "io.debezium.time.Date"}),
+            optional("updated", {"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"}),
+            optional("created", {"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"}),
+            optional("tags", {"type": "string", "connect.name": "io.debezium.data.Json"}),
         ],
     }
     source = {
@@ -151,18 +147,18 @@ def test_change_events_in_avro(kafka: Kafka, topic: str, local: Lake, connector:
         "fields": [
             {"name": "connector", "type": "string"},
             {"name": "ts_ms", "type": "long"},
-            {"name": "lsn", "type": nullable("long"), "default": None},
+            optional("lsn", "long"),
         ],
     }
     envelope = {
         "type": "record",
         "name": "shop.public.customers.Envelope",
         "fields": [
-            {"name": "before", "type": nullable(row), "default": None},
-            {"name": "after", "type": nullable("shop.public.customers.Value"), "default": None},
+            optional("before", row),
+            optional("after", "shop.public.customers.Value"),
             {"name": "source", "type": source},
             {"name": "op", "type": "string"},
-            {"name": "ts_ms", "type": nullable("long"), "default": None},
+            optional("ts_ms", "long"),
         ],
     }
     key = {"type": "record", "name": "shop.public.customers.Key", "fields": [{"name": "id", "type": "int"}]}
