@@ -100,12 +100,16 @@ def test_json_behind_a_registrys_prefix(kafka: Kafka, topic: str, local: Lake, c
     assert rows(local, "reason_code", "dead") == [("SL3080",)]
 
 
+def lines(number: int, topic: str) -> Records:
+    return [(b"k%d" % number, b"%s %d" % (topic.encode(), n)) for n in range(100)]
+
+
 def test_each_topic_has_a_table_of_its_own(kafka: Kafka, local: Lake, connector: Connector) -> None:
     stem = kafka.new_name("fanout")
     names = [f"{stem}.{name}" for name in ("a", "b", "c")]
     for number, name in enumerate(names[:2]):
         kafka.create_topic(name, 2)
-        producers.send_records(kafka.bootstrap, name, [(b"k%d" % number, b"%s %d" % (name.encode(), n)) for n in range(100)])
+        producers.send_records(kafka.bootstrap, name, lines(number, name))
     source = {"brokers": [kafka.bootstrap], "topic_pattern": f"{stem}\\..*"}
     decode = {"key": {"format": "string"}, "value": {"format": "string"}}
     sluice = connector(
@@ -113,7 +117,7 @@ def test_each_topic_has_a_table_of_its_own(kafka: Kafka, local: Lake, connector:
     )
     sluice.run()
     kafka.create_topic(names[2], 1)
-    producers.send_records(kafka.bootstrap, names[2], [(b"k2", b"%s %d" % (names[2].encode(), n)) for n in range(100)])
+    producers.send_records(kafka.bootstrap, names[2], lines(2, names[2]))
     sluice.run()
     for number, name in enumerate(names):
         assert rows(local, "value, key", name) == [(f"{name} {n}", f"k{number}") for n in range(100)]
