@@ -102,6 +102,10 @@ impl Table {
         self.log.version()
     }
 
+    pub fn log(&self) -> &TableLog {
+        &self.log
+    }
+
     /// How the table stands to the source's topics.
     pub fn standing(&self, topics: &BTreeMap<String, Topic>) -> Result<Standing, SinkError> {
         Standing::of(&self.log, self.store.table(), &self.owner, topics)
@@ -136,6 +140,16 @@ impl Table {
                 _ => None,
             })
             .collect();
+        self.hold_found(found).await
+    }
+
+    /// Holds all progress of the owner, whatever topics there are.
+    pub async fn hold_all(&mut self) -> Result<(), SinkError> {
+        let found = progress::of_owner(&self.log, &self.owner).collect();
+        self.hold_found(found).await
+    }
+
+    async fn hold_found(&mut self, found: Vec<(SourcePartition, Txn)>) -> Result<(), SinkError> {
         let ids: Vec<SourcePartition> = found.iter().map(|(id, _)| id.clone()).collect();
         let mut told = history::recall(&self.store, &self.log, &self.owner, &ids).await?;
         for (id, txn) in found {
@@ -202,13 +216,29 @@ impl Table {
         files: Vec<DataFile>,
         added_below: u64,
     ) -> Result<Committed, CommitError> {
-        let mut expected = BTreeMap::new();
-        for info in &infos {
+        let expected = self.expected(&infos);
+        self.put(infos, expected, files, BTreeMap::new(), "WRITE", added_below).await
+    }
+
+    /// Commits what isn't a batch of records read from Kafka, under the name of its operation.
+    pub async fn commit_as(
+        &mut self,
+        operation: &'static str,
+        infos: Vec<PartitionInfo>,
+        files: Vec<DataFile>,
+    ) -> Result<Committed, CommitError> {
+        let expected = self.expected(&infos);
+        self.put(infos, expected, files, BTreeMap::new(), operation, 0).await
+    }
+
+    /// The `txn`s that these partitions' progress rests on.
+    fn expected(&self, infos: &[PartitionInfo]) -> BTreeMap<String, Option<Txn>> {
+        let held = |info: &PartitionInfo| {
             let partition = info.source_partition();
             let txn = self.held.get(&partition).map(|held| held.txn);
-            expected.insert(self.owner.app_id(&partition), txn);
-        }
-        self.put(infos, expected, files, BTreeMap::new(), "WRITE", added_below).await
+            (self.owner.app_id(&partition), txn)
+        };
+        infos.iter().map(held).collect()
     }
 
     /// Writes `txn`s again that would expire, without moving them. Most tables keep theirs for ever.
