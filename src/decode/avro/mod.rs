@@ -7,6 +7,7 @@
 //!
 //! Parsing schemas is `apache_avro`'s. A registry is asked, by way of [`Known`], only for ids that no record had before.
 
+mod canonical;
 mod changes;
 mod column;
 mod columns;
