@@ -9,6 +9,7 @@ import pytest
 from harness.delta_log import DeltaLog
 from harness.kafka import Kafka
 from harness.readers import spark_session
+from harness.registry import Proxy, Registry
 from harness.s3 import S3
 from harness.sluice import Sluice, configuration
 
@@ -22,6 +23,19 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     with S3(folder=tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(folder=tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """The way to the registry that a test may cut."""
+    with Proxy(registry, tmp_path_factory.mktemp("proxy")) as running:
         yield running
 
 

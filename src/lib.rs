@@ -15,6 +15,7 @@ pub mod config;
 pub mod decode;
 pub mod sink;
 pub mod source;
+pub mod transform;
 
 pub mod engine;
 pub mod observability;

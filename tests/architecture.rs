@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 const PLAIN_DATA: &[&str] = &["chunk", "disposition", "message", "offsets", "schema"];
-const STAGES: &[&str] = &["source", "decode", "sink"];
+const STAGES: &[&str] = &["source", "decode", "transform", "sink"];
 
 /// Top-level module → the top-level modules that it may name besides itself.
 fn rules() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
@@ -22,7 +22,7 @@ fn rules() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     rules.extend(STAGES.iter().map(|&stage| (stage, with(&["config"]))));
     rules.insert("config", plain.clone());
     rules.insert("observability", plain.clone());
-    let engine = with(&["config", "observability", "source", "decode", "sink"]);
+    let engine = with(&["config", "observability", "source", "decode", "transform", "sink"]);
     rules.insert("cli", engine.iter().chain(&["engine"]).copied().collect());
     rules.insert("engine", engine);
     rules.insert("main", BTreeSet::from(["cli"]));

@@ -51,15 +51,30 @@ impl Bench {
         self.producer.flush(Duration::from_secs(10)).expect("delivered");
     }
 
+    /// A topic of one partition with these values.
+    fn topic(&self, topic: &str, values: &[&str]) {
+        self.cluster.create_topic(topic, 1, 1).expect("a topic");
+        for value in values {
+            let record = BaseRecord::to(topic).partition(0).key("k").payload(*value);
+            self.producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
+        }
+        self.producer.flush(Duration::from_secs(10)).expect("delivered");
+    }
+
     fn produce_good(&self, count: usize) {
         self.produce(std::iter::repeat_n(Some(r#"{"id": 1}"#), count));
     }
 
     /// The configuration; `more` is YAML at the top level.
     fn spec(&self, more: &str) -> Connector {
+        self.spec_of("topics: [orders]", more)
+    }
+
+    /// The same for other topics.
+    fn spec_of(&self, topics: &str, more: &str) -> Connector {
         let text = format!(
             "name: test\n\
-             source: {{brokers: ['{}'], topics: [orders]}}\n\
+             source: {{brokers: ['{}'], {topics}}}\n\
              trigger: {{mode: available_now}}\n\
              {more}\n",
             self.cluster.bootstrap_servers(),
@@ -298,4 +313,44 @@ fn a_second_instance_stands_down_and_nothing_is_there_twice() {
     }
     assert!(results.iter().any(Result::is_ok), "one of them reads everything: {results:?}");
     assert_proven(&bench.report("orders", "orders"), 2_000);
+}
+
+#[test]
+fn each_topic_has_a_table_of_its_own() {
+    const TABLES: &str = "decode: {value: {format: json, schema: 'id BIGINT NOT NULL'}}\n\
+                          outputs: {raw: {table: './lake/{topic}'}}";
+    let bench = Bench::new();
+    bench.topic("shop.a", &[r#"{"id": 1}"#, r#"{"id": 2}"#]);
+    bench.topic("shop.b", &[r#"{"id": 3}"#]);
+    let listed = bench.spec_of("topics: [shop.a, shop.b]", TABLES);
+    assert_eq!(listed.outputs.keys().collect::<Vec<_>>(), ["raw/shop.a", "raw/shop.b"]);
+    bench.run(listed.clone()).expect("a run");
+    assert_proven(&bench.report("lake/shop.a", "raw"), 2);
+    assert_proven(&bench.report("lake/shop.b", "raw"), 1);
+
+    // A pattern gives the same tables, and a topic that comes later one more.
+    bench.topic("shop.c", &[r#"{"id": 4}"#]);
+    let pattern = bench.spec_of(r"topic_pattern: 'shop\..*'", TABLES);
+    bench.run(pattern.clone()).expect("another run");
+    assert_proven(&bench.report("lake/shop.a", "raw"), 2);
+    assert_proven(&bench.report("lake/shop.c", "raw"), 1);
+}
+
+#[test]
+fn outputs_decode_their_topics_in_their_own_way() {
+    let bench = Bench::new();
+    bench.topic("a", &[r#"{"id": 1}"#, r#"{"id": 2}"#]);
+    bench.topic("b", &[r#"{"name": "x"}"#, r#"{"name": 5}"#]);
+    let spec = bench.spec_of(
+        "topics: [a, b]",
+        "dead_letters: {table: ./dead}\n\
+         outputs:\n  \
+           ids: {topics: [a], table: ./ids, decode: {value: {format: json, schema: 'id BIGINT NOT NULL'}}}\n  \
+           names: {topics: [b], table: ./names, decode: {on_bad_record: dead_letter, bad_record_limit: 100%, value: {format: json, schema: 'name STRING'}}}",
+    );
+    bench.run(spec).expect("a run");
+    assert_proven(&bench.report("ids", "ids"), 2);
+    let names = bench.report("names", "names");
+    assert_proven(&names, 1);
+    assert_eq!(names.fates.dead_letters, 1);
 }

@@ -2,8 +2,9 @@
 # Brings what the build and the tests need onto this machine, outside the checkout.
 #
 #   setup.sh build-packages     Debian packages that the Rust build needs (installed only if missing)
-#   setup.sh real-parts         Kafka, Spark's jars, the Python environment and the S3 server
-#   setup.sh kafka|spark|venv|s3   one of them
+#   setup.sh real-parts         all of the below
+#   setup.sh kafka|registry|nginx|spark|venv|s3   one of them: Kafka, the schema registry, the proxy before it,
+#                               Spark's jars, the Python environment, the S3 server
 #
 # Everything but the Debian packages lands in $SLUICE_CACHE (default: ${XDG_CACHE_HOME:-~/.cache}/sluice), one folder
 # a part, with the digest of what it was made from in `.made-from`. That file is written last; a part whose digest
@@ -13,6 +14,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${SLUICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice}
 mvn_copy=org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
+mvn_fetch=org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy
+apicurio=io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all
+nginx="nginx of Debian, not installed"
 versitygw=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 
 say() { printf '[setup] %s\n' "$*" >&2; }
@@ -27,14 +31,20 @@ build_packages() {
 
 install_packages() {
   [ $# -gt 0 ] || return 0
-  local as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { say "as root, run: apt-get install $*"; exit 1; }
-    as_root=(sudo)
-  fi
   say "Debian packages: $*"
-  "${as_root[@]}" apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@" >&2
+  update_packages
+  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+update_packages() { as_root apt-get update -qq >&2; }
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  else
+    command -v sudo >/dev/null || { say "as root, run: $*"; exit 1; }
+    sudo --preserve-env=DEBIAN_FRONTEND "$@"
+  fi
 }
 
 # part NAME FILE-OR-TEXT MAKER: runs `MAKER FOLDER` unless the part was made from this very input.
@@ -58,6 +68,20 @@ make_kafka() { mvn -q -B -Dstyle.color=never -f "$here/kafka/pom.xml" "$mvn_copy
 
 make_spark() { mvn -q -B -Dstyle.color=never -f "$here/spark/pom.xml" "$mvn_copy" -DincludeScope=runtime -DoutputDirectory="$1"; }
 
+# The application and its libraries, in one archive.
+make_registry() {
+  mvn -q -B -Dstyle.color=never "$mvn_fetch" -Dartifact="$apicurio" -DoutputDirectory="$1"
+  tar xzf "$1"/*.tar.gz -C "$1"
+  rm "$1"/*.tar.gz
+}
+
+# Taken apart, not installed: installing would start a server on port 80.
+make_nginx() {
+  (cd "$1" && { apt-get download -qq nginx 2>/dev/null || { update_packages; apt-get download -qq nginx; }; }) >&2
+  dpkg-deb -x "$1"/nginx_*.deb "$1"
+  "$1/usr/sbin/nginx" -v 2>/dev/null || install_packages libpcre2-8-0 libssl3 zlib1g
+}
+
 make_s3() { GOBIN=$1 GOFLAGS=-buildvcs=false go install "$versitygw"; }
 
 make_venv() {
@@ -75,10 +99,12 @@ for step in "$@"; do
     spark) part spark "$here/spark/pom.xml" make_spark ;;
     venv) part venv "$here/requirements.txt" make_venv ;;
     s3) part s3 "$versitygw" make_s3 ;;
+    registry) part registry "$apicurio" make_registry ;;
+    nginx) part nginx "$nginx" make_nginx ;;
     real-parts)
       # Downloads wait on the network, the S3 server on the compiler: side by side.
       pids=()
-      for one in kafka spark venv s3; do "$0" "$one" & pids+=($!); done
+      for one in kafka registry nginx spark venv s3; do "$0" "$one" & pids+=($!); done
       for pid in "${pids[@]}"; do wait "$pid"; done
       ;;
     *) say "no such step: $step"; exit 2 ;;

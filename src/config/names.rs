@@ -77,16 +77,12 @@ pub(super) fn broker(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Characters that Parquet readers or Hive-style paths stumble over.
-const BAD_IN_COLUMNS: &str = " ,;{}()=";
-
 /// A column's own name, wherever it stands.
 pub(super) fn column(name: &str) -> Result<(), Refusal> {
     if name.is_empty() {
         return refuse("a column's name can't be empty", "");
     }
-    let is_bad = |c: char| BAD_IN_COLUMNS.contains(c) || c.is_control();
-    match name.chars().find(|c| is_bad(*c)) {
+    match crate::schema::unfit_in_name(name) {
         Some(bad) => refuse(format!("column `{}` holds {bad:?}", name.escape_debug()), "rename it"),
         None => Ok(()),
     }

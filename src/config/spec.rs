@@ -338,6 +338,8 @@ pub enum TimestampFormat {
     EpochMicros,
     /// A number: nanoseconds, cut to microseconds.
     EpochNanos,
+    /// A whole number: days since 1970-01-01.
+    EpochDays,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::flaw::Part;
 use super::registry::RegistryError;
 use crate::disposition::{Disposition, Exit};
 use crate::offsets::TopicPartition;
@@ -29,25 +30,29 @@ impl fmt::Display for BadRecord {
 pub enum DecodeError {
     /// Under `on_bad_record: fail`.
     #[error(
-        "bad record in {0}; repair `decode.value.schema`, or set `decode.on_bad_record` to `dead_letter` or `skip`"
+        "bad record in {0}; correct `decode`, or set `decode.on_bad_record` to `dead_letter` or `skip`"
     )]
     BadRecord(Box<BadRecord>),
     #[error(
-        "`decode.value.timestamps.{column}`: the schema has no TIMESTAMP, TIMESTAMP_NTZ or DATE column of that name"
+        "`decode.{part}.timestamps.{column}`: the schema has no TIMESTAMP, TIMESTAMP_NTZ or DATE column of that name"
     )]
-    TimestampFormat { column: String },
+    TimestampFormat { part: Part, column: String },
     #[error(
-        "`decode.value.schema`: the keys of the MAP `{column}` must be STRING, as the keys of a JSON object are"
+        "`decode.{part}.schema`: the keys of the MAP `{column}` must be STRING, as the keys of a JSON object are"
     )]
-    MapKey { column: String },
-    #[error("`decode.value.schema`: no JSON value can be read as {data_type} (`{column}`)")]
-    Type { column: String, data_type: String },
+    MapKey { part: Part, column: String },
+    #[error("`decode.{part}.schema`: no JSON value can be read as {data_type} (`{column}`)")]
+    Type { part: Part, column: String, data_type: String },
+    /// Names that differ only by case are one name to Delta Lake.
     #[error(
-        "`decode.value.schema`: `{column}` is the name of a metadata column; rename it, or drop the metadata column"
+        "two columns of one name: `{}`, {}, and `{}`, {}; rename one, or leave it out",
+        .0.name, .0.origin, .1.name, .1.origin
     )]
-    MetadataName { column: String },
-    #[error("`decode.{}.schema`: no Avro value can be read as {data_type} (`{column}`)", "value")]
-    AvroType { column: String, data_type: String },
+    ColumnTwice(ColumnName, ColumnName),
+    #[error("`decode.value.encoding`: Debezium's change events are JSON or Avro")]
+    Envelope,
+    #[error("`decode.{part}.schema`: no Avro value can be read as {data_type} (`{column}`)")]
+    AvroType { part: Part, column: String, data_type: String },
     #[error("`decode.{}.avro_schema`: {reason}", if *is_key { "key" } else { "value" })]
     AvroSchema { is_key: bool, reason: String },
     /// Under `on_incompatible_schema: fail`.
@@ -63,6 +68,35 @@ pub enum DecodeError {
     /// The registry doesn't answer, or not as it should. No record is bad because of it.
     #[error(transparent)]
     Registry(RegistryError),
+}
+
+/// A column of a chunk's rows, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnName {
+    pub name: String,
+    pub origin: ColumnOrigin,
+}
+
+/// Where a column of a chunk's rows comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnOrigin {
+    Value,
+    Rescued,
+    Key,
+    Change,
+    Metadata,
+}
+
+impl fmt::Display for ColumnOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Value => "a column of the value",
+            Self::Rescued => "the column of rescued fields",
+            Self::Key => "the key's column",
+            Self::Change => "a change column",
+            Self::Metadata => "a metadata column",
+        })
+    }
 }
 
 impl DecodeError {
@@ -84,8 +118,9 @@ impl DecodeError {
             Self::TimestampFormat { .. } => "SL3101",
             Self::MapKey { .. } => "SL3102",
             Self::Type { .. } => "SL3103",
-            Self::MetadataName { .. } => "SL3104",
-            Self::AvroType { .. } => "SL3105",
+            Self::ColumnTwice(..) => "SL3104",
+            Self::Envelope => "SL3105",
+            Self::AvroType { .. } => "SL3109",
             Self::AvroSchema { .. } => "SL3106",
             Self::IncompatibleSchema { .. } => "SL3107",
             Self::SchemaChanged { .. } => "SL3108",

@@ -1,7 +1,7 @@
 //! What can be wrong with a record, each kind with a stable code and a sentence.
 //!
-//! A sentence names the column's path and the byte in the value, and never quotes the payload: at most one byte of
-//! it, as `0x7D`. docs/reference/json.md lists the codes.
+//! A sentence names the column's path and the byte in the value or the key, and never quotes them: at most one byte
+//! of it, as `0x7D`. docs/reference/json.md and debezium.md list the codes.
 
 use std::fmt;
 
@@ -58,7 +58,30 @@ pub(super) enum Flaw {
     TooLarge { bytes: u64, limit: u64 },
     HeaderName,
     KafkaTimestamp,
+    NoPrefix,
+    NoPayload,
+    NoOperation,
+    Operation,
+    NoRow(&'static str),
+    NoAfter,
+    NoBefore,
     Avro(super::avro::Flaw),
+}
+
+/// What of a record is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Value,
+    Key,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Value => "value",
+            Self::Key => "key",
+        })
+    }
 }
 
 /// The kind of JSON value that a first byte announces.
@@ -112,19 +135,31 @@ impl Flaw {
             Self::TooLarge { .. } => "SL3034",
             Self::HeaderName => "SL3035",
             Self::KafkaTimestamp => "SL3036",
+            Self::NoPrefix => "SL3080",
+            Self::NoPayload => "SL3081",
+            Self::NoOperation => "SL3082",
+            Self::Operation => "SL3083",
+            Self::NoRow(_) => "SL3084",
+            Self::NoAfter => "SL3085",
+            Self::NoBefore => "SL3086",
             Self::Avro(flaw) => flaw.code(),
         }
     }
 
-    /// What is wrong, for a column declared as `declared`.
-    fn sentence(&self, declared: &str) -> String {
+    /// What is wrong with a part of a record, for a column declared as `declared`.
+    fn sentence(&self, part: Part, declared: &str) -> String {
         match self {
+            Self::Empty if part == Part::Key => "the key is empty (no key would be null)".into(),
             Self::Empty => "the value is empty (a tombstone would be null)".into(),
-            Self::NotAnObject(found) => format!("the value is {found}, not an object"),
-            Self::WireFormat => "0x00 (schema registry's wire format): use `format: avro`".into(),
+            Self::NotAnObject(found) => format!("the {part} is {found}, not an object"),
+            Self::WireFormat => {
+                "0x00 (schema registry's wire format): use Avro (`format: avro`, with Debezium \
+                                 `encoding: avro`), or `framing: confluent` if JSON follows"
+                    .into()
+            }
             Self::ByteOrderMark => "a byte order mark, which JSON does not allow".into(),
             Self::Unexpected { found, wanted } => format!("0x{found:02X} where {wanted} should be"),
-            Self::EndsEarly => "the value ends too early".into(),
+            Self::EndsEarly => format!("the {part} ends too early"),
             Self::Trailing(byte) => format!("0x{byte:02X} after the end of the object"),
             Self::Utf8 => "text that is not UTF-8".into(),
             Self::Control(byte) => {
@@ -173,6 +208,19 @@ impl Flaw {
             Self::KafkaTimestamp => {
                 "the record's timestamp is outside the years 0001 to 9999".into()
             }
+            Self::NoPrefix => format!(
+                "the {part} does not begin with 0x00, the schema registry's wire format (`framing: confluent`)"
+            ),
+            Self::NoPayload => "an object with `schema`, and no `payload`".into(),
+            Self::NoOperation => {
+                "no `op`: not Debezium's envelope (if Debezium unwraps its events, they are plain \
+                                  JSON or Avro)"
+                    .into()
+            }
+            Self::Operation => "`op` is none of `c`, `u`, `d` and `r`".into(),
+            Self::NoRow(what) => format!("{what}, which is no change of a row"),
+            Self::NoAfter => "no `after`, and `op` says that there is a row".into(),
+            Self::NoBefore => "no `before`, which names the row that `op` deletes".into(),
             Self::Avro(flaw) => flaw.sentence(),
         }
     }
@@ -195,7 +243,8 @@ impl fmt::Display for Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reject {
     pub(super) flaw: Flaw,
-    /// Byte in the value; `None` when the fault is not in the value.
+    part: Part,
+    /// Byte in the value or the key; `None` when the fault is not in its bytes.
     at: Option<usize>,
     /// From the innermost step outwards.
     path: Vec<Step>,
@@ -217,12 +266,24 @@ pub(super) type Scan<T> = Result<T, Box<Reject>>;
 impl Reject {
     #[cold]
     pub(super) fn new(flaw: Flaw, at: usize) -> Box<Self> {
-        Box::new(Self { flaw, at: Some(at), path: Vec::new(), declared: String::new() })
+        Box::new(Self { at: Some(at), ..Self::anywhere(flaw) })
     }
 
     #[cold]
     pub(super) fn outside_value(flaw: Flaw) -> Box<Self> {
-        Box::new(Self { flaw, at: None, path: Vec::new(), declared: String::new() })
+        Box::new(Self::anywhere(flaw))
+    }
+
+    fn anywhere(flaw: Flaw) -> Self {
+        let (path, declared) = (Vec::new(), String::new());
+        Self { flaw, part: Part::Value, at: None, path, declared }
+    }
+
+    /// Says that the bytes read were the record's key.
+    #[cold]
+    pub(super) fn of_key(mut self: Box<Self>) -> Box<Self> {
+        self.part = Part::Key;
+        self
     }
 
     #[cold]
@@ -243,6 +304,9 @@ impl Reject {
 
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.part == Part::Key {
+            f.write_str("key: ")?;
+        }
         if !self.path.is_empty() {
             f.write_str("`")?;
             for (i, step) in self.path.iter().rev().enumerate() {
@@ -259,7 +323,7 @@ impl fmt::Display for Reject {
             Some(at) => write!(f, "byte {at}: ")?,
             None => {}
         }
-        f.write_str(&self.flaw.sentence(&self.declared))
+        f.write_str(&self.flaw.sentence(self.part, &self.declared))
     }
 }
 
@@ -273,11 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_page_lists_each_code() {
+    fn the_reference_pages_list_each_code() {
         let source = include_str!("flaw.rs");
         let (source, _) = source.split_once("#[cfg(test)]").expect("tests at the end");
-        let page = include_str!("../../docs/reference/json.md");
-        assert_eq!(codes(source), codes(page));
-        assert_eq!(codes(source).len(), 36);
+        let pages = [
+            include_str!("../../docs/reference/json.md"),
+            include_str!("../../docs/reference/debezium.md"),
+        ];
+        assert_eq!(codes(source), pages.into_iter().flat_map(codes).collect());
+        assert_eq!(codes(source).len(), 43);
     }
 }

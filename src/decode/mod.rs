@@ -2,30 +2,36 @@
 //!
 //! Guarantees: each message pushed is exactly one row, dead letter, skipped record or tombstone of the chunk, and each
 //! offset of the chunk's range that no message had is a gap, so `fates` add up to the range. A bad record costs
-//! itself only. Per record there is no allocation (but for bad ones), lock, clock or log.
+//! itself only; value, key and metadata of a record are one row or none. Per record there is no allocation (but for bad ones), lock, clock or log.
 //!
 //! Does not read Kafka, filter, or judge how many bad records are too many: the engine does, from the fates.
 
 mod avro;
 mod bytes;
 mod dead_letters;
+mod debezium;
+mod deletions;
 mod error;
 mod flaw;
 mod json;
+mod key;
 mod metadata;
 mod payload;
+mod raw;
 pub mod registry;
+mod rows;
 mod schemas;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 pub use dead_letters::dead_letter_schema;
-pub use error::{BadRecord, DecodeError};
+pub use error::{BadRecord, ColumnName, ColumnOrigin, DecodeError};
+pub use flaw::Part;
 pub use metadata::metadata_field;
 pub use schemas::Schemas;
 
@@ -37,6 +43,7 @@ use bytes::take;
 use dead_letters::DeadLetterRows;
 use flaw::{Flaw, Reject, Scan};
 use metadata::MetadataRows;
+use rows::Rows;
 
 /// Bytes of keys, values and headers at which a chunk is full: about four times 8,192 records of 260 B, so that only
 /// large records are cut by it. It also keeps every buffer far below the 2 GiB that Arrow's offsets reach.
@@ -51,7 +58,7 @@ pub struct Decoder {
     on_bad_record: OnBadRecord,
     max_message_size: u64,
     fingerprint: String,
-    values: payload::Reader,
+    rows: Rows,
     metadata: MetadataRows,
     offsets: Vec<i64>,
     dead_letters: DeadLetterRows,
@@ -75,22 +82,21 @@ struct Run {
 }
 
 impl Decoder {
-    /// `metadata`: the metadata columns of all outputs together. `tombstones`: a record without a value is a row that
-    /// deletes, for outputs that upsert.
+    /// `metadata`: the metadata columns of all outputs together. `tombstones`: a record with a decoded key and no value is
+    /// a row that deletes, for outputs that upsert; all but the metadata columns are nullable then.
     pub fn new(
         spec: &Decode,
         schemas: &Schemas,
         metadata: &BTreeSet<MetadataColumn>,
         tombstones: bool,
     ) -> Result<Self, DecodeError> {
-        let values = payload::Reader::new(&spec.value, schemas)?;
-        let _ = tombstones;
+        let rows = Rows::new(spec, schemas, tombstones)?;
         Ok(Self {
-            row_schema: row_schema(&values, metadata)?,
+            row_schema: row_schema(rows.fields(spec), metadata)?,
             on_bad_record: spec.on_bad_record,
             max_message_size: spec.max_message_size.min(LARGEST_MESSAGE),
             fingerprint: String::new(),
-            values,
+            rows,
             metadata: MetadataRows::new(metadata),
             offsets: Vec::new(),
             dead_letters: DeadLetterRows::new(),
@@ -109,7 +115,8 @@ impl Decoder {
         self
     }
 
-    /// The value columns as declared, then the metadata columns in the order of their enum.
+    /// The value's columns, the rescue column, the key's column, the change columns in their order, the metadata columns in
+    /// the order of their enum.
     pub fn row_schema(&self) -> SchemaRef {
         Arc::clone(&self.row_schema)
     }
@@ -159,33 +166,33 @@ impl Decoder {
             self.fates.dead_letters += 1;
             return Ok(());
         }
-        let Some(value) = message.value else {
-            self.fates.tombstones += 1;
-            return Ok(());
-        };
-        if let Err(error) = self.values.prepare(value) {
+        if let Err(error) = self.rows.prepare(message.key, message.value) {
             run.failed = true;
             return Err(error);
         }
-        match self.row(message, value, bytes) {
-            Ok(()) => {
-                self.fates.rows += 1;
-                Ok(())
-            }
-            Err(reject) => self.refuse(message, &reject),
+        let read = match message.value {
+            Some(value) => self.row(message, value, bytes),
+            None if self.rows.takes_tombstone(message.key) => self.tombstone(message, bytes),
+            None => Ok(()),
+        };
+        match read {
+            Ok(()) if message.value.is_some() => self.fates.rows += 1,
+            Ok(()) => self.fates.tombstones += 1,
+            Err(reject) => return self.refuse(message, &reject),
         }
+        Ok(())
     }
 
-    /// Rows in the chunk so far; bad records and tombstones are none.
+    /// Rows in the chunk so far; bad records are none, and tombstones only where they delete.
     pub fn rows(&self) -> usize {
-        self.values.rows()
+        self.rows.len()
     }
 
     /// Whether the chunk must be finished before the next message.
     pub fn is_full(&self) -> bool {
         self.fates.records() >= MAX_CHUNK_ROWS as u64
             || self.payload_bytes + self.header_bytes >= MAX_CHUNK_BYTES
-            || self.values.is_full()
+            || self.rows.is_full()
     }
 
     /// What was pushed, as the chunk that covers all offsets from its start up to `end`. The partition's next chunk
@@ -211,15 +218,29 @@ impl Decoder {
     /// Appends a row, or nothing.
     #[inline]
     fn row(&mut self, message: &Message<'_>, value: &[u8], bytes: u64) -> Scan<()> {
+        self.check(message, bytes)?;
+        self.rows.read(message.key, value)?;
+        self.metadata.push(message);
+        self.offsets.push(message.offset);
+        Ok(())
+    }
+
+    /// Appends the row of a record without a value, or nothing.
+    fn tombstone(&mut self, message: &Message<'_>, bytes: u64) -> Scan<()> {
+        self.check(message, bytes)?;
+        self.rows.read_tombstone(message.key)?;
+        self.metadata.push(message);
+        self.offsets.push(message.offset);
+        Ok(())
+    }
+
+    #[inline]
+    fn check(&self, message: &Message<'_>, bytes: u64) -> Scan<()> {
         if bytes > self.max_message_size {
             let limit = self.max_message_size;
             return Err(Reject::outside_value(Flaw::TooLarge { bytes, limit }));
         }
-        self.metadata.check(message)?;
-        self.values.read(value)?;
-        self.metadata.push(message);
-        self.offsets.push(message.offset);
-        Ok(())
+        self.metadata.check(message)
     }
 
     #[cold]
@@ -247,7 +268,7 @@ impl Decoder {
         let mut fates = std::mem::take(&mut self.fates);
         fates.gaps = range.len() - fates.records();
         let row_offsets = Int64Array::from(take(&mut self.offsets));
-        let mut columns = self.values.finish();
+        let (mut columns, deletions) = self.rows.finish();
         columns.extend(self.metadata.finish(partition, &row_offsets));
         let options = RecordBatchOptions::new().with_row_count(Some(row_offsets.len()));
         let rows = RecordBatch::try_new_with_options(self.row_schema(), columns, &options);
@@ -255,7 +276,7 @@ impl Decoder {
         Chunk {
             partition: Arc::clone(partition),
             range,
-            deletions: None,
+            deletions,
             rows: rows.expect("each column got one value per row, and nulls only where allowed"),
             row_offsets,
             dead_letters: self.dead_letters.finish(partition, &self.fingerprint),
@@ -265,16 +286,21 @@ impl Decoder {
     }
 }
 
+/// All columns, if no two have one name.
 fn row_schema(
-    values: &payload::Reader,
+    columns: Vec<(FieldRef, ColumnOrigin)>,
     metadata: &BTreeSet<MetadataColumn>,
 ) -> Result<SchemaRef, DecodeError> {
-    let mut fields = values.fields();
-    for field in metadata.iter().map(|column| metadata_field(*column)) {
-        if let Some(twin) = fields.iter().find(|f| f.name().eq_ignore_ascii_case(field.name())) {
-            return Err(DecodeError::MetadataName { column: twin.name().clone() });
+    let metadata = metadata.iter().map(|column| Arc::new(metadata_field(*column)));
+    let mut fields: Vec<FieldRef> = Vec::new();
+    let mut origins: HashMap<String, ColumnName> = HashMap::new();
+    for (field, origin) in columns.into_iter().chain(metadata.map(|f| (f, ColumnOrigin::Metadata)))
+    {
+        let column = ColumnName { name: field.name().clone(), origin };
+        if let Some(twin) = origins.insert(field.name().to_lowercase(), column.clone()) {
+            return Err(DecodeError::ColumnTwice(twin, column));
         }
-        fields.push(Arc::new(field));
+        fields.push(field);
     }
     Ok(Arc::new(Schema::new(fields)))
 }

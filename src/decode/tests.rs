@@ -1,5 +1,7 @@
 //! Messages in, chunks out: accounting, policies, metadata. What is accepted and read: `refused`, `values`.
 
+mod changes;
+mod formats;
 mod refused;
 mod values;
 
@@ -10,7 +12,7 @@ use arrow::array::{
     BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
     Int16Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::{Field, Int32Type, Int64Type};
 
 use super::*;
 use crate::config::{Json, Payload, TimestampFormat, UnknownFields};
@@ -188,8 +190,8 @@ fn policies_fail_and_skip() {
     let error = decoder.push(&message(1, b"{\"quantity\":\"7\"}")).expect_err("bad");
     assert_eq!(
         error.to_string(),
-        "bad record in orders/3 offset 1: `quantity`, byte 12: a string, and the column is INT; repair \
-         `decode.value.schema`, or set `decode.on_bad_record` to `dead_letter` or `skip`"
+        "bad record in orders/3 offset 1: `quantity`, byte 12: a string, and the column is INT; correct \
+         `decode`, or set `decode.on_bad_record` to `dead_letter` or `skip`"
     );
     assert_eq!(
         (error.code(), error.disposition()),
@@ -241,7 +243,8 @@ fn impossible_specs_are_refused() {
     assert_eq!(refused(&named, &[]), ("SL3101", message.into()));
     let message = "`decode.value.schema`: the keys of the MAP `s.m` must be STRING, as the keys of a JSON object are";
     assert_eq!(refused(&spec("s STRUCT<m: MAP<INT, INT>>"), &[]), ("SL3102", message.into()));
-    let message = "`decode.value.schema`: `Kafka_Topic` is the name of a metadata column; rename it, or drop the metadata column";
+    let message = "two columns of one name: `Kafka_Topic`, a column of the value, and `kafka_topic`, a metadata column; \
+                   rename one, or leave it out";
     assert_eq!(
         refused(&spec("Kafka_Topic STRING"), &[MetadataColumn::Topic]),
         ("SL3104", message.into())

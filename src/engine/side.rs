@@ -13,9 +13,10 @@ use super::pipeline::{Batch, Held};
 use super::plan::PlannedRange;
 use super::table::{Table, TableSpec};
 use crate::chunk::SourcePartition;
-use crate::config::{Compression, Connector, CreateTable, Files};
+use crate::config::{Compression, Connector, CreateTable, Files, Mode, SchemaEvolution};
 use crate::decode::dead_letter_schema;
 use crate::offsets::Fates;
+use crate::schema::Origins;
 use crate::sink::dead_letters;
 use crate::sink::error::SinkError;
 use crate::sink::files::FilesWriter;
@@ -45,6 +46,9 @@ impl DeadLetters {
             storage: &letters.storage,
             schema: &dead_letter_schema(),
             partition_by: &[],
+            mode: &Mode::Append,
+            evolution: SchemaEvolution::Fail,
+            origins: Origins::NONE,
             create: CreateTable::IfMissing,
             properties: &BTreeMap::new(),
             files: &FILES,

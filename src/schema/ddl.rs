@@ -175,7 +175,7 @@ impl<'a> Parser<'a> {
         if name.is_empty() {
             return refused("a column name is empty".into());
         }
-        match name.chars().find(|c| " ,;{}()=".contains(*c) || c.is_control()) {
+        match super::unfit_in_name(&name) {
             Some(c) => refused(format!(
                 "the name `{}` holds {c:?}, which Parquet readers refuse; rename the column",
                 name.escape_debug()

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 pub mod ddl;
+mod origins;
+
+pub use self::origins::Origins;
 
 /// The columns of a decoded value, as Arrow types that Delta Lake can store.
 ///
@@ -29,6 +32,11 @@ impl TableSchema {
     pub fn column(&self, name: &str) -> Option<&Field> {
         self.arrow.fields().iter().map(AsRef::as_ref).find(|f| f.name().eq_ignore_ascii_case(name))
     }
+}
+
+/// The first character of a column's name that Parquet readers or Hive-style paths stumble over.
+pub fn unfit_in_name(name: &str) -> Option<char> {
+    name.chars().find(|c| " ,;{}()=".contains(*c) || c.is_control())
 }
 
 /// An array of nullable elements.

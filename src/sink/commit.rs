@@ -4,16 +4,17 @@
 //! were compared. Guarantees that a [`Transaction`] is in the table at most once, and that `Ok` means that it is.
 //! After an error it may still land (a delayed put); recovery reads the `txn`s, which tell. Deletes nothing.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use object_store::path::Path;
 
-use super::entry::{self, Entry};
+use super::entry::{self, Changed, Entry, FileActions};
 use super::error::{CommitError, SinkError};
 use super::log::{Newest, TableLog, parse_entry};
 use super::store::{Identity, TableStore};
-use super::{Committed, Metadata, Transaction, Txn};
+use super::{Committed, Transaction, Txn};
 
 /// Longer than this between looking at the newest entry and the answer to the put, and the log may have been
 /// cleaned past the version that was put: then only a replay tells.
@@ -45,6 +46,10 @@ pub async fn commit(
     debug_assert!(
         !(tx.set.is_empty() && tx.adds.is_empty() && tx.properties.is_empty()),
         "a transaction moves something"
+    );
+    debug_assert!(
+        tx.schema.is_none() || !tx.adds.is_empty(),
+        "a schema changes for the sake of rows"
     );
     debug_assert!(
         tx.set.keys().all(|id| tx.expected.contains_key(id)),
@@ -102,19 +107,20 @@ impl Check {
 enum Put {
     Landed(Identity),
     /// Another writer's entry has the version.
-    Taken(Box<Entry>, Identity),
+    Taken(Box<Entry>, Bytes, Identity),
 }
 
 impl<C: Fn() -> i64> Attempt<'_, C> {
     async fn run(&mut self) -> Result<Committed, CommitError> {
         self.check_newest().await?;
-        let metadata = self.changed_metadata();
-        let bytes = entry::render(self.tx, metadata.as_ref(), self.made_at);
+        self.check_read_version()?;
+        let change = self.changed()?;
+        let bytes = entry::render(self.tx, &change, self.made_at);
         for _ in 0..MAX_RACES {
             self.compare()?;
             match self.put(&bytes).await? {
-                Put::Landed(identity) => return self.landed(identity, metadata, bytes.len()).await,
-                Put::Taken(entry, identity) => self.lost(&entry, identity)?,
+                Put::Landed(identity) => return self.landed(identity, change, bytes.len()).await,
+                Put::Taken(entry, bytes, identity) => self.lost(&entry, &bytes, identity)?,
             }
         }
         Err(CommitError::Contended { table: self.table(), races: MAX_RACES })
@@ -135,13 +141,22 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
             return Err(CommitError::Overwritten { table: self.table(), version: before.version });
         }
         if self.log.metadata != before.metadata || self.log.protocol != before.protocol {
-            return Err(CommitError::Replan {
-                table: self.table(),
-                version,
-                what: "schema, properties or features",
-            });
+            return Err(self.replan(version, "schema, properties or features"));
         }
-        Ok(())
+        // Which files came and went in between, no entry tells any more.
+        match self.tx.is_blind() {
+            true => Ok(()),
+            false => Err(self.replan(version, "files")),
+        }
+    }
+
+    /// What was read of the rows must be the rows of the version that we start from: only later ones are looked at.
+    fn check_read_version(&self) -> Result<(), CommitError> {
+        let version = self.log.version;
+        match self.tx.reads.as_ref().is_none_or(|reads| reads.version() == version) {
+            true => Ok(()),
+            false => Err(self.replan(version, "rows")),
+        }
     }
 
     /// All our `txn`s that the batch rests on must be what it was computed from, in the version we commit on.
@@ -154,13 +169,24 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         }
     }
 
-    fn changed_metadata(&self) -> Option<Metadata> {
-        if self.tx.properties.is_empty() {
-            return None;
-        }
+    /// The table's metadata and protocol as the transaction wants them.
+    fn changed(&self) -> Result<Changed, CommitError> {
         let mut metadata = self.log.metadata.clone();
         metadata.configuration.extend(self.tx.properties.clone());
-        (metadata != self.log.metadata).then_some(metadata)
+        let mut protocol = None;
+        if let Some(schema) = &self.tx.schema {
+            // Who changed it meanwhile may have made the very change, or one that it doesn't go with.
+            if schema.before != metadata.schema_string {
+                return Err(self.replan(self.log.version, "schema"));
+            }
+            metadata = schema.applied_to(&metadata);
+            protocol = schema.protocol.clone();
+        }
+        Ok(Changed { protocol, metadata: (metadata != self.log.metadata).then_some(metadata) })
+    }
+
+    fn replan(&self, version: u64, what: &'static str) -> CommitError {
+        CommitError::Replan { table: self.table(), version, what }
     }
 
     /// Puts the entry at the next version until it is known who has that version.
@@ -201,11 +227,11 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         }
     }
 
-    fn settled(&self, version: u64, bytes: &[u8], identity: Identity) -> Result<Put, CommitError> {
+    fn settled(&self, version: u64, bytes: &Bytes, identity: Identity) -> Result<Put, CommitError> {
         let entry = parse_entry(self.store, version, bytes)?;
         match entry.attempt() == Some(self.tx.attempt) {
             true => Ok(Put::Landed(identity)),
-            false => Ok(Put::Taken(Box::new(entry), identity)),
+            false => Ok(Put::Taken(Box::new(entry), bytes.clone(), identity)),
         }
     }
 
@@ -213,16 +239,17 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         self.check_newest().await?;
         match self.log.version + 1 == version {
             true => Ok(()),
-            false => Err(CommitError::Replan {
-                table: self.table(),
-                version: self.log.version,
-                what: "log",
-            }),
+            false => Err(self.replan(self.log.version, "log")),
         }
     }
 
     /// Another writer has the version: does its entry leave the batch as it is?
-    fn lost(&mut self, entry: &Entry, identity: Identity) -> Result<(), CommitError> {
+    fn lost(
+        &mut self,
+        entry: &Entry,
+        bytes: &Bytes,
+        identity: Identity,
+    ) -> Result<(), CommitError> {
         let version = self.log.version + 1;
         let table = self.table();
         if entry.is_restore() {
@@ -232,20 +259,41 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
             return Err(CommitError::Fenced { table, version });
         }
         if entry.metadata.is_some() || entry.protocol.is_some() {
-            return Err(CommitError::Replan {
-                table,
-                version,
-                what: "schema, properties or features",
-            });
+            return Err(self.replan(version, "schema, properties or features"));
+        }
+        if let Some(what) = self.conflict(version, bytes)? {
+            return Err(self.replan(version, what));
         }
         self.checked = Check::now((self.clock)());
         Ok(self.log.fold(self.store, entry, identity)?)
     }
 
+    /// Whether another writer's entry touches what the batch removes or read.
+    ///
+    /// A file counts as touched whatever the `dataChange`: an OPTIMIZE that rewrote a file of ours has put its rows
+    /// into another one, and removing the old one as well would leave them there twice.
+    fn conflict(&self, version: u64, bytes: &[u8]) -> Result<Option<&'static str>, CommitError> {
+        if self.tx.is_blind() {
+            return Ok(None);
+        }
+        let malformed = |reason| {
+            let table = self.store.table().to_owned();
+            CommitError::Sink(SinkError::Malformed { table, version, reason })
+        };
+        let files = FileActions::parse(bytes).map_err(malformed)?;
+        let removes: BTreeSet<String> =
+            self.tx.removes.iter().map(|remove| entry::decoded(&remove.path)).collect();
+        if files.paths().any(|path| removes.contains(&path)) {
+            return Ok(Some("files that the batch rewrites"));
+        }
+        let reads = self.tx.reads.as_ref();
+        Ok(reads.filter(|reads| reads.are_touched_by(&files)).map(|_| "rows of the batch's keys"))
+    }
+
     async fn landed(
         &mut self,
         identity: Identity,
-        metadata: Option<Metadata>,
+        change: Changed,
         bytes: usize,
     ) -> Result<Committed, CommitError> {
         self.reached(Step::Landed)?;
@@ -258,8 +306,11 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
                 .iter()
                 .map(|(id, v)| (id.clone(), Txn { version: *v, last_updated: made_at }));
             self.log.txns.extend(set);
-            if let Some(metadata) = metadata {
+            if let Some(metadata) = change.metadata {
                 self.log.metadata = metadata;
+            }
+            if let Some(protocol) = change.protocol {
+                self.log.protocol = protocol;
             }
             self.log.advance(identity);
         } else {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use object_store::Error as StoreError;
 use object_store::path::Path;
@@ -161,7 +161,10 @@ fn spelled(expected: &TableExpectation<'_>) -> Vec<String> {
 fn reader_features(schema: &Schema, metadata: &Metadata) -> Vec<&'static str> {
     let v2 = metadata.configuration.get("delta.checkpointPolicy").is_some_and(|v| v == "v2");
     [
-        ("timestampNtz", schema.fields().iter().any(|f| has_local_time(f.data_type()))),
+        (
+            "timestampNtz",
+            schema.fields().iter().any(|f| delta_schema::has_local_time(f.data_type())),
+        ),
         ("deletionVectors", features::is_on(metadata, "delta.enableDeletionVectors")),
         ("typeWidening", features::is_on(metadata, "delta.enableTypeWidening")),
         ("v2Checkpoint", v2),
@@ -188,12 +191,12 @@ fn lowest_protocol(
             writer_features: None,
         };
     }
-    let mut writer = reader.clone();
+    // What writer version 2 stands for: to Spark a NOT NULL column is an invariant, and it refuses a table that has one
+    // and doesn't list them.
+    let mut writer: Vec<String> = ["appendOnly", "invariants"].map(str::to_owned).to_vec();
+    writer.extend(reader.iter().cloned());
     if change_feed {
         writer.push("changeDataFeed".to_owned());
-    }
-    if features::is_on(metadata, "delta.appendOnly") {
-        writer.push("appendOnly".to_owned());
     }
     for name in requests.keys().filter_map(|key| key.strip_prefix(FEATURE_REQUEST)) {
         if features::is_for_readers(name) && !reader.iter().any(|r| r == name) {
@@ -208,15 +211,6 @@ fn lowest_protocol(
         min_writer_version: 7,
         reader_features: (!reader.is_empty()).then_some(reader),
         writer_features: Some(writer),
-    }
-}
-
-fn has_local_time(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Timestamp(_, None) => true,
-        DataType::Struct(fields) => fields.iter().any(|f| has_local_time(f.data_type())),
-        DataType::List(field) | DataType::Map(field, _) => has_local_time(field.data_type()),
-        _ => false,
     }
 }
 

@@ -34,7 +34,7 @@ fn struct_json(fields: &Fields, parent: &str) -> Result<Value, SchemaProblem> {
     Ok(json!({"type": "struct", "fields": fields?}))
 }
 
-fn field_json(field: &Field, parent: &str) -> Result<Value, SchemaProblem> {
+pub(super) fn field_json(field: &Field, parent: &str) -> Result<Value, SchemaProblem> {
     let mut metadata = Map::new();
     if let Some(comment) = field.metadata().get(COMMENT) {
         metadata.insert(COMMENT.to_owned(), Value::from(comment.as_str()));
@@ -47,7 +47,7 @@ fn field_json(field: &Field, parent: &str) -> Result<Value, SchemaProblem> {
     }))
 }
 
-fn type_json(data_type: &DataType, column: &str) -> Result<Value, SchemaProblem> {
+pub(super) fn type_json(data_type: &DataType, column: &str) -> Result<Value, SchemaProblem> {
     let name = match data_type {
         DataType::Struct(fields) => return struct_json(fields, column),
         DataType::List(item) => {
@@ -100,6 +100,16 @@ pub(super) fn map_fields(entries: &Field) -> Option<(&Field, &Field)> {
 
 pub(super) fn child_path(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
+}
+
+/// Whether there is a TIMESTAMP_NTZ in a type, which is a table feature.
+pub(super) fn has_local_time(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, None) => true,
+        DataType::Struct(fields) => fields.iter().any(|f| has_local_time(f.data_type())),
+        DataType::List(field) | DataType::Map(field, _) => has_local_time(field.data_type()),
+        _ => false,
+    }
 }
 
 /// The columns of a `schemaString`.
@@ -184,7 +194,7 @@ fn unknown(column: &str, name: &str) -> SchemaProblem {
     SchemaProblem::UnknownType { column: column.to_owned(), name: name.to_owned() }
 }
 
-fn malformed(column: &str, missing: &str) -> SchemaProblem {
+pub(super) fn malformed(column: &str, missing: &str) -> SchemaProblem {
     let place = if column.is_empty() { "the top level" } else { column };
     SchemaProblem::Malformed(format!("no `{missing}` at {place}"))
 }

@@ -193,7 +193,7 @@ pub(super) fn is_denied(error: &object_store::Error) -> bool {
 
 /// A store's faults pass; a file that went between listing and reading is a clean-up that overtook us. What is
 /// left says that the log itself is wrong, which no retry mends.
-fn of_kernel(error: &KernelError) -> Disposition {
+pub(super) fn of_kernel(error: &KernelError) -> Disposition {
     match error {
         KernelError::Backtraced { source, .. } => of_kernel(source),
         KernelError::ObjectStore(source) if is_denied(source) => STOP_CONFIGURATION,

@@ -1,5 +1,5 @@
 //! Whether sluice may write to a table: its protocol, features, columns and partitions, checked before
-//! anything is read.
+//! anything is read. What may be changed about it is [`super::evolution`]'s.
 //!
 //! Guarantees: every problem is reported at once, by name, with what to do; what passes is written exactly
 //! as the Delta protocol asks of a writer that appends. The list of features with the reason for each is
@@ -13,13 +13,16 @@ use std::path::PathBuf;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-pub(super) use self::list::is_on;
 pub use self::list::{FEATURES, Feature, Treatment};
+pub(super) use self::list::{is_on, listed};
 use super::delta_schema::{self, SchemaProblem};
+use super::evolution::{self, SchemaChange, Widening};
 use super::files::{Bounds, FilesSpec};
+use super::keyed::KeyColumns;
 use super::stats::IndexedColumns;
 use super::{Metadata, Protocol};
-use crate::config::Files;
+use crate::config::{Files, Mode, SchemaEvolution};
+use crate::schema::Origins;
 
 /// The highest protocol versions there are; both mean "see the feature lists".
 const READER_VERSION: i32 = 3;
@@ -32,6 +35,25 @@ pub struct TableExpectation<'a> {
     pub schema: &'a Schema,
     /// Columns of `schema`, in order.
     pub partition_by: &'a [String],
+    /// What rows do to the table.
+    pub mode: &'a Mode,
+    /// What may be changed in the table so that the rows fit.
+    pub evolution: SchemaEvolution,
+    /// Where the columns' types come from, for messages.
+    pub origins: &'a Origins,
+}
+
+impl<'a> TableExpectation<'a> {
+    /// A table that rows are appended to, and that must be as these columns want it.
+    pub fn fixed(schema: &'a Schema, partition_by: &'a [String]) -> Self {
+        Self {
+            schema,
+            partition_by,
+            mode: &Mode::Append,
+            evolution: SchemaEvolution::Fail,
+            origins: Origins::NONE,
+        }
+    }
 }
 
 /// How an output's rows go into a table that fits.
@@ -42,9 +64,22 @@ pub struct WritePlan {
     /// In the table's order and spelling.
     pub partition_columns: Vec<String>,
     pub indexed: IndexedColumns,
+    /// To be committed together with the first of these rows; `None`: they fit as the table is.
+    pub change: Option<SchemaChange>,
 }
 
 impl WritePlan {
+    fn new(
+        schema: Schema,
+        table: &Schema,
+        metadata: &Metadata,
+        change: Option<SchemaChange>,
+    ) -> Self {
+        let partition_columns = metadata.partition_columns.clone();
+        let indexed = IndexedColumns::of(table, &partition_columns, &metadata.configuration);
+        Self { schema: schema.into(), partition_columns, indexed, change }
+    }
+
     /// What data files are made by; `local_root` is [`super::files::local_root`]'s.
     pub fn files(&self, files: &Files, local_root: Option<PathBuf>) -> FilesSpec {
         FilesSpec {
@@ -64,17 +99,15 @@ impl WritePlan {
 pub enum TableProblem {
     #[error("there is no table and `create: never` is set: create it, or set `create: if_missing`")]
     NoTable,
+    #[error("`{column}`: the table has no such column, output {output}: {next}")]
+    NoColumn { column: String, output: TypeOf, next: &'static str },
+    #[error("`{column}`: table {table}, output {output}: {next}")]
+    Type { column: String, table: String, output: TypeOf, next: &'static str },
     #[error(
-        "`{column}`: the table has no such column: add it to the table or take it out of the schema"
+        "`{column}`: NOT NULL in the table, but the output, {output}, may have none: declare it NOT NULL in the \
+         schema, or drop NOT NULL in the table"
     )]
-    NoColumn { column: String },
-    #[error("`{column}`: table {table}, output {output}: change the schema or the table")]
-    Type { column: String, table: String, output: String },
-    #[error(
-        "`{column}`: NOT NULL in the table, but the output may have none: declare it NOT NULL in the schema, or \
-         drop NOT NULL in the table"
-    )]
-    Nullable { column: String },
+    Nullable { column: String, output: TypeOf },
     #[error(
         "`{column}`: NOT NULL in the table, but the output has no such column: add it to the schema, or drop \
          NOT NULL in the table"
@@ -84,6 +117,8 @@ pub enum TableProblem {
         "`{column}`: the table has it {times} times, told apart by case only: rename them in the table"
     )]
     Ambiguous { column: String, times: usize },
+    #[error("`{column}`: the output has it twice, told apart by case only: rename one of them")]
+    Twice { column: String },
     #[error(
         "partitions: table by {table}, output by {output}: set `partition_by` to the table's columns, in its order"
     )]
@@ -99,6 +134,8 @@ pub enum TableProblem {
     Protocol { reader: i32, writer: i32 },
     #[error("{0}: change the schema or the table")]
     Schema(SchemaProblem),
+    #[error("key column `{column}`: {reason}: choose another `key`")]
+    KeyColumn { column: String, reason: &'static str },
 }
 
 impl TableProblem {
@@ -116,6 +153,26 @@ impl TableProblem {
             Self::Feature { .. } => "SL4209",
             Self::Protocol { .. } => "SL4210",
             Self::Schema(_) => "SL4211",
+            Self::Twice { .. } => "SL4212",
+            Self::KeyColumn { .. } => "SL4220",
+        }
+    }
+}
+
+/// The type of an output's column for a message, with its origin where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeOf {
+    pub data_type: String,
+    /// `schema id 7`
+    pub origin: Option<String>,
+}
+
+impl fmt::Display for TypeOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.data_type)?;
+        match &self.origin {
+            Some(origin) => write!(f, " ({origin})"),
+            None => Ok(()),
         }
     }
 }
@@ -152,9 +209,20 @@ pub fn check(
             writer: protocol.min_writer_version,
         });
     }
+    let table = evolved(protocol, metadata, expected);
+    let change = table.as_ref().ok().and_then(|(_, change)| change.as_ref());
+    // The table is looked at as it will be when the rows are in it.
+    let after = change.map(|change| change.applied_to(metadata));
+    let metadata = after.as_ref().unwrap_or(metadata);
     problems.extend(list::check(protocol, metadata, expected));
-    let plan = match delta_schema::from_json(&metadata.schema_string) {
-        Ok(table) => plan(&table, metadata, expected, &mut problems),
+    let plan = match table {
+        Ok((table, change)) => {
+            let widening = Widening::of(protocol, metadata);
+            let schema = columns::written(&table, metadata, expected, widening, &mut problems);
+            columns::check_partitions(&table, &metadata.partition_columns, expected, &mut problems);
+            problems.extend(check_key(&table, metadata, expected.mode));
+            schema.map(|schema| WritePlan::new(schema, &table, metadata, change))
+        }
         Err(problem) => {
             problems.push(TableProblem::Schema(problem));
             None
@@ -166,19 +234,30 @@ pub fn check(
     }
 }
 
-fn plan(
-    table: &Schema,
+/// The table's columns as they will be, and what has to change for that.
+fn evolved(
+    protocol: &Protocol,
     metadata: &Metadata,
     expected: &TableExpectation<'_>,
-    problems: &mut Vec<TableProblem>,
-) -> Option<WritePlan> {
-    let schema = columns::written(table, expected.schema, problems);
-    columns::check_partitions(table, &metadata.partition_columns, expected, problems);
-    Some(WritePlan {
-        schema: schema?.into(),
-        partition_columns: metadata.partition_columns.clone(),
-        indexed: IndexedColumns::of(table, &metadata.partition_columns, &metadata.configuration),
-    })
+) -> Result<(Schema, Option<SchemaChange>), SchemaProblem> {
+    let table = delta_schema::from_json(&metadata.schema_string)?;
+    match evolution::change(protocol, metadata, &table, expected)? {
+        Some(change) => Ok((delta_schema::from_json(&change.after)?, Some(change))),
+        None => Ok((table, None)),
+    }
+}
+
+/// What speaks against a mode with a key.
+fn check_key(table: &Schema, metadata: &Metadata, mode: &Mode) -> Vec<TableProblem> {
+    if *mode == Mode::Append {
+        return Vec::new();
+    }
+    let columns = KeyColumns::new(table, &metadata.partition_columns, mode.key());
+    let mut problems = columns.err().unwrap_or_default();
+    if matches!(mode, Mode::Upsert { .. }) {
+        problems.extend(list::check_rewrites(metadata));
+    }
+    problems
 }
 
 /// Whether a feature concerns readers too, and so belongs in both lists of the protocol.

@@ -12,10 +12,12 @@ pub mod deep;
 pub mod delta_schema;
 pub mod entry;
 pub mod error;
+pub mod evolution;
 pub mod features;
 pub mod files;
 pub mod history;
 mod interval;
+pub mod keyed;
 mod local;
 pub mod log;
 pub mod maintenance;
@@ -31,10 +33,14 @@ mod testing;
 pub mod verify;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
+
+use self::evolution::SchemaChange;
+use self::keyed::Reads;
 
 /// A `txn` action: an application's own version number in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +119,39 @@ pub struct DataFile {
     pub stats: String,
 }
 
+/// A file that is to leave the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remove {
+    /// As the log has it.
+    pub path: String,
+    pub partition_values: BTreeMap<String, Option<String>>,
+    pub size_bytes: u64,
+    /// Rows in the file, those that a deletion vector hides included.
+    pub records: u64,
+    pub deletion_vector: Option<DeletionVector>,
+}
+
+impl Remove {
+    /// Rows that leave the table with it.
+    pub fn rows(&self) -> u64 {
+        let hidden = self.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality);
+        self.records.saturating_sub(hidden.unsigned_abs())
+    }
+}
+
+/// Which rows of a file are deleted: Delta's deletion vector descriptor. Read and passed on, never made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionVector {
+    pub storage_type: String,
+    pub path_or_inline_dv: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i32>,
+    pub size_in_bytes: i32,
+    /// Rows that it hides.
+    pub cardinality: i64,
+}
+
 /// What a batch wants to be true of the table, all of it or nothing.
 #[derive(Debug, Clone)]
 pub struct Transaction {
@@ -122,15 +161,28 @@ pub struct Transaction {
     pub expected: BTreeMap<String, Option<Txn>>,
     /// The `txn`s to set (`appId` → version); `lastUpdated` is the commit's time.
     pub set: BTreeMap<String, i64>,
+    /// Files to take out; each must still be in the table, untouched, in the version that this becomes.
+    pub removes: Vec<Remove>,
+    /// What the batch rests on besides `txn`s: the rows of its keys. `None`: it read no rows.
+    pub reads: Option<Arc<Reads>>,
     pub adds: Vec<DataFile>,
     /// Table properties to set in the same commit (the first commit's marker); usually empty.
     pub properties: BTreeMap<String, String>,
+    /// The change of the table's columns that `adds` were written by.
+    pub schema: Option<SchemaChange>,
     /// `commitInfo.operation`: `WRITE` for batches, `SLUICE REWIND` and the like otherwise.
     pub operation: &'static str,
     /// `commitInfo.operationMetrics`.
     pub metrics: BTreeMap<&'static str, u64>,
     /// `commitInfo.sluice` besides the attempt: the readable copy for people and `verify`.
     pub info: Value,
+}
+
+impl Transaction {
+    /// It was computed without a look at the table's rows.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.removes.is_empty() && self.reads.is_none()
+    }
 }
 
 /// A transaction that landed.

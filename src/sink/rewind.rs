@@ -47,12 +47,15 @@ pub fn rewind(
         attempt: Uuid::new_v4(),
         expected,
         set,
+        removes: Vec::new(),
+        reads: None,
         adds: Vec::new(),
         properties: marker
             .with(targets.keys())
             .map(|marker| (owner.marker(), marker.to_text()))
             .into_iter()
             .collect(),
+        schema: None,
         operation: OPERATION,
         metrics: BTreeMap::new(),
         info: serde_json::to_value(info).expect("plain data serialises"),

@@ -354,12 +354,15 @@ pub fn batch(log: &TableLog, app_id: &str, next: i64) -> Transaction {
         attempt,
         expected: BTreeMap::from([(app_id.to_owned(), log.txn(app_id))]),
         set: BTreeMap::from([(app_id.to_owned(), next)]),
+        removes: Vec::new(),
+        reads: None,
         adds: if rows == 0 {
             Vec::new()
         } else {
             vec![data_file(&format!("part-{attempt}.parquet"), rows)]
         },
         properties: BTreeMap::new(),
+        schema: None,
         operation: "WRITE",
         metrics: BTreeMap::new(),
         info: json!({}),

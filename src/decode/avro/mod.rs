@@ -123,7 +123,7 @@ impl Reader {
     ) -> Result<Self, DecodeError> {
         let mut columns = Vec::with_capacity(fields.len());
         for field in &fields {
-            columns.push(Column::new(field).ok_or_else(|| no_such_column(field))?);
+            columns.push(Column::new(field).ok_or_else(|| no_such_column(field, known.part()))?);
         }
         let unknown = Unknown { rule: spec.unknown_fields, envelope };
         let mut reader = Self {
@@ -404,12 +404,13 @@ fn origin(id: u32) -> String {
     format!("schema id {id}")
 }
 
-fn no_such_column(field: &Field) -> DecodeError {
-    let column = field.name().clone();
-    match field.data_type() {
-        DataType::Map(..) => DecodeError::MapKey { column },
-        other => DecodeError::AvroType { column, data_type: format_type(other) },
-    }
+fn no_such_column(field: &Field, part: Part) -> DecodeError {
+    let part = match part {
+        Part::Key => flaw::Part::Key,
+        Part::Value | Part::Change => flaw::Part::Value,
+    };
+    let data_type = format_type(field.data_type());
+    DecodeError::AvroType { part, column: field.name().clone(), data_type }
 }
 
 #[cfg(test)]

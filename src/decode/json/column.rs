@@ -60,6 +60,8 @@ pub(super) enum Values {
         zone: Option<Tz>,
     },
     String(ByteColumn),
+    /// Any value, as its text.
+    JsonText(ByteColumn),
     Binary(ByteColumn),
     List(Box<List>),
     Map(Box<Map>),
@@ -104,6 +106,27 @@ impl Column {
         self.len
     }
 
+    /// Whether the last value is null.
+    pub(super) fn last_is_null(&self) -> bool {
+        !self.nulls.is_valid(self.len - 1)
+    }
+
+    /// The last value, if it is text.
+    pub(super) fn last_text(&self) -> Option<&[u8]> {
+        match &self.values {
+            Values::String(texts) if !self.last_is_null() => Some(texts.get(self.len - 1)),
+            _ => None,
+        }
+    }
+
+    /// The last value, if it is a BIGINT.
+    pub(super) fn last_long(&self) -> Option<i64> {
+        match &self.values {
+            Values::Int64(values) if !self.last_is_null() => values.last().copied(),
+            _ => None,
+        }
+    }
+
     /// Reads the value at the cursor.
     #[inline]
     pub(super) fn read(&mut self, json: &mut Scanner<'_>) -> Scan<()> {
@@ -136,7 +159,8 @@ impl Column {
                         format @ (TimestampFormat::EpochSeconds
                         | TimestampFormat::EpochMillis
                         | TimestampFormat::EpochMicros
-                        | TimestampFormat::EpochNanos),
+                        | TimestampFormat::EpochNanos
+                        | TimestampFormat::EpochDays),
                     ..
                 },
                 b'-' | b'0'..=b'9',
@@ -177,6 +201,11 @@ impl Column {
                 BASE64.decode_vec(text, out).map_err(|_| Reject::new(Flaw::Base64, start))
             }),
             (Values::Map(map), b'{') => map.read(json),
+            (Values::JsonText(column), _) => column.push_with(|out| {
+                json.skip_value()?;
+                out.extend_from_slice(json.since(start));
+                Ok(())
+            }),
             _ => match json.kind()? {
                 Found::Number => {
                     json.number().and(Err(Reject::new(Flaw::Type(Found::Number), start)))
@@ -210,7 +239,9 @@ impl Column {
             Values::Float32(values) => values.push(0.0),
             Values::Float64(values) => values.push(0.0),
             Values::Decimal { values, .. } => values.push(0),
-            Values::String(column) | Values::Binary(column) => column.push(&[]),
+            Values::String(column) | Values::JsonText(column) | Values::Binary(column) => {
+                column.push(&[]);
+            }
             Values::List(list) => list.close(),
             Values::Map(map) => map.close(),
             Values::Struct(object) => object.append_null(),
@@ -230,7 +261,9 @@ impl Column {
             Values::Float32(values) => values.truncate(len),
             Values::Float64(values) => values.truncate(len),
             Values::Decimal { values, .. } => values.truncate(len),
-            Values::String(column) | Values::Binary(column) => column.truncate(len),
+            Values::String(column) | Values::JsonText(column) | Values::Binary(column) => {
+                column.truncate(len);
+            }
             Values::List(list) => list.truncate(len),
             Values::Map(map) => map.truncate(len),
             Values::Struct(object) => object.truncate(len),
@@ -255,7 +288,7 @@ impl Column {
             Values::Timestamp { values, .. } => {
                 primitive::<TimestampMicrosecondType>(values, nulls, data_type)
             }
-            Values::String(column) => column.finish_strings(nulls),
+            Values::String(column) | Values::JsonText(column) => column.finish_strings(nulls),
             Values::Binary(column) => column.finish_binaries(nulls),
             Values::List(list) => list.finish(nulls),
             Values::Map(map) => map.finish(nulls, data_type),

@@ -19,9 +19,21 @@ impl<'a> Scanner<'a> {
         Self { bytes, at: 0, levels: 0, scratch }
     }
 
+    /// With the cursor behind what stands before the text, `start` bytes in.
+    pub(super) fn behind(mut self, start: usize) -> Self {
+        self.at = start;
+        self
+    }
+
     #[inline]
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// The bytes from `start`, which the cursor has passed, up to the cursor.
+    #[inline]
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
     }
 
     #[inline]

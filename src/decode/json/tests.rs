@@ -22,7 +22,7 @@ use model::Cell;
 /// Every type, and every kind of nesting.
 pub(super) const SCHEMA: &str = "id INT NOT NULL, flag BOOLEAN, tiny TINYINT, small SMALLINT, long BIGINT, f FLOAT, \
     d DOUBLE, money DECIMAL(10,3), big DECIMAL(38,10), text STRING, bin BINARY, day DATE, at TIMESTAMP, \
-    berlin TIMESTAMP_NTZ, ms TIMESTAMP, ns TIMESTAMP_NTZ, secs DATE, list ARRAY<INT>, map MAP<STRING, DOUBLE>, \
+    berlin TIMESTAMP_NTZ, ms TIMESTAMP, ns TIMESTAMP_NTZ, secs DATE, days DATE, list ARRAY<INT>, map MAP<STRING, DOUBLE>, \
     st STRUCT<x: INT NOT NULL, y: ARRAY<STRUCT<z: STRING, `zo\"ö`: BIGINT>>, m: MAP<STRING, ARRAY<DATE>>>";
 
 pub(super) fn spec() -> Json {
@@ -30,6 +30,7 @@ pub(super) fn spec() -> Json {
         ("ms", TimestampFormat::EpochMillis),
         ("ns", TimestampFormat::EpochNanos),
         ("secs", TimestampFormat::EpochSeconds),
+        ("days", TimestampFormat::EpochDays),
     ];
     Json {
         timestamps: BTreeMap::from(formats.map(|(name, format)| (name.to_owned(), format))),
@@ -71,7 +72,7 @@ fn check(reader: &mut Reader, documents: &[Vec<u8>]) -> Result<(), TestCaseError
 fn the_decoder_agrees_with_a_naive_model_on_serde_json() {
     let cases = std::env::var("SLUICE_JSON_CASES")
         .map_or(8_000, |text| text.parse().expect("a number of cases"));
-    let reader = RefCell::new(Reader::new(&spec()).expect("a valid spec"));
+    let reader = RefCell::new(Reader::new(&spec(), Part::Value).expect("a valid spec"));
     let tally = RefCell::new([0u64; 2]);
     // Three documents a case, so that a flawed one stands between others.
     let tapes = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..160), 3);
@@ -95,8 +96,43 @@ fn the_decoder_agrees_with_a_naive_model_on_serde_json() {
 }
 
 #[test]
+fn each_top_level_field_is_in_a_declared_column_or_rescued() {
+    let spec = Json { unknown_fields: UnknownFields::Rescue, ..spec() };
+    let reader = RefCell::new(Reader::new(&spec, Part::Value).expect("a valid spec"));
+    let rescued = RefCell::new(0u64);
+    let tapes = proptest::collection::vec(any::<u8>(), 0..160);
+    let config = Config { cases: 8_000, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&tapes, |tape| {
+            let document = documents::document(&mut Tape::new(&tape));
+            let mut reader = reader.borrow_mut();
+            let accepted = reader.read(&document).is_ok();
+            let columns = reader.finish();
+            let expected = model::read(&spec, &document);
+            prop_assert_eq!(accepted, expected.is_some(), "{}", document.escape_ascii());
+            let Some(expected) = expected else { return Ok(()) };
+            let cells: Vec<Cell> = columns.iter().map(|c| model::cell(c, 0)).collect();
+            prop_assert_eq!(&cells[..expected.len()], &expected);
+            let fields = model::fields(&document).expect("accepted");
+            let is_unknown = |name: &String| spec.schema.arrow().index_of(name).is_err();
+            let unknown: Vec<_> = fields.into_iter().filter(|(name, _)| is_unknown(name)).collect();
+            *rescued.borrow_mut() += u64::from(!unknown.is_empty());
+            match &cells[expected.len()] {
+                Cell::Null => prop_assert!(unknown.is_empty(), "{}", document.escape_ascii()),
+                Cell::Text(text) => {
+                    prop_assert_eq!(model::fields(text.as_bytes()), Some(unknown), "{}", text)
+                }
+                other => panic!("text, not {other:?}"),
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert!(rescued.into_inner() > 400, "documents with unknown fields are tried");
+}
+
+#[test]
 fn the_decoder_agrees_with_the_model_on_chosen_documents() {
-    let mut reader = Reader::new(&spec()).expect("a valid spec");
+    let mut reader = Reader::new(&spec(), Part::Value).expect("a valid spec");
     for document in [
         r#"{"id":1}"#,
         r#"{"id":1,"x":1e999,"y":-0,"z":[[],{},[{}]]}"#,

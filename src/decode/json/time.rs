@@ -68,13 +68,20 @@ pub(super) fn epoch_micros(number: &Number<'_>, format: TimestampFormat) -> Resu
     let scale = match format {
         TimestampFormat::EpochSeconds => 6,
         TimestampFormat::EpochMillis => 3,
-        TimestampFormat::EpochMicros | TimestampFormat::EpochNanos | TimestampFormat::Iso8601 => 0,
+        TimestampFormat::EpochMicros
+        | TimestampFormat::EpochNanos
+        | TimestampFormat::EpochDays
+        | TimestampFormat::Iso8601 => 0,
     };
     let value = number.scaled(scale).map_err(|flaw| match flaw {
         Flaw::DecimalScale => Flaw::Submicroseconds,
         _ => Flaw::Years,
     })?;
-    let micros = if format == TimestampFormat::EpochNanos { value.div_euclid(1000) } else { value };
+    let micros = match format {
+        TimestampFormat::EpochNanos => value.div_euclid(1000),
+        TimestampFormat::EpochDays => value.saturating_mul(MICROS_PER_DAY.into()),
+        _ => value,
+    };
     bounded(i64::try_from(micros).map_err(|_| Flaw::Years)?)
 }
 
@@ -308,7 +315,7 @@ mod tests {
 
     #[test]
     fn numbers_are_read_in_their_unit_exactly() {
-        use TimestampFormat::{EpochMicros, EpochMillis, EpochNanos, EpochSeconds};
+        use TimestampFormat::{EpochDays, EpochMicros, EpochMillis, EpochNanos, EpochSeconds};
         let cases = [
             ("1700000000", EpochSeconds, Ok(1_700_000_000_000_000)),
             ("1700000000.123456", EpochSeconds, Ok(1_700_000_000_123_456)),
@@ -323,6 +330,12 @@ mod tests {
             ("-1", EpochNanos, Ok(-1)),
             ("1700000000000000", EpochSeconds, Err(Flaw::Years)),
             ("1e40", EpochMicros, Err(Flaw::Years)),
+            ("19783", EpochDays, Ok(1_709_251_200_000_000)),
+            ("-719162", EpochDays, Ok(FIRST_MICROS)),
+            ("-719163", EpochDays, Err(Flaw::Years)),
+            ("2932897", EpochDays, Err(Flaw::Years)),
+            ("1e38", EpochDays, Err(Flaw::Years)),
+            ("0.5", EpochDays, Err(Flaw::Submicroseconds)),
             ("253402300799.999999", EpochSeconds, Ok(END_MICROS - 1)),
             ("253402300800", EpochSeconds, Err(Flaw::Years)),
             ("-62135596800", EpochSeconds, Ok(FIRST_MICROS)),
@@ -334,5 +347,6 @@ mod tests {
         }
         let number = Number::read(b"-1").expect("a number");
         assert_eq!(epoch_days(&number, EpochMillis), Ok(-1), "the day before the epoch");
+        assert_eq!(epoch_days(&number, EpochDays), Ok(-1));
     }
 }

@@ -91,9 +91,16 @@ enum Failure {
 /// A registry's answer to what it can't do.
 #[derive(Deserialize)]
 struct Problem {
-    #[expect(dead_code, reason = "it tells a registry's answer from a proxy's")]
     error_code: i64,
     message: Option<String>,
+}
+
+impl Problem {
+    /// 40401 no such subject, 40402 no such version, 40403 no such schema. A bare 404 is of a path that the server
+    /// doesn't know, by the registry's own framework or by a proxy: it says nothing of the schema.
+    fn is_missing(&self) -> bool {
+        self.error_code / 100 == 404
+    }
 }
 
 impl Http {
@@ -218,14 +225,14 @@ impl Http {
             return serde_json::from_slice(&body).map(Some).map_err(|e| answer(not_json(&e)));
         }
         let problem = serde_json::from_slice::<Problem>(&body).ok();
-        if status == StatusCode::NOT_FOUND && problem.is_some() {
+        if status == StatusCode::NOT_FOUND && problem.as_ref().is_some_and(Problem::is_missing) {
             return Ok(None);
         }
         if let Some(elsewhere) = elsewhere {
             return Err(answer(format!("it redirects to {elsewhere}")));
         }
         if status == StatusCode::NOT_FOUND {
-            return Err(answer("404 without an `error_code`; is its base path missing?".into()));
+            return Err(answer("404, and no such path; is its base path missing?".into()));
         }
         let message = problem.and_then(|problem| problem.message).map(|message| shown(&message));
         let (url, status_text) = (base.to_string(), status.to_string());

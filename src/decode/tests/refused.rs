@@ -40,7 +40,8 @@ fn what_is_no_json_object_is_refused() {
         (
             b"\x00\x00\x00\x00\x01\x02",
             "SL3003",
-            "byte 0 is 0x00 (schema registry's wire format): use `format: avro`",
+            "byte 0 is 0x00 (schema registry's wire format): use Avro (`format: avro`, with Debezium `encoding: avro`), \
+             or `framing: confluent` if JSON follows",
         ),
         (b"\xEF\xBB\xBF{}", "SL3004", "byte 0: a byte order mark, which JSON does not allow"),
         (b"<xml/>", "SL3005", "byte 0: 0x3C where a value should be"),

@@ -74,15 +74,20 @@ fn each_type_is_read_to_its_limits() {
 
 #[test]
 fn epoch_numbers_are_read_in_the_declared_unit() {
-    let mut spec = spec("d DATE, t TIMESTAMP, s STRUCT<n: TIMESTAMP_NTZ>, l ARRAY<TIMESTAMP>");
+    let mut spec = spec(
+        "d DATE, t TIMESTAMP, s STRUCT<n: TIMESTAMP_NTZ>, l ARRAY<TIMESTAMP>, m MAP<STRING, STRUCT<n: DATE>>",
+    );
     let formats = [
         ("d", TimestampFormat::EpochSeconds),
         ("t", TimestampFormat::EpochMillis),
         ("s.n", TimestampFormat::EpochMicros),
-        ("l", TimestampFormat::EpochNanos),
+        ("l.element", TimestampFormat::EpochNanos),
+        ("m.value.n", TimestampFormat::EpochMicros),
     ];
     json(&mut spec).timestamps = formats.map(|(name, format)| (name.to_owned(), format)).into();
-    let rows = chunk(&spec, &[r#"{"d":86400,"t":1.5,"s":{"n":-7},"l":[1999,-1]}"#]).rows;
+    let rows =
+        chunk(&spec, &[r#"{"d":86400,"t":1.5,"s":{"n":-7},"l":[1999,-1],"m":{"k":{"n":-1}}}"#])
+            .rows;
     assert_eq!(rows.column(0).as_ref(), &Date32Array::from(vec![1]));
     assert_eq!(
         rows.column(1).as_ref(),
@@ -97,6 +102,8 @@ fn epoch_numbers_are_read_in_the_declared_unit() {
         elements.as_ref(),
         &TimestampMicrosecondArray::from(vec![1, -1]).with_timezone("UTC")
     );
+    let days = rows.column(4).as_map().values().as_struct();
+    assert_eq!(days.column(0).as_ref(), &Date32Array::from(vec![-1]));
 }
 
 #[test]

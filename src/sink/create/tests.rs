@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use delta_kernel::Snapshot;
 use object_store::memory::InMemory;
 use serde_json::Value;
@@ -22,7 +23,7 @@ fn new_table(
     let schema = ddl::parse(columns).expect("valid");
     let partition_by: Vec<String> = partition_by.iter().map(|c| (*c).to_owned()).collect();
     let properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let expected = TableExpectation { schema: schema.arrow(), partition_by: &partition_by };
+    let expected = TableExpectation::fixed(schema.arrow(), &partition_by);
     NewTable::new(&expected, &properties, NOW)
 }
 
@@ -44,23 +45,36 @@ fn the_protocol_is_the_lowest_that_does() {
     check_protocol(EVERY_TYPE, &[], "1/2 - -");
     check_protocol("a INT", &[("delta.appendOnly", "true")], "1/2 - -");
     check_protocol("a INT", &[("delta.enableChangeDataFeed", "true")], "1/4 - -");
-    check_protocol("a TIMESTAMP_NTZ", &[], "3/7 timestampNtz timestampNtz");
-    check_protocol("s STRUCT<l: ARRAY<TIMESTAMP_NTZ>>", &[], "3/7 timestampNtz timestampNtz");
+    check_protocol("a TIMESTAMP_NTZ", &[], "3/7 timestampNtz appendOnly+invariants+timestampNtz");
+    check_protocol(
+        "s STRUCT<l: ARRAY<TIMESTAMP_NTZ>>",
+        &[],
+        "3/7 timestampNtz appendOnly+invariants+timestampNtz",
+    );
     check_protocol(
         "a TIMESTAMP_NTZ",
         &[("delta.enableChangeDataFeed", "true"), ("delta.appendOnly", "true")],
-        "3/7 timestampNtz timestampNtz+changeDataFeed+appendOnly",
+        "3/7 timestampNtz appendOnly+invariants+timestampNtz+changeDataFeed",
     );
     check_protocol(
         "a INT",
         &[("delta.enableDeletionVectors", "true")],
-        "3/7 deletionVectors deletionVectors",
+        "3/7 deletionVectors appendOnly+invariants+deletionVectors",
     );
-    check_protocol("a INT", &[("delta.checkpointPolicy", "v2")], "3/7 v2Checkpoint v2Checkpoint");
+    check_protocol(
+        "a INT NOT NULL",
+        &[("delta.enableTypeWidening", "true")],
+        "3/7 typeWidening appendOnly+invariants+typeWidening",
+    );
+    check_protocol(
+        "a INT",
+        &[("delta.checkpointPolicy", "v2")],
+        "3/7 v2Checkpoint appendOnly+invariants+v2Checkpoint",
+    );
     check_protocol(
         "a INT",
         &[("delta.feature.domainMetadata", "supported")],
-        "1/7 - domainMetadata",
+        "1/7 - appendOnly+invariants+domainMetadata",
     );
 }
 
@@ -119,7 +133,7 @@ async fn open(
     policy: CreateTable,
 ) -> Result<(TableLog, WritePlan), TableError> {
     let schema = ddl::parse(columns).expect("valid");
-    let expected = TableExpectation { schema: schema.arrow(), partition_by: &[] };
+    let expected = TableExpectation::fixed(schema.arrow(), &[]);
     open_or_create(store, &expected, policy, &BTreeMap::new(), NOW).await
 }
 
@@ -147,7 +161,8 @@ async fn of_two_creators_one_wins_and_the_others_table_is_checked() {
         open(&store, "b INT", CreateTable::IfMissing).await.expect_err("the first one's columns");
     assert_eq!(
         error.to_string(),
-        "lake/orders: `b`: the table has no such column: add it to the table or take it out of the schema"
+        "lake/orders: `b`: the table has no such column, output INT: set `schema_evolution: add_columns`, \
+         take it out of the schema, or write to another table"
     );
     assert_eq!(
         (error.code(), error.disposition()),

@@ -28,7 +28,7 @@ const FILES: Files = Files { target_size: 1 << 30, compression: Compression::Zst
 fn through_the_table(bench: &Bench, batches: &[RecordBatch], partition_by: &[&str]) -> RecordBatch {
     let schema = batches[0].schema();
     let partition_by: Vec<String> = partition_by.iter().map(|c| (*c).to_owned()).collect();
-    let expected = TableExpectation { schema: &schema, partition_by: &partition_by };
+    let expected = TableExpectation::fixed(&schema, &partition_by);
     let store = TableStore::over(Arc::clone(&bench.store), "lake/odd");
     let no_properties = BTreeMap::new();
     let open = open_or_create(&store, &expected, CreateTable::IfMissing, &no_properties, 0);
@@ -188,7 +188,7 @@ fn a_table_with_other_spelling_and_more_nested_fields_is_filled_and_reads_back()
         ),
     ];
     let table = Schema::new(table_fields);
-    let expected = TableExpectation { schema: &table, partition_by: &[] };
+    let expected = TableExpectation::fixed(&table, &[]);
     let table = NewTable::new(&expected, &BTreeMap::new(), 0).expect("valid");
     let store = TableStore::over(Arc::clone(&bench.store), "lake/places");
     let first = Path::from("_delta_log/00000000000000000000.json");
@@ -203,7 +203,7 @@ fn a_table_with_other_spelling_and_more_nested_fields_is_filled_and_reads_back()
     );
     let rows = rows_of(vec![("place", Arc::new(place))]);
     let schema = rows.schema();
-    let expected = TableExpectation { schema: &schema, partition_by: &[] };
+    let expected = TableExpectation::fixed(&schema, &[]);
     let no_properties = BTreeMap::new();
     let open = open_or_create(&store, &expected, CreateTable::Never, &no_properties, 0);
     let (_, plan) = bench.runtime.block_on(open).expect("it fits");

@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, RecordBatchOptions};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -160,11 +160,29 @@ impl FilesWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        // Before the split: a partition's value is of the table's type, too.
+        let batch = self.adapted(batch).map_err(FilesError::Rows)?;
         if self.spec.partition_columns.is_empty() {
-            return self.append(Values::new(), batch);
+            return self.append(Values::new(), &batch);
         }
-        for part in self.split(batch)? {
+        for part in self.split(&batch)? {
             self.append(part.values, &part.rows)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the files in the making that have so many bytes or more.
+    pub fn close_from(&mut self, bytes: u64) -> Result<(), FilesError> {
+        let mut large: Vec<(u32, Values)> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.file.size_estimate() >= bytes)
+            .map(|(values, open)| (open.file.number(), values.clone()))
+            .collect();
+        large.sort_unstable();
+        for (_, values) in large {
+            let open = self.open.remove(&values).expect("just found");
+            self.close(values, open.file)?;
         }
         Ok(())
     }
@@ -236,19 +254,21 @@ impl FilesWriter {
         self.keep_bounds()
     }
 
-    /// The columns that go into the file, as the table types them.
-    fn data_rows(&self, batch: &RecordBatch) -> Result<RecordBatch, FilesError> {
-        let column = |(&from, field): (&usize, &FieldRef)| match batch.columns().get(from) {
+    /// The rows as the table types them.
+    fn adapted(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let column = |(i, field): (usize, &FieldRef)| match batch.columns().get(i) {
             Some(column) => adapt(column, field),
-            None => Err(ArrowError::SchemaError(format!("no column {from}"))),
+            None => Err(ArrowError::SchemaError(format!("no column {i}"))),
         };
         let columns: Result<Vec<ArrayRef>, _> =
-            self.data_columns.iter().zip(self.file_schema.fields()).map(column).collect();
-        let options =
-            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        columns
-            .and_then(|c| RecordBatch::try_new_with_options(self.file_schema.clone(), c, &options))
-            .map_err(FilesError::Rows)
+            self.spec.schema.fields().iter().enumerate().map(column).collect();
+        batch_of(&self.spec.schema, columns?, batch.num_rows())
+    }
+
+    /// The columns that go into the file.
+    fn data_rows(&self, batch: &RecordBatch) -> Result<RecordBatch, FilesError> {
+        let columns = self.data_columns.iter().map(|&c| Arc::clone(batch.column(c))).collect();
+        batch_of(&self.file_schema, columns, batch.num_rows()).map_err(FilesError::Rows)
     }
 
     fn begin(&mut self, values: &Values, sample: &RecordBatch) -> Result<ParquetFile, FilesError> {
@@ -308,6 +328,15 @@ impl FilesWriter {
         }
         Ok(())
     }
+}
+
+fn batch_of(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
 /// Why data files could not be written.

@@ -88,7 +88,7 @@ fn blank(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
 }
 
 fn field(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 25] = [
         "flag",
         "tiny",
         "small",
@@ -105,6 +105,7 @@ fn field(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
         "ms",
         "ns",
         "secs",
+        "days",
         "list",
         "map",
         "st",
@@ -139,7 +140,9 @@ fn fitting_value(tape: &mut Tape<'_>, name: &str, out: &mut Vec<u8>) {
     match name {
         "flag" => out.extend(tape.pick(&["true", "false"]).bytes()),
         "tiny" | "small" | "long" | "x" | "zo\\\"ö" => integer(tape, out),
-        "f" | "d" | "\\u0066" | "ms" | "ns" | "secs" | "money" | "big" => number(tape, name, out),
+        "f" | "d" | "\\u0066" | "ms" | "ns" | "secs" | "days" | "money" | "big" => {
+            number(tape, name, out)
+        }
         "text" | "te\\u0078t" | "z" => string(tape, out),
         "bin" => base64_text(tape, out),
         "day" => out.extend(format!("\"{}\"", date(tape)).bytes()),
@@ -269,6 +272,7 @@ fn number(tape: &mut Tape<'_>, name: &str, out: &mut Vec<u8>) {
         "ms" => 14,
         "ns" => 19,
         "secs" => 11,
+        "days" => 7,
         _ => 24,
     };
     if tape.one_in(4) {

@@ -28,8 +28,8 @@ pub(super) enum Cell {
 }
 
 /// A JSON value with its numbers as text and its fields in order, twins included.
-#[derive(Debug)]
-enum Json {
+#[derive(Debug, PartialEq)]
+pub(super) enum Json {
     Null,
     Boolean(bool),
     Number(String),
@@ -40,6 +40,11 @@ enum Json {
 
 /// The columns of a document; `None` when it is bad.
 pub(super) fn read(spec: &config::Json, document: &[u8]) -> Option<Vec<Cell>> {
+    columns(spec, spec.schema.arrow().fields(), "", &fields(document)?)
+}
+
+/// The fields of a document in their order, twins included; `None` when it is no JSON object.
+pub(super) fn fields(document: &[u8]) -> Option<Vec<(String, Json)>> {
     let text = std::str::from_utf8(document).ok()?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
     let (json, rest) = parse(text.trim_start_matches(BLANKS), 1)?;
@@ -47,10 +52,10 @@ pub(super) fn read(spec: &config::Json, document: &[u8]) -> Option<Vec<Cell>> {
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         assert!(same(&json, &value), "the model's own parser agrees with serde_json's values");
     }
-    let Json::Object(fields) = json else {
-        return None;
-    };
-    columns(spec, spec.schema.arrow().fields(), "", &fields)
+    match json {
+        Json::Object(fields) => Some(fields),
+        _ => None,
+    }
 }
 
 const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
@@ -190,8 +195,10 @@ fn value(spec: &config::Json, data_type: &DataType, path: &str, json: &Json) -> 
             Cell::Integer(epoch(text, format)?)
         }
         (DataType::List(element), Json::Array(items)) => {
-            let items: Option<Vec<Cell>> =
-                items.iter().map(|i| value(spec, element.data_type(), path, i)).collect();
+            let items: Option<Vec<Cell>> = items
+                .iter()
+                .map(|i| value(spec, element.data_type(), &format!("{path}.element"), i))
+                .collect();
             Cell::List(items?)
         }
         (DataType::Map(entries, _), Json::Object(fields)) => {
@@ -199,7 +206,10 @@ fn value(spec: &config::Json, data_type: &DataType, path: &str, json: &Json) -> 
             let names: std::collections::BTreeSet<&String> =
                 fields.iter().map(|(name, _)| name).collect();
             let entry = |(name, json): &(String, Json)| {
-                Some((name.clone(), value(spec, pair[1].data_type(), path, json)?))
+                Some((
+                    name.clone(),
+                    value(spec, pair[1].data_type(), &format!("{path}.value"), json)?,
+                ))
             };
             let entries: Option<Vec<_>> = fields.iter().map(entry).collect();
             (names.len() == fields.len()).then_some(Cell::Map(entries?))?
@@ -239,6 +249,7 @@ fn epoch(text: &str, format: TimestampFormat) -> Option<i128> {
         TimestampFormat::EpochMillis => scaled(3)?,
         TimestampFormat::EpochMicros => scaled(0)?,
         TimestampFormat::EpochNanos => scaled(0)?.div_euclid(1000),
+        TimestampFormat::EpochDays => scaled(0)?.checked_mul(86_400_000_000)?,
         TimestampFormat::Iso8601 => panic!("no number"),
     })
 }

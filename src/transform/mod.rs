@@ -1,0 +1,151 @@
+//! The stage between decoding and the table: `select` and `where`, SQL expressions over the rows of a chunk.
+//!
+//! Owns the SQL: its syntax, names, types and functions (docs/reference/expressions.md), planned once per session and
+//! output with DataFusion's parts. Guarantees: the same row gives the same result, whatever rows stand beside it and
+//! whenever it is read; results are of Delta Lake's types; whole numbers never wrap; nothing that the SQL or a record
+//! holds makes it panic. It deliberately knows neither tables nor partitions: a failure names the row of the batch, and
+//! the engine says which record that is.
+
+mod arithmetic;
+mod bounded;
+mod context;
+mod delta_type;
+mod error;
+mod expression;
+mod fields;
+mod functions;
+mod guard;
+mod names;
+mod parse;
+mod projection;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::compute::prep_null_mask_filter;
+use arrow::datatypes::{DataType, Fields, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+pub use error::{Clause, Failure, Place, Refusal, TransformError};
+use error::{NO_CONDITION, TYPE};
+use expression::{Expression, Planner};
+use projection::{Projection, Source};
+use resolve::Scope;
+
+/// What an output makes of rows of one schema.
+pub struct Plan {
+    /// `None`: every column as it is.
+    projection: Option<Projection>,
+    schema: SchemaRef,
+    /// `None`: every row.
+    filter: Option<Expression>,
+}
+
+impl Plan {
+    /// Plans `select` and `filter`, the text of `where`, over rows of the schema `rows`.
+    pub fn new(
+        rows: &SchemaRef,
+        select: Option<&str>,
+        filter: Option<&str>,
+    ) -> Result<Self, TransformError> {
+        Self::refusing(rows, select, filter)
+            .map_err(|refusal| TransformError::Refused(Box::new(refusal)))
+    }
+
+    fn refusing(
+        rows: &SchemaRef,
+        select: Option<&str>,
+        filter: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let planner = |clause| {
+            Planner::new(rows).map_err(|error| expression::refused(clause, TYPE, error.to_string()))
+        };
+        let projection = match select {
+            Some(text) => {
+                let planner = planner(Clause::Select)?;
+                Some(Projection::new(&planner, rows, &parse::select_items(text)?)?)
+            }
+            None => None,
+        };
+        let schema = match &projection {
+            Some(projection) => Arc::clone(projection.schema()),
+            None => Arc::clone(rows),
+        };
+        let filter = match filter {
+            Some(text) => {
+                let results: Vec<_> = schema.fields().iter().map(|f| f.name().clone()).collect();
+                Some(condition(&planner(Clause::Where)?, rows, &results, text)?)
+            }
+            None => None,
+        };
+        Ok(Self { projection, schema, filter })
+    }
+
+    /// The columns that [`select`](Self::select) gives: the table's, of types that Delta Lake has.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Which rows the output keeps, without nulls; `None`: all. NULL counts as false.
+    pub fn filter(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, TransformError> {
+        let Some(filter) = &self.filter else { return Ok(None) };
+        let answers = filter.evaluate(rows)?;
+        let answers = answers.as_boolean();
+        let kept = match answers.null_count() {
+            0 => answers.clone(),
+            _ => prep_null_mask_filter(answers),
+        };
+        Ok((kept.true_count() < kept.len()).then_some(kept))
+    }
+
+    /// The rows as the table has them. Give it the rows that [`filter`](Self::filter) keeps: an expression may have no
+    /// value for others.
+    pub fn select(&self, rows: &RecordBatch) -> Result<RecordBatch, TransformError> {
+        let Some(projection) = &self.projection else { return Ok(rows.clone()) };
+        let columns = projection.sources().map(|source| match source {
+            Source::Column(index) => Ok(Arc::clone(rows.column(*index))),
+            Source::Expression(expression) => expression.evaluate(rows),
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let size = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let selected = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &size);
+        Ok(selected.expect("the results are of the types and lengths that were planned"))
+    }
+}
+
+/// Plans the text of `where`.
+fn condition(
+    planner: &Planner,
+    rows: &SchemaRef,
+    results: &[String],
+    text: &str,
+) -> Result<Expression, Refusal> {
+    let clause = Clause::Where;
+    let columns: &Fields = rows.fields();
+    let mut expr = parse::condition(text)?;
+    let text = expr.to_string();
+    Scope { clause, columns, results }.resolve(&mut expr)?;
+    let filter = planner
+        .plan(expr)
+        .and_then(|plan| {
+            Expression::new(plan, rows, clause, text).map_err(|error| error.to_string())
+        })
+        .map_err(|message| expression::refused(clause, TYPE, message))?;
+    match filter.result() {
+        Ok(field) if field.data_type() == &DataType::Boolean => Ok(filter),
+        Ok(field) => {
+            let found = expression::type_name(field.data_type());
+            let message = format!("expected a condition, a BOOLEAN; this is {found}");
+            Err(expression::refused(clause, NO_CONDITION, message))
+        }
+        Err(why) => Err(expression::refused(
+            clause,
+            NO_CONDITION,
+            format!("expected a condition, a BOOLEAN; this {why}"),
+        )),
+    }
+}
