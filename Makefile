@@ -16,7 +16,7 @@ PYTHON := $(SLUICE_CACHE)/venv/bin/python
 PYTEST = cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest
 RECORDS ?= 5000000
 
-.PHONY: help demo test check fmt clippy unit deny build integration soak bench kafka registry s3 chart-test build-packages real-parts
+.PHONY: help demo test check fmt clippy unit deny build integration soak bench bench-formats kafka registry s3 chart-test build-packages real-parts
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ soak: build real-parts ## the full sizes: 5 M records, 100 kills, 2,000 commits
 
 bench: build real-parts ## sluice, Spark and a Python loop on one topic; RECORDS=5000000
 	cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench --records $(RECORDS) $(ARGS)
+
+bench-formats: build real-parts ## the same records as JSON and as Avro (RECORDS=5000000)
+	cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench.formats --records $(RECORDS)
 
 kafka: real-parts ## start a broker, print how to produce; Ctrl-C stops it
 	@cd integration && $(PYTHON) -m harness.kafka

@@ -24,7 +24,7 @@ pub enum Exit {
     Bug = 1,
     /// Wrong use of the command line.
     Usage = 2,
-    /// `check` or `verify` found something wrong.
+    /// `check` or `verify` found something wrong; `init` can't tell how to read a topic.
     NegativeFinding = 3,
     /// Another instance of this connector holds the progress.
     Fenced = 4,

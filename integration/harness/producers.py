@@ -117,6 +117,18 @@ def send(
     _finish(made, failures)
 
 
+def send_records(
+    bootstrap: str, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0
+) -> None:
+    """Sends pairs of key and value to one partition, in their order; raises if one was refused."""
+    made = producer(bootstrap)
+    failures = _Failures()
+    for key, value in records:
+        made.produce(topic, value=value, key=key, partition=partition, on_delivery=failures)
+        made.poll(0)
+    _finish(made, failures)
+
+
 def _finish(made: Producer, failures: _Failures) -> None:
     left = made.flush(60)
     assert left == 0, f"{left} records were not acknowledged"

@@ -8,9 +8,11 @@ mod config;
 mod dead_letters;
 mod demo;
 mod find;
+mod init;
 mod kafka;
 mod preview;
 mod print;
+mod read;
 mod rewind;
 mod run;
 mod status;
@@ -47,6 +49,8 @@ enum LogFormatArg {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at a topic, or its schema registry, and write a configuration that reads it.
+    Init(init::InitArgs),
     /// Run a connector until its trigger is done or SIGTERM comes.
     Run(run::RunArgs),
     /// Look before you leap: brokers, topics, schema, tables. Writes nothing.
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> Exit {
     match command {
+        Command::Init(args) => Box::pin(init::init(args)).await,
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Check(args) => Box::pin(check::check(args)).await,
         Command::Preview(args) => Box::pin(preview::preview(args)).await,

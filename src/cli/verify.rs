@@ -13,6 +13,7 @@ use crate::disposition::Exit;
 use crate::sink::deep::{self, Coverage, DeepReport};
 use crate::sink::error::SinkError;
 use crate::sink::history;
+use crate::sink::keyed::KeyedCounts;
 use crate::sink::log::TableLog;
 use crate::sink::progress::Owner;
 use crate::sink::verify::{Report, Verifier};
@@ -145,6 +146,7 @@ impl Proof {
         let mut lines = vec![self.sum()];
         let findings = report.findings.iter().map(ToString::to_string);
         lines.extend(findings.map(|finding| format!("{output}: wrong: {finding}")));
+        lines.extend(report.keyed.as_ref().map(|counts| format!("{output}: {}", changes(counts))));
         if let Some(replay) = &self.replay {
             let rows = count(replay.fates.rows, "row");
             let commits = count(replay.commits, "replay");
@@ -206,6 +208,24 @@ fn terms(report: &Report) -> String {
     terms.join(" + ")
 }
 
+/// `12 changes by key = 4 inserted + 3 updated + 5 superseded; 20 rows copied`
+fn changes(counts: &KeyedCounts) -> String {
+    let fates = [
+        (counts.inserted, "inserted"),
+        (counts.updated, "updated"),
+        (counts.deleted, "deleted"),
+        (counts.superseded, "superseded"),
+        (counts.absent, "deleted without a row"),
+        (counts.existing, "with an existing key"),
+    ];
+    let terms = fates.iter().filter(|(count, _)| *count > 0);
+    let terms: Vec<String> =
+        terms.map(|(count, what)| format!("{} {what}", number(*count))).collect();
+    let sum = if terms.is_empty() { "0".to_owned() } else { terms.join(" + ") };
+    let (changes, copied) = (count(counts.changes, "change"), count(counts.copied, "row"));
+    format!("{changes} by key = {sum}; {copied} copied")
+}
+
 fn deep_lines(output: &str, deep: &DeepReport) -> Vec<String> {
     let (rows, files) = (count(deep.rows, "row"), count(deep.files, "file"));
     let (twice, outside) = (number(deep.duplicates), number(deep.outside));
@@ -214,6 +234,9 @@ fn deep_lines(output: &str, deep: &DeepReport) -> Vec<String> {
     )];
     let wrong = deep.findings.iter();
     lines.extend(wrong.map(|finding| format!("{output}: deep: wrong: {finding}")));
+    if let Some(repeated) = deep.repeated_keys {
+        lines.push(format!("{output}: deep: {} there twice", count(repeated, "key")));
+    }
     lines.extend(deep.notes.iter().map(|note| format!("{output}: deep: {note}")));
     lines
 }
@@ -235,6 +258,23 @@ mod tests {
             deep: None,
             is_dead_letters: false,
         }
+    }
+
+    #[test]
+    fn changes_by_key_are_told_with_what_they_cost() {
+        let counts = KeyedCounts {
+            changes: 12,
+            inserted: 4,
+            updated: 3,
+            superseded: 5,
+            ..Default::default()
+        };
+        let counts = KeyedCounts { copied: 20, ..counts };
+        assert_eq!(
+            changes(&counts),
+            "12 changes by key = 4 inserted + 3 updated + 5 superseded; 20 rows copied"
+        );
+        assert_eq!(changes(&KeyedCounts::default()), "0 changes by key = 0; 0 rows copied");
     }
 
     #[test]

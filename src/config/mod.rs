@@ -133,6 +133,11 @@ pub fn show_json(loaded: &Loaded) -> Value {
     loaded.effective.json()
 }
 
+/// Why a column at the top of a table can't have this name; `None`: it can.
+pub fn column_refusal(name: &str) -> Option<String> {
+    names::top_level_column(name).err().map(|(what, _)| what)
+}
+
 fn resolve_references(
     explicit: &mut Value,
     sites: &mut Sites,

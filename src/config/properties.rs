@@ -65,7 +65,8 @@ const PROPERTIES: [(&str, Form); 41] = [
         Form::Only("false", "sluice can't write in-commit timestamps"),
     ),
     ("delta.enableRowTracking", Form::Only("false", "sluice can't write row ids")),
-    ("delta.enableTypeWidening", Form::Only("false", NEWER_PROTOCOL)),
+    // Not all readers have it, and `schema_evolution: widen` can't do without: the user's choice.
+    ("delta.enableTypeWidening", Form::Flag),
     ("delta.enableVariantShredding", Form::Only("false", NEWER_PROTOCOL)),
     ("delta.identity.allowExplicitInsert", Form::Refused("sluice writes no identity columns")),
     ("delta.ignoreProtocolDefaults", Form::Flag),

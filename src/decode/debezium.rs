@@ -99,6 +99,14 @@ impl Changes {
         Ok(deletes)
     }
 
+    pub(super) fn prepare(&mut self, value: &[u8]) -> Result<(), DecodeError> {
+        self.reader.prepare(value)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.reader.is_full()
+    }
+
     pub(super) fn undo_last(&mut self) {
         self.reader.undo_last();
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::flaw::Part;
+use super::registry::RegistryError;
 use crate::disposition::{Disposition, Exit};
 use crate::offsets::TopicPartition;
 
@@ -50,6 +51,23 @@ pub enum DecodeError {
     ColumnTwice(ColumnName, ColumnName),
     #[error("`decode.value.encoding`: Debezium's change events are JSON or Avro")]
     Envelope,
+    #[error("`decode.{part}.schema`: no Avro value can be read as {data_type} (`{column}`)")]
+    AvroType { part: Part, column: String, data_type: String },
+    #[error("`decode.{}.avro_schema`: {reason}", if *is_key { "key" } else { "value" })]
+    AvroSchema { is_key: bool, reason: String },
+    /// Under `on_incompatible_schema: fail`.
+    #[error(
+        "{origin} can't be read into the columns: {reason}; change the schema or the columns, or set \
+         `decode.on_incompatible_schema` to `dead_letter`"
+    )]
+    IncompatibleSchema { origin: String, reason: String },
+    /// No fault: the columns follow the schemas, and there is a new one. A decoder made anew over the same schemas
+    /// has the columns.
+    #[error("{origin} changes the columns: {changes}")]
+    SchemaChanged { origin: String, changes: String },
+    /// The registry doesn't answer, or not as it should. No record is bad because of it.
+    #[error(transparent)]
+    Registry(RegistryError),
 }
 
 /// A column of a chunk's rows, for messages.
@@ -84,7 +102,11 @@ impl fmt::Display for ColumnOrigin {
 impl DecodeError {
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::BadRecord(_) => Disposition::Stop(Exit::DataRefused),
+            Self::BadRecord(_) | Self::IncompatibleSchema { .. } => {
+                Disposition::Stop(Exit::DataRefused)
+            }
+            Self::SchemaChanged { .. } => Disposition::Retry,
+            Self::Registry(error) => error.disposition(),
             _ => Disposition::Stop(Exit::Configuration),
         }
     }
@@ -98,6 +120,11 @@ impl DecodeError {
             Self::Type { .. } => "SL3103",
             Self::ColumnTwice(..) => "SL3104",
             Self::Envelope => "SL3105",
+            Self::AvroType { .. } => "SL3109",
+            Self::AvroSchema { .. } => "SL3106",
+            Self::IncompatibleSchema { .. } => "SL3107",
+            Self::SchemaChanged { .. } => "SL3108",
+            Self::Registry(error) => error.code(),
         }
     }
 }

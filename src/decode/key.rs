@@ -42,6 +42,21 @@ impl KeyRows {
         &self.field
     }
 
+    /// Columns of the value that are also a field of the key, by name and type, each with the place in the key: what
+    /// a record without a value says of them.
+    pub(super) fn shared_with(&self, values: &[FieldRef]) -> Vec<(usize, usize)> {
+        let DataType::Struct(fields) = self.field.data_type() else {
+            return Vec::new();
+        };
+        let is_shared = |field: &FieldRef, value: &FieldRef| {
+            field.name().eq_ignore_ascii_case(value.name())
+                && field.data_type() == value.data_type()
+        };
+        let place = |value: &FieldRef| fields.iter().position(|field| is_shared(field, value));
+        let places = values.iter().enumerate();
+        places.filter_map(|(at, value)| place(value).map(|part| (at, part))).collect()
+    }
+
     /// Appends a record's key, or nothing when it is flawed.
     pub(super) fn read(&mut self, key: Option<&[u8]>) -> Scan<()> {
         match key {
@@ -50,6 +65,14 @@ impl KeyRows {
         }
         self.nulls.append(key.is_some());
         Ok(())
+    }
+
+    pub(super) fn prepare(&mut self, key: &[u8]) -> Result<(), DecodeError> {
+        self.reader.prepare(key)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.reader.is_full()
     }
 
     /// The column so far; leaves it empty.

@@ -146,7 +146,8 @@ impl Decoder {
     /// Takes the next message of the partition.
     ///
     /// # Errors
-    /// A bad record under `on_bad_record: fail`. The run can't be finished after that; `begin` again.
+    /// A bad record under `on_bad_record: fail`, and what is wrong with no record: a registry that doesn't answer, a
+    /// schema that the columns can't take or must be changed for. The run can't be finished after that; `begin` again.
     ///
     /// # Panics
     /// Before `begin`, and when offsets don't grow: that would count a record twice.
@@ -164,6 +165,10 @@ impl Decoder {
         if run.held.as_ref().is_some_and(|held| held.contains(&message.offset)) {
             self.fates.dead_letters += 1;
             return Ok(());
+        }
+        if let Err(error) = self.rows.prepare(message.key, message.value) {
+            run.failed = true;
+            return Err(error);
         }
         let read = match message.value {
             Some(value) => self.row(message, value, bytes),
@@ -187,6 +192,7 @@ impl Decoder {
     pub fn is_full(&self) -> bool {
         self.fates.records() >= MAX_CHUNK_ROWS as u64
             || self.payload_bytes + self.header_bytes >= MAX_CHUNK_BYTES
+            || self.rows.is_full()
     }
 
     /// What was pushed, as the chunk that covers all offsets from its start up to `end`. The partition's next chunk

@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 
 use super::flaw::{Part, Scan};
-use super::{DecodeError, Schemas, json, raw};
+use super::{DecodeError, Schemas, avro, json, raw};
 use crate::config::Payload;
 
 /// Metadata of an Arrow field: a STRING column with it takes any value, as JSON text.
@@ -15,16 +15,20 @@ pub(super) const JSON_TEXT: &str = "sluice.json_text";
 /// Reads payloads of one format; each one read is a row, or none at all.
 pub(super) enum Reader {
     Json(json::Reader),
+    Avro(Box<avro::Reader>),
     Raw(raw::Reader),
 }
 
 impl Reader {
-    pub(super) fn new(spec: &Payload, part: Part, _schemas: &Schemas) -> Result<Self, DecodeError> {
+    pub(super) fn new(spec: &Payload, part: Part, schemas: &Schemas) -> Result<Self, DecodeError> {
         match spec {
             Payload::Json(spec) => Ok(Self::Json(json::Reader::new(spec, part)?)),
             Payload::String => Ok(Self::Raw(raw::Reader::strings())),
             Payload::Bytes => Ok(Self::Raw(raw::Reader::bytes())),
-            Payload::Avro(_) => unimplemented!("refused by the configuration"),
+            Payload::Avro(spec) => {
+                let known = schemas.avro(spec, avro_part(part))?;
+                Ok(Self::Avro(Box::new(avro::Reader::new(spec, known)?)))
+            }
         }
     }
 
@@ -33,11 +37,14 @@ impl Reader {
     pub(super) fn of_changes(
         spec: &Payload,
         others: &[FieldRef],
-        _schemas: &Schemas,
+        schemas: &Schemas,
     ) -> Result<Self, DecodeError> {
         match spec {
             Payload::Json(spec) => Ok(Self::Json(json::Reader::of_changes(spec, others)?)),
-            Payload::Avro(_) => unimplemented!("refused by the configuration"),
+            Payload::Avro(spec) => {
+                let known = schemas.avro(spec, avro::Part::Change)?;
+                Ok(Self::Avro(Box::new(avro::Reader::of_changes(spec, others, known)?)))
+            }
             Payload::String | Payload::Bytes => Err(DecodeError::Envelope),
         }
     }
@@ -46,7 +53,7 @@ impl Reader {
     pub(super) fn unwrapping(self) -> Self {
         match self {
             Self::Json(reader) => Self::Json(reader.unwrapping()),
-            Self::Raw(_) => self,
+            Self::Avro(_) | Self::Raw(_) => self,
         }
     }
 
@@ -54,6 +61,7 @@ impl Reader {
     pub(super) fn is_record(&self) -> bool {
         match self {
             Self::Json(_) => true,
+            Self::Avro(reader) => reader.is_record(),
             Self::Raw(_) => false,
         }
     }
@@ -62,7 +70,28 @@ impl Reader {
     pub(super) fn fields(&self) -> Vec<FieldRef> {
         match self {
             Self::Json(reader) => reader.fields().iter().map(Arc::clone).collect(),
+            Self::Avro(reader) => reader.fields().to_vec(),
             Self::Raw(reader) => vec![reader.field()],
+        }
+    }
+
+    /// Sees to it that the payload's schema is known, before `read`.
+    ///
+    /// # Errors
+    /// What no policy for bad records covers.
+    #[inline]
+    pub(super) fn prepare(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        match self {
+            Self::Avro(reader) => reader.prepare(payload),
+            Self::Json(_) | Self::Raw(_) => Ok(()),
+        }
+    }
+
+    /// Whether the rows take as much memory as a chunk may, though their bytes are few.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Avro(reader) => reader.is_full(),
+            Self::Json(_) | Self::Raw(_) => false,
         }
     }
 
@@ -70,6 +99,7 @@ impl Reader {
     pub(super) fn read(&mut self, payload: &[u8]) -> Scan<()> {
         match self {
             Self::Json(reader) => reader.read(payload),
+            Self::Avro(reader) => reader.read(payload),
             Self::Raw(reader) => reader.read(payload),
         }
     }
@@ -78,6 +108,7 @@ impl Reader {
     pub(super) fn undo_last(&mut self) {
         match self {
             Self::Json(reader) => reader.undo_last(),
+            Self::Avro(reader) => reader.undo_last(),
             Self::Raw(reader) => reader.undo_last(),
         }
     }
@@ -86,6 +117,7 @@ impl Reader {
     pub(super) fn push_null(&mut self) {
         match self {
             Self::Json(reader) => reader.push_null(),
+            Self::Avro(reader) => reader.push_null(),
             Self::Raw(reader) => reader.push_null(),
         }
     }
@@ -94,6 +126,7 @@ impl Reader {
     pub(super) fn last_is_null(&self, column: usize) -> bool {
         match self {
             Self::Json(reader) => reader.last_is_null(column),
+            Self::Avro(reader) => reader.last_is_null(column),
             Self::Raw(_) => unreachable!("no reader of change events"),
         }
     }
@@ -102,6 +135,7 @@ impl Reader {
     pub(super) fn last_text(&self, column: usize) -> Option<&[u8]> {
         match self {
             Self::Json(reader) => reader.last_text(column),
+            Self::Avro(reader) => reader.last_text(column),
             Self::Raw(_) => unreachable!("no reader of change events"),
         }
     }
@@ -110,6 +144,7 @@ impl Reader {
     pub(super) fn last_long(&self, column: usize) -> Option<i64> {
         match self {
             Self::Json(reader) => reader.last_long(column),
+            Self::Avro(reader) => reader.last_long(column),
             Self::Raw(_) => unreachable!("no reader of change events"),
         }
     }
@@ -117,6 +152,7 @@ impl Reader {
     pub(super) fn rows(&self) -> usize {
         match self {
             Self::Json(reader) => reader.rows(),
+            Self::Avro(reader) => reader.rows(),
             Self::Raw(reader) => reader.rows(),
         }
     }
@@ -124,7 +160,15 @@ impl Reader {
     pub(super) fn finish(&mut self) -> Vec<ArrayRef> {
         match self {
             Self::Json(reader) => reader.finish(),
+            Self::Avro(reader) => reader.finish(),
             Self::Raw(reader) => vec![reader.finish()],
         }
+    }
+}
+
+fn avro_part(part: Part) -> avro::Part {
+    match part {
+        Part::Value => avro::Part::Value,
+        Part::Key => avro::Part::Key,
     }
 }

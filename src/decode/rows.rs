@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray, BooleanArray};
+use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::FieldRef;
 
 use super::debezium::{Changes, nullable};
@@ -23,13 +24,15 @@ pub(super) struct Rows {
     deletions: Option<DeletionRows>,
     /// A record without a value is a row.
     tombstones: bool,
+    /// Columns of the value that a tombstone's key fills, and the fields of the key.
+    shared: Vec<(usize, usize)>,
 }
 
 enum Values {
     /// A payload is a row.
     Plain(payload::Reader),
     /// A payload is Debezium's envelope around a row.
-    Changes(Box<Changes>),
+    Changes(Changes),
 }
 
 impl Rows {
@@ -40,22 +43,22 @@ impl Rows {
     ) -> Result<Self, DecodeError> {
         let values = match &spec.debezium {
             None => Values::Plain(payload::Reader::new(&spec.value, Part::Value, schemas)?),
-            Some(changes) => {
-                Values::Changes(Box::new(Changes::new(&spec.value, changes, schemas)?))
-            }
+            Some(changes) => Values::Changes(Changes::new(&spec.value, changes, schemas)?),
         };
         let is_stream = spec.debezium.is_some();
         let key = spec.key.as_ref().map(|key| KeyRows::new(key, is_stream, schemas)).transpose()?;
         let tombstones = tombstones && key.is_some();
         let deletions = (is_stream || tombstones).then(DeletionRows::new);
-        Ok(Self { values, key, deletions, tombstones })
+        let shared = key.iter().flat_map(|key| key.shared_with(&values.fields())).collect();
+        Ok(Self { values, key, deletions, tombstones, shared })
     }
 
     /// The columns in their order, each with where it comes from.
     pub(super) fn fields(&self, spec: &Decode) -> Vec<(FieldRef, ColumnOrigin)> {
-        let (mut values, changes) = match &self.values {
-            Values::Plain(reader) => (reader.fields(), Vec::new()),
-            Values::Changes(changes) => (changes.row_fields(), changes.change_fields()),
+        let mut values = self.values.fields();
+        let changes = match &self.values {
+            Values::Plain(_) => Vec::new(),
+            Values::Changes(changes) => changes.change_fields(),
         };
         let rescued = rescues(&spec.value).then(|| values.pop()).flatten();
         let of = |origin| move |field| (field, origin);
@@ -76,6 +79,37 @@ impl Rows {
             Values::Plain(reader) => reader.rows(),
             Values::Changes(changes) => changes.rows(),
         }
+    }
+
+    /// Sees to it that the schemas of a record are known, before it is read.
+    ///
+    /// # Errors
+    /// What no policy for bad records covers.
+    #[inline]
+    pub(super) fn prepare(
+        &mut self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<(), DecodeError> {
+        if let Some(value) = value {
+            match &mut self.values {
+                Values::Plain(reader) => reader.prepare(value)?,
+                Values::Changes(changes) => changes.prepare(value)?,
+            }
+        }
+        match (&mut self.key, key) {
+            (Some(rows), Some(key)) => rows.prepare(key),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the rows take as much memory as a chunk may, though their bytes are few.
+    pub(super) fn is_full(&self) -> bool {
+        let values = match &self.values {
+            Values::Plain(reader) => reader.is_full(),
+            Values::Changes(changes) => changes.is_full(),
+        };
+        values || self.key.as_ref().is_some_and(KeyRows::is_full)
     }
 
     /// Appends a record, or nothing when its value or its key is flawed.
@@ -129,9 +163,41 @@ impl Rows {
                 (finished.rows, finished.changes)
             }
         };
-        columns.extend(self.key.as_mut().map(KeyRows::finish));
+        if let Some(key) = self.key.as_mut().map(KeyRows::finish) {
+            if let Some(deletions) = &deletions {
+                fill(&mut columns, &self.shared, &key, &deletions.tombstones);
+            }
+            columns.push(key);
+        }
         columns.extend(changes);
         (columns, deletions)
+    }
+}
+
+impl Values {
+    /// The row's columns.
+    fn fields(&self) -> Vec<FieldRef> {
+        match self {
+            Self::Plain(reader) => reader.fields(),
+            Self::Changes(changes) => changes.row_fields(),
+        }
+    }
+}
+
+/// Sets what a tombstone's key says of the value's columns, so that they find the row that it deletes.
+fn fill(
+    columns: &mut [ArrayRef],
+    shared: &[(usize, usize)],
+    key: &ArrayRef,
+    tombstones: &BooleanArray,
+) {
+    if tombstones.true_count() == 0 {
+        return;
+    }
+    for (at, part) in shared {
+        let part = key.as_struct().column(*part);
+        columns[*at] = zip(tombstones, part, &columns[*at])
+            .expect("a column of the value and its field of the key have one type and length");
     }
 }
 

@@ -13,6 +13,7 @@ use crate::chunk::{Chunk, SourcePartition};
 use crate::config::{Connector, Decode, MetadataColumn, Mode, Output};
 use crate::decode::{BadRecord, DecodeError, Decoder, Schemas};
 use crate::message::Message;
+use crate::schema::Origins;
 
 /// The schemas known so far, by the topics that share them. They outlive sessions.
 #[derive(Default)]
@@ -65,6 +66,15 @@ impl Group {
     /// The columns of its chunks.
     pub fn row_schema(&self) -> Result<SchemaRef, DecodeError> {
         Ok(self.decoder("")?.row_schema())
+    }
+
+    /// Where its followed columns come from, for messages.
+    pub fn origins(&self) -> Result<Origins, DecodeError> {
+        let rows = self.row_schema()?;
+        let told = rows.fields().iter().filter_map(|field| {
+            self.schemas.row_origin(field.name()).map(|origin| (field.name().clone(), origin))
+        });
+        Ok(told.fold(Origins::default(), |origins, (column, origin)| origins.with(column, origin)))
     }
 
     /// Whether an output gets what it decodes.
@@ -156,6 +166,11 @@ impl Decoders {
 
     pub fn push(&mut self, message: &Message<'_>) -> Result<(), DecodeError> {
         self.decoders[self.current].push(message)
+    }
+
+    /// Whether the chunk must be finished before the next message.
+    pub fn is_full(&self) -> bool {
+        self.decoders[self.current].is_full()
     }
 
     pub fn finish(&mut self, end: i64) -> Chunk {

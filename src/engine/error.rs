@@ -11,7 +11,9 @@ use crate::offsets::{TopicPartition, grouped};
 use crate::sink::create::TableError;
 use crate::sink::error::{CommitError, SinkError};
 use crate::sink::files::FilesError;
+use crate::sink::keyed::KeyedError;
 use crate::source::SourceError;
+use crate::transform::TransformError;
 
 #[derive(Debug, Error)]
 pub enum EngineError {
@@ -27,6 +29,12 @@ pub enum EngineError {
     Files(#[from] FilesError),
     #[error(transparent)]
     Commit(#[from] CommitError),
+    #[error(transparent)]
+    Keyed(#[from] KeyedError),
+    #[error(transparent)]
+    Transform(#[from] TransformError),
+    #[error("{partition}{}: {source}", offset.map(|offset| format!(" offset {offset}")).unwrap_or_default())]
+    Expression { partition: TopicPartition, offset: Option<i64>, source: TransformError },
     #[error(
         "stopped, nothing committed: {} of {} records are bad, `decode.bad_record_limit` allows {:.1} %; \
          the first: {first}",
@@ -84,6 +92,8 @@ impl EngineError {
             Self::Sink(error) => error.code(),
             Self::Files(error) => error.code(),
             Self::Commit(error) => error.code(),
+            Self::Transform(source) | Self::Expression { source, .. } => source.code(),
+            Self::Keyed(error) => error.code(),
             Self::TooManyBad { .. } => "SL5001",
             Self::DataLoss { .. } => "SL5002",
             Self::StartOutOfRange { .. } => "SL5003",
@@ -107,6 +117,8 @@ impl EngineError {
             Self::Sink(error) => error.disposition(),
             Self::Files(error) => error.disposition(),
             Self::Commit(error) => error.disposition(),
+            Self::Transform(source) | Self::Expression { source, .. } => source.disposition(),
+            Self::Keyed(error) => error.disposition(),
             Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
                 Disposition::Stop(Exit::DataRefused)
             }

@@ -76,9 +76,8 @@ pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineErro
     for (label, output) in &spec.outputs {
         // Where the topics tell the columns, and there are none yet, there is no table to open.
         let Some(group) = groups.iter().find(|group| group.serves(output)) else { continue };
-        let rows = group.row_schema()?;
         let metrics = engine.metrics.output(label);
-        let mut opened = Output::open(&spec, label, output, &rows, metrics).await?;
+        let mut opened = Output::open(&spec, label, output, group, metrics).await?;
         begin(&mut opened.table, &spec, &topics(&catalog, output.topics.as_deref()), &extent)
             .await?;
         opened.planned = opened.table.next();

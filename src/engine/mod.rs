@@ -31,6 +31,7 @@ use futures::stream::FuturesUnordered;
 pub use table::{Table, TableSpec, now_ms};
 
 use crate::config::Connector;
+use crate::decode::DecodeError;
 use crate::disposition::Disposition;
 use crate::observability::{Metrics, State, Status};
 use crate::offsets::TopicPartition;
@@ -100,6 +101,10 @@ impl Engine {
             let error = match ended {
                 Ok(Ended::Done) => return Ok(()),
                 Ok(Ended::Changed) => continue,
+                Err(EngineError::Decode(change @ DecodeError::SchemaChanged { .. })) => {
+                    tracing::info!("{change}: going on with the new columns");
+                    continue;
+                }
                 Err(error) => error,
             };
             self.status.failed(error.code(), &error.to_string());

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::SchemaRef;
-
 use super::EngineError;
-use super::batch::{Finished, OutputWritten, Rows, Share};
+use super::batch::{Change, Finished, OutputWritten, Rows, Share};
+use super::decoders::Group;
 use super::pipeline::Batch;
 use super::shape::Shape;
 use super::table::{Table, TableSpec};
@@ -15,11 +14,11 @@ use crate::chunk::SourcePartition;
 use crate::config::{self, Connector, Mode};
 use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
 use crate::offsets::TopicPartition;
-use crate::schema::Origins;
-use crate::sink::Committed;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
+use crate::sink::keyed::{Changes, Merged};
 use crate::sink::progress::Owner;
+use crate::sink::{Committed, DataFile};
 
 pub(super) struct Output {
     pub(super) table: Table,
@@ -33,23 +32,24 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the output's table; its progress is not looked at yet. `rows`: a chunk's columns.
+    /// Opens the output's table; its progress is not looked at yet. `group`: what its rows come from.
     pub(super) async fn open(
         spec: &Connector,
         label: &str,
         output: &config::Output,
-        rows: &SchemaRef,
+        group: &Group,
         metrics: OutputMetrics,
     ) -> Result<Self, EngineError> {
-        let shape = Shape::new(output, rows)?;
+        let shape = Shape::new(output, &group.row_schema()?)?;
         let table = Table::open(&TableSpec {
             owner: Owner::output(&spec.name, &output.name),
             location: &output.table,
             storage: &output.storage,
             schema: shape.schema(),
             partition_by: &output.partition_by,
+            mode: &output.mode,
             evolution: output.schema_evolution,
-            origins: Origins::NONE,
+            origins: &group.origins()?,
             create: output.create,
             properties: &output.table_properties,
             files: &output.files,
@@ -87,14 +87,25 @@ impl Output {
         durations: &mut PhaseDurations,
     ) -> Result<(u64, Share), EngineError> {
         let began = Instant::now();
-        let files = match written.rows {
-            Finished::Files(files) => files,
-            Finished::Changes(_) => unimplemented!("keyed modes"),
-        };
-        let (infos, share) = ranges(&self.table, batch, takes, &written.filtered);
-        let (count, bytes) = (files.len() as u64, files.iter().map(|file| file.size_bytes).sum());
         let before = self.table.version();
-        let committed = self.table.commit(infos, files).await;
+        let (mut infos, mut share) = ranges(&self.table, batch, takes, &written.filtered);
+        let (committed, count, bytes) = match written.rows {
+            Finished::Files(files) => {
+                let (count, bytes) = weigh(&files);
+                (self.table.commit(infos, files).await, count, bytes)
+            }
+            Finished::Changes(changes) => {
+                let (merged, existing) = self.merge(changes).await?;
+                for info in &mut infos {
+                    let existing = existing.get(&info.source_partition()).copied().unwrap_or(0);
+                    leave_out(info, existing);
+                    share.fates.rows -= existing;
+                    share.fates.existing += existing;
+                }
+                let (count, bytes) = weigh(&merged.adds);
+                (self.table.commit_merged(infos, merged).await, count, bytes)
+            }
+        };
         self.metrics.commit(commit_result(&committed, before));
         let committed = committed?;
         self.metrics.landed(committed.version, SystemTime::now());
@@ -106,6 +117,25 @@ impl Output {
         }
         durations.set(Phase::Commit, began.elapsed());
         Ok((committed.version, share))
+    }
+
+    /// Merges a batch's changes into the table's rows; by partition, how many rows were left out since their key had
+    /// one.
+    async fn merge(
+        &mut self,
+        collected: Vec<Change>,
+    ) -> Result<(Merged, BTreeMap<Arc<SourcePartition>, u64>), EngineError> {
+        let (mut changes, mut partitions) = (Changes::default(), Vec::new());
+        for Change { partition, rows, deletes } in collected {
+            partitions.push(partition);
+            changes.push(rows, deletes);
+        }
+        let merged = self.table.merge(changes).await?;
+        let mut existing: BTreeMap<Arc<SourcePartition>, u64> = BTreeMap::new();
+        for (partition, kept) in partitions.into_iter().zip(&merged.kept) {
+            *existing.entry(partition).or_default() += kept.false_count() as u64;
+        }
+        Ok((merged, existing))
     }
 
     pub(super) fn report(
@@ -167,6 +197,19 @@ fn ranges(
         })
         .collect();
     (infos, total)
+}
+
+/// How many files, and their bytes.
+fn weigh(files: &[DataFile]) -> (u64, u64) {
+    (files.len() as u64, files.iter().map(|file| file.size_bytes).sum())
+}
+
+/// So many of the rows weren't written: their key had one.
+fn leave_out(info: &mut PartitionInfo, existing: u64) {
+    for fates in [&mut info.fates, &mut info.cumulative] {
+        fates.rows -= existing;
+        fates.existing += existing;
+    }
 }
 
 fn commit_result(committed: &Result<Committed, CommitError>, before: u64) -> CommitResult {

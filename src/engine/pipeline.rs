@@ -163,13 +163,22 @@ fn read(
                     seen.oldest_ms = Some(seen.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
                     *newest = Some(ms);
                 }
-                decoders.push(&message).map_err(EngineError::from)
+                decoders.push(&message)?;
+                if !decoders.is_full() {
+                    return Ok(());
+                }
+                let chunk = decoders.finish(message.offset + 1);
+                chunks.send(chunk).map_err(|_| EngineError::ThreadGone("sluice-write"))
             }
             Event::End(end) => {
                 if let Some((partition, Some(newest))) = run.take() {
                     seen.newest_ms.insert(partition, newest);
                 }
                 let chunk = decoders.finish(end);
+                if chunk.range.is_empty() {
+                    // The last record filled the chunk before.
+                    return Ok(());
+                }
                 chunks.send(chunk).map_err(|_| EngineError::ThreadGone("sluice-write"))
             }
         })

@@ -10,12 +10,14 @@ use super::EngineError;
 use crate::chunk::Chunk;
 use crate::config::{MetadataColumn, Mode, Output};
 use crate::sink::files::FilesError;
+use crate::transform::{Plan, TransformError};
 
 /// The columns of an output's table, and the way to them from a chunk's.
-#[derive(Debug)]
 pub struct Shape {
     /// The columns that it sees, among a chunk's.
     visible: Vec<usize>,
+    /// `None`: neither `select` nor `where`.
+    plan: Option<Plan>,
     schema: SchemaRef,
     kind: Kind,
 }
@@ -49,14 +51,20 @@ impl Shape {
     /// Columns named in `partition_by` or `merge_key` that the table wouldn't have.
     pub fn new(output: &Output, rows: &SchemaRef) -> Result<Self, EngineError> {
         let visible = visible(output, rows);
-        let schema = SchemaRef::from(rows.project(&visible).map_err(FilesError::Rows)?);
+        let seen = SchemaRef::from(rows.project(&visible).map_err(FilesError::Rows)?);
+        let (select, filter) = (output.select.as_deref(), output.filter.as_deref());
+        let plan = match (select, filter) {
+            (None, None) => None,
+            _ => Some(Plan::new(&seen, select, filter)?),
+        };
+        let schema = plan.as_ref().map_or(seen, |plan| plan.schema().clone());
         refuse_unknown(output, &schema)?;
         let kind = match output.mode {
             Mode::Append => Kind::Append,
             Mode::InsertNew { .. } => Kind::Insert,
             Mode::Upsert { .. } => Kind::Upsert,
         };
-        Ok(Self { visible, schema, kind })
+        Ok(Self { visible, plan, schema, kind })
     }
 
     /// The table's columns.
@@ -65,13 +73,36 @@ impl Shape {
     }
 
     pub fn apply(&self, chunk: &Chunk) -> Result<Shaped, EngineError> {
-        let rows = chunk.rows.project(&self.visible).map_err(FilesError::Rows)?;
-        let wanted = None;
-        let shaped = match self.kind {
-            Kind::Upsert => changes(rows, wanted, chunk),
-            Kind::Append | Kind::Insert => self.kept(rows, wanted, chunk),
+        let seen = chunk.rows.project(&self.visible).map_err(FilesError::Rows)?;
+        let wanted = match &self.plan {
+            Some(plan) => plan.filter(&seen).map_err(|error| self.failed(error, chunk, None))?,
+            None => None,
         };
-        Ok(shaped.map_err(FilesError::Rows)?)
+        let shaped = match self.kind {
+            Kind::Upsert => changes(seen, wanted, chunk),
+            Kind::Append | Kind::Insert => self.kept(seen, wanted, chunk),
+        };
+        let (mut shaped, mask) = shaped.map_err(FilesError::Rows)?;
+        if let Some(plan) = &self.plan {
+            let selected = plan.select(&shaped.rows);
+            shaped.rows = selected.map_err(|error| self.failed(error, chunk, mask.as_ref()))?;
+        }
+        Ok(shaped)
+    }
+
+    /// An expression failed on a row: which record that is. `kept`: the rows of the chunk that it was given.
+    fn failed(
+        &self,
+        error: TransformError,
+        chunk: &Chunk,
+        kept: Option<&BooleanArray>,
+    ) -> EngineError {
+        let row = error.row().and_then(|row| match kept {
+            Some(kept) => kept.values().set_indices().nth(row),
+            None => Some(row),
+        });
+        let offset = row.map(|row| chunk.row_offsets.value(row));
+        EngineError::Expression { partition: chunk.partition.id.clone(), offset, source: error }
     }
 
     /// The rows that stay.
@@ -80,7 +111,7 @@ impl Shape {
         rows: RecordBatch,
         wanted: Option<BooleanArray>,
         chunk: &Chunk,
-    ) -> Result<Shaped, ArrowError> {
+    ) -> Result<(Shaped, Option<BooleanArray>), ArrowError> {
         let none = chunk.deletions.as_ref().map(|deletions| match self.kind {
             Kind::Append => &deletions.tombstones,
             _ => &deletions.deletes,
@@ -90,12 +121,12 @@ impl Shape {
             (Some(none), None) => Some(not(none)?),
             (Some(none), Some(wanted)) => Some(and(&not(none)?, &wanted)?),
         };
-        let rows = match mask {
-            Some(mask) => filter_record_batch(&rows, &mask)?,
+        let rows = match &mask {
+            Some(mask) => filter_record_batch(&rows, mask)?,
             None => rows,
         };
         let filtered = chunk.fates.rows - rows.num_rows() as u64;
-        Ok(Shaped { rows, deletes: None, filtered })
+        Ok((Shaped { rows, deletes: None, filtered }, mask))
     }
 }
 
@@ -104,10 +135,10 @@ fn changes(
     rows: RecordBatch,
     wanted: Option<BooleanArray>,
     chunk: &Chunk,
-) -> Result<Shaped, ArrowError> {
+) -> Result<(Shaped, Option<BooleanArray>), ArrowError> {
     let deletes = chunk.deletions.as_ref().map(|deletions| &deletions.deletes);
     let Some(wanted) = wanted else {
-        return Ok(Shaped { rows, deletes: deletes.cloned(), filtered: 0 });
+        return Ok((Shaped { rows, deletes: deletes.cloned(), filtered: 0 }, None));
     };
     let left_out = not(&wanted)?;
     let deletes_or_left_out = match deletes {
@@ -116,7 +147,7 @@ fn changes(
     };
     let before = deletes.map_or(0, BooleanArray::true_count);
     let filtered = (deletes_or_left_out.true_count() - before) as u64;
-    Ok(Shaped { rows, deletes: Some(deletes_or_left_out), filtered })
+    Ok((Shaped { rows, deletes: Some(deletes_or_left_out), filtered }, None))
 }
 
 /// A chunk's columns but for the metadata columns that only other outputs ask for.

@@ -13,7 +13,7 @@ use super::pipeline::{Batch, Held};
 use super::plan::PlannedRange;
 use super::table::{Table, TableSpec};
 use crate::chunk::SourcePartition;
-use crate::config::{Compression, Connector, CreateTable, Files, SchemaEvolution};
+use crate::config::{Compression, Connector, CreateTable, Files, Mode, SchemaEvolution};
 use crate::decode::dead_letter_schema;
 use crate::offsets::Fates;
 use crate::schema::Origins;
@@ -46,6 +46,7 @@ impl DeadLetters {
             storage: &letters.storage,
             schema: &dead_letter_schema(),
             partition_by: &[],
+            mode: &Mode::Append,
             evolution: SchemaEvolution::Fail,
             origins: Origins::NONE,
             create: CreateTable::IfMissing,

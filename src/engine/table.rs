@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::EngineError;
 use crate::chunk::SourcePartition;
-use crate::config::{CreateTable, Files, SchemaEvolution, Storage, TableLocation};
+use crate::config::{CreateTable, Files, Mode, SchemaEvolution, Storage, TableLocation};
 use crate::schema::Origins;
 use crate::sink::commit;
 use crate::sink::create;
@@ -19,11 +19,12 @@ use crate::sink::evolution::SchemaChange;
 use crate::sink::features::TableExpectation;
 use crate::sink::files::{FilesSpec, FilesWriter, Naming, local_root};
 use crate::sink::history::{self, PartitionInfo, SluiceInfo};
+use crate::sink::keyed::{Changes, Keyed, KeyedError, KeyedInfo, Merged, Reads};
 use crate::sink::log::TableLog;
 use crate::sink::maintenance::Maintenance;
 use crate::sink::progress::{self, Marker, Owner, Position, Standing, Topic};
 use crate::sink::store::TableStore;
-use crate::sink::{Committed, DataFile, Transaction, Txn};
+use crate::sink::{Committed, DataFile, Remove, Transaction, Txn};
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
@@ -38,6 +39,7 @@ pub struct TableSpec<'a> {
     pub storage: &'a Storage,
     pub schema: &'a Schema,
     pub partition_by: &'a [String],
+    pub mode: &'a Mode,
     /// What may be changed in a table that is there, and where the columns' types come from.
     pub evolution: SchemaEvolution,
     pub origins: &'a Origins,
@@ -55,11 +57,40 @@ struct Held {
     last: PartitionInfo,
 }
 
+/// What a commit does besides moving progress.
+struct Work {
+    operation: &'static str,
+    metrics: BTreeMap<&'static str, u64>,
+    removes: Vec<Remove>,
+    reads: Option<Arc<Reads>>,
+    adds: Vec<DataFile>,
+    properties: BTreeMap<String, String>,
+    added_below: u64,
+    keyed: Option<KeyedInfo>,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            operation: "WRITE",
+            metrics: BTreeMap::new(),
+            removes: Vec::new(),
+            reads: None,
+            adds: Vec::new(),
+            properties: BTreeMap::new(),
+            added_below: 0,
+            keyed: None,
+        }
+    }
+}
+
 pub struct Table {
     pub owner: Owner,
     pub store: TableStore,
     log: TableLog,
     files: FilesSpec,
+    /// With a mode that has a key.
+    keyed: Option<Keyed>,
     /// The change of the table's columns that `files` go by, until it has landed with the first of them.
     change: Option<SchemaChange>,
     held: BTreeMap<Arc<SourcePartition>, Held>,
@@ -74,6 +105,7 @@ impl Table {
         let expected = TableExpectation {
             schema: spec.schema,
             partition_by: spec.partition_by,
+            mode: spec.mode,
             evolution: spec.evolution,
             origins: spec.origins,
         };
@@ -86,9 +118,12 @@ impl Table {
             let table = store.table();
             tracing::info!(table, "the first rows are going to {change}");
         }
+        let keyed = Keyed::open(&store, &log, &plan, spec.mode).await?;
+        let files = plan.files(spec.files, local_root(spec.location));
         Ok(Self {
             owner: spec.owner.clone(),
-            files: plan.files(spec.files, local_root(spec.location)),
+            files: keyed.as_ref().map_or(files.clone(), |keyed| keyed.spec(&files)),
+            keyed,
             change: plan.change,
             maintenance: Maintenance::new(&log),
             store,
@@ -186,7 +221,8 @@ impl Table {
             let now = self.log.txn(&id);
             expected.entry(id).or_insert(now);
         }
-        self.put(infos, expected, Vec::new(), properties, "SLUICE START", 0).await?;
+        let work = Work { operation: "SLUICE START", properties, ..Work::default() };
+        self.put(infos, expected, work).await?;
         Ok(())
     }
 
@@ -217,7 +253,7 @@ impl Table {
         added_below: u64,
     ) -> Result<Committed, CommitError> {
         let expected = self.expected(&infos);
-        self.put(infos, expected, files, BTreeMap::new(), "WRITE", added_below).await
+        self.put(infos, expected, Work { adds: files, added_below, ..Work::default() }).await
     }
 
     /// Commits what isn't a batch of records read from Kafka, under the name of its operation.
@@ -228,17 +264,53 @@ impl Table {
         files: Vec<DataFile>,
     ) -> Result<Committed, CommitError> {
         let expected = self.expected(&infos);
-        self.put(infos, expected, files, BTreeMap::new(), operation, 0).await
+        self.put(infos, expected, Work { operation, adds: files, ..Work::default() }).await
     }
 
-    /// The `txn`s that these partitions' progress rests on.
+    /// What a batch's changes do to the table as it is now, in files that are written but not yet committed.
+    ///
+    /// # Errors
+    /// As for a commit; also when the table's files can't be read.
+    pub async fn merge(&mut self, changes: Changes) -> Result<Merged, KeyedError> {
+        let keyed = self.keyed.as_mut().expect("changes are collected for a mode that has a key");
+        keyed.catch_up(&self.store, &mut self.log).await?;
+        let (writer, target_size) = (self.files(), self.files.target_size);
+        let keyed = self.keyed.as_ref().expect("as above");
+        keyed.merge(&self.store, &self.log, changes, writer, target_size).await
+    }
+
+    /// Commits a merged batch and the progress of the partitions in it.
+    pub async fn commit_merged(
+        &mut self,
+        infos: Vec<PartitionInfo>,
+        merged: Merged,
+    ) -> Result<Committed, CommitError> {
+        let expected = self.expected(&infos);
+        let keyed = self.keyed.as_ref().expect("a batch was merged by it");
+        let (removed, kept) = (merged.removes.clone(), merged.adds.clone());
+        let work = Work {
+            operation: keyed.operation(),
+            metrics: merged.metrics(),
+            keyed: Some(KeyedInfo { mode: keyed.mode(), key: keyed.key(), counts: merged.counts }),
+            removes: merged.removes,
+            reads: Some(merged.reads),
+            adds: merged.adds,
+            ..Work::default()
+        };
+        let committed = self.put(infos, expected, work).await?;
+        let keyed = self.keyed.as_mut().expect("as above");
+        keyed.landed(&removed, &kept, committed.version);
+        Ok(committed)
+    }
+
+    /// The `txn`s that a batch of these partitions rests on.
     fn expected(&self, infos: &[PartitionInfo]) -> BTreeMap<String, Option<Txn>> {
-        let held = |info: &PartitionInfo| {
+        let txn = |info: &PartitionInfo| {
             let partition = info.source_partition();
             let txn = self.held.get(&partition).map(|held| held.txn);
             (self.owner.app_id(&partition), txn)
         };
-        infos.iter().map(held).collect()
+        infos.iter().map(txn).collect()
     }
 
     /// Writes `txn`s again that would expire, without moving them. Most tables keep theirs for ever.
@@ -268,30 +340,23 @@ impl Table {
         &mut self,
         infos: Vec<PartitionInfo>,
         expected: BTreeMap<String, Option<Txn>>,
-        adds: Vec<DataFile>,
-        properties: BTreeMap<String, String>,
-        operation: &'static str,
-        added_below: u64,
+        work: Work,
     ) -> Result<Committed, CommitError> {
         let set = infos.iter().map(|i| (self.owner.app_id(&i.source_partition()), i.end)).collect();
-        let metrics = BTreeMap::from([
-            ("numFiles", adds.len() as u64),
-            ("numOutputRows", adds.iter().map(|file| file.rows).sum()),
-            ("numOutputBytes", adds.iter().map(|file| file.size_bytes).sum()),
-        ]);
         let mut info = SluiceInfo::new(&self.owner, &self.config, infos.clone());
-        info.added_below = added_below;
+        info.added_below = work.added_below;
+        info.keyed = work.keyed;
         let transaction = Transaction {
             attempt: Uuid::new_v4(),
             expected,
             set,
-            schema: self.change.clone().filter(|_| !adds.is_empty()),
-            removes: Vec::new(),
-            reads: None,
-            adds,
-            properties,
-            operation,
-            metrics,
+            removes: work.removes,
+            reads: work.reads,
+            schema: self.change.clone().filter(|_| !work.adds.is_empty()),
+            adds: work.adds,
+            properties: work.properties,
+            operation: work.operation,
+            metrics: work.metrics,
             info: serde_json::to_value(info).expect("plain data serialises"),
         };
         let committed = commit::commit(&mut self.log, &self.store, &transaction, now_ms).await?;

@@ -83,3 +83,75 @@ fn adapt_entries(entries: &StructArray, fields: &Fields) -> Result<StructArray, 
 fn mismatch(from: &DataType, to: &Field) -> ArrowError {
     ArrowError::SchemaError(format!("`{}`: {from} is not {}", to.name(), to.data_type()))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int16Array,
+        Int32Array, Int64Array, TimestampMicrosecondArray,
+    };
+
+    use super::*;
+
+    /// The column in a field of that type, alone and in a list.
+    fn check(column: impl Array + 'static, expected: impl Array + 'static) {
+        let (column, expected): (ArrayRef, ArrayRef) = (Arc::new(column), Arc::new(expected));
+        let to = Field::new("x", expected.data_type().clone(), true);
+        let adapted = adapt(&column, &to).expect("it has room");
+        assert_eq!(adapted.as_ref(), expected.as_ref());
+        let list = |values: ArrayRef| -> ArrayRef {
+            let element = Field::new("element", values.data_type().clone(), true);
+            let offsets = arrow::buffer::OffsetBuffer::from_lengths([values.len()]);
+            Arc::new(ListArray::new(Arc::new(element), offsets, values, None))
+        };
+        let expected = list(expected);
+        let to = Field::new("x", expected.data_type().clone(), true);
+        assert_eq!(adapt(&list(column), &to).expect("it has room").as_ref(), expected.as_ref());
+    }
+
+    fn decimals(values: &[Option<i128>], precision: u8, scale: i8) -> Decimal128Array {
+        let array = Decimal128Array::from(values.to_vec());
+        array.with_precision_and_scale(precision, scale).expect("in range")
+    }
+
+    #[test]
+    fn narrower_values_stay_what_they_are() {
+        let bytes = || Int8Array::from(vec![Some(i8::MIN), None, Some(i8::MAX)]);
+        check(bytes(), Int16Array::from(vec![Some(-128), None, Some(127)]));
+        check(bytes(), Int64Array::from(vec![Some(-128), None, Some(127)]));
+        check(bytes(), Float64Array::from(vec![Some(-128.0), None, Some(127.0)]));
+        check(bytes(), decimals(&[Some(-12_800), None, Some(12_700)], 12, 2));
+        let ints = || Int32Array::from(vec![i32::MIN, i32::MAX]);
+        check(ints(), Int64Array::from(vec![i64::from(i32::MIN), i64::from(i32::MAX)]));
+        check(ints(), Float64Array::from(vec![f64::from(i32::MIN), f64::from(i32::MAX)]));
+        check(ints(), decimals(&[Some(i32::MIN.into()), Some(i32::MAX.into())], 10, 0));
+        let longs = Int64Array::from(vec![i64::MIN, i64::MAX]);
+        check(longs, decimals(&[Some(i64::MIN.into()), Some(i64::MAX.into())], 20, 0));
+        let floats = Float32Array::from(vec![0.1, f32::NAN, f32::NEG_INFINITY, -0.0]);
+        let doubles = vec![f64::from(0.1f32), f64::NAN, f64::NEG_INFINITY, -0.0];
+        check(floats, Float64Array::from(doubles));
+        check(
+            decimals(&[Some(-99_999), None, Some(1)], 5, 2),
+            decimals(&[Some(-99_999 * 10i128.pow(16)), None, Some(10i128.pow(16))], 38, 18),
+        );
+        let midnights = TimestampMicrosecondArray::from(vec![Some(-MICROS_PER_DAY), None, Some(0)]);
+        check(Date32Array::from(vec![Some(-1), None, Some(0)]), midnights);
+    }
+
+    #[test]
+    fn a_day_that_no_microsecond_reaches_is_an_error() {
+        let column: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
+        let local = TimestampMicrosecondArray::from(Vec::<i64>::new());
+        let to = Field::new("x", local.data_type().clone(), true);
+        adapt(&column, &to).expect_err("it would wrap around");
+    }
+
+    #[test]
+    fn a_type_that_is_not_narrower_is_never_converted() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        for to in [DataType::Int32, DataType::Float64, DataType::Utf8, DataType::Decimal128(10, 0)]
+        {
+            adapt(&column, &Field::new("x", to, true)).expect_err("not as it is");
+        }
+    }
+}

@@ -146,7 +146,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         // Which files came and went in between, no entry tells any more.
         match self.tx.is_blind() {
             true => Ok(()),
-            false => Err(CommitError::Replan { table: self.table(), version, what: "files" }),
+            false => Err(self.replan(version, "files")),
         }
     }
 
@@ -155,7 +155,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         let version = self.log.version;
         match self.tx.reads.as_ref().is_none_or(|reads| reads.version() == version) {
             true => Ok(()),
-            false => Err(CommitError::Replan { table: self.table(), version, what: "rows" }),
+            false => Err(self.replan(version, "rows")),
         }
     }
 
@@ -262,7 +262,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
             return Err(self.replan(version, "schema, properties or features"));
         }
         if let Some(what) = self.conflict(version, bytes)? {
-            return Err(CommitError::Replan { table, version, what });
+            return Err(self.replan(version, what));
         }
         self.checked = Check::now((self.clock)());
         Ok(self.log.fold(self.store, entry, identity)?)

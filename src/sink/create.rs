@@ -191,12 +191,12 @@ fn lowest_protocol(
             writer_features: None,
         };
     }
-    let mut writer = reader.clone();
+    // What writer version 2 stands for: to Spark a NOT NULL column is an invariant, and it refuses a table that has one
+    // and doesn't list them.
+    let mut writer: Vec<String> = ["appendOnly", "invariants"].map(str::to_owned).to_vec();
+    writer.extend(reader.iter().cloned());
     if change_feed {
         writer.push("changeDataFeed".to_owned());
-    }
-    if features::is_on(metadata, "delta.appendOnly") {
-        writer.push("appendOnly".to_owned());
     }
     for name in requests.keys().filter_map(|key| key.strip_prefix(FEATURE_REQUEST)) {
         if features::is_for_readers(name) && !reader.iter().any(|r| r == name) {

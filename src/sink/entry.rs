@@ -49,8 +49,10 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct FileCounts {
     pub added: u64,
-    /// Rows of the added files; `None` when one of them doesn't say.
+    /// Rows of the added files that no deletion vector hides; `None` when one of them doesn't say.
     pub added_rows: Option<u64>,
+    /// Added files that bring data (`dataChange`): not those that only hold what others held before.
+    pub data_added: u64,
     pub removed: u64,
     /// Rows of the removed files that no deletion vector hid; `None` when one of them doesn't say.
     pub removed_rows: Option<u64>,
@@ -92,6 +94,7 @@ impl Entry {
         }
         if let Some(add) = line.add {
             self.files.added += 1;
+            self.files.data_added += u64::from(add.data_change);
             self.files.added_rows =
                 self.files.added_rows.zip(add.rows()).map(|(sum, rows)| sum + rows);
         }
@@ -146,13 +149,22 @@ struct TxnAction {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AddAction {
+    #[serde(default = "yes")]
+    data_change: bool,
     stats: Option<String>,
+    deletion_vector: Option<DeletionVector>,
 }
 
 impl AddAction {
     fn rows(&self) -> Option<u64> {
-        num_records(self.stats.as_deref()?)
+        rows(self.stats.as_deref(), self.deletion_vector.as_ref())
     }
+}
+
+/// A file's rows, without those that its deletion vector hides.
+fn rows(stats: Option<&str>, vector: Option<&DeletionVector>) -> Option<u64> {
+    let hidden = vector.map_or(0, |vector| vector.cardinality.unsigned_abs());
+    num_records(stats?)?.checked_sub(hidden)
 }
 
 /// Of a file's `stats`.
@@ -177,9 +189,7 @@ struct RemoveAction {
 
 impl RemoveAction {
     fn rows(&self) -> Option<u64> {
-        let all = num_records(self.stats.as_deref()?)?;
-        let hidden = self.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality);
-        all.checked_sub(hidden.unsigned_abs())
+        rows(self.stats.as_deref(), self.deletion_vector.as_ref())
     }
 }
 
@@ -265,8 +275,7 @@ pub(super) struct Changed {
     pub metadata: Option<Metadata>,
 }
 
-/// The bytes of our entry: `commitInfo` first, protocol and metadata if they change, `txn`s, removed
-/// files, then new ones.
+/// The bytes of our entry: `commitInfo` first, protocol and metadata if they change, `txn`s, removed files, then new ones.
 ///
 /// Nothing in them depends on the version they become, so that a lost race costs no new bytes.
 pub(super) fn render(tx: &Transaction, change: &Changed, now_ms: i64) -> Bytes {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::Txn;
 use super::entry::{self, Entry, FileCounts, LOG_DIR};
 use super::error::SinkError;
+use super::keyed::KeyedInfo;
 use super::log::{APP_PREFIX, TableLog, read_entry};
 use super::progress::{AppId, Owner};
 use super::store::TableStore;
@@ -44,6 +45,9 @@ pub struct SluiceInfo {
     /// Side streams: rows added to ranges that were judged before, which move nothing. Some outputs read old ranges.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub added_below: u64,
+    /// Batches merged by key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<KeyedInfo>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -61,6 +65,7 @@ impl SluiceInfo {
             config: config.to_owned(),
             partitions,
             added_below: 0,
+            keyed: None,
         }
     }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Txn;
 use super::history::{PartitionInfo, PastCommit, SluiceInfo};
+use super::keyed::{KeyedCounts, KeyedInfo, KeyedMode};
 use super::progress::{AppId, Owner};
 use crate::chunk::SourcePartition;
 use crate::offsets::Fates;
@@ -29,6 +30,9 @@ pub struct Report {
     pub duplicates: u64,
     /// Offsets that recorded rewinds had read again.
     pub reread: u64,
+    /// Keyed modes: what became of the changes that the kept log tells of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<KeyedCounts>,
     pub partitions: Vec<PartitionReport>,
     pub findings: Vec<Finding>,
     /// Other writers' commits that took data out.
@@ -122,23 +126,63 @@ impl Verifier {
         for partition in &info.partitions {
             self.take_partition(commit.version, partition);
         }
-        let rows: u64 = info.partitions.iter().map(|partition| partition.fates.rows).sum::<u64>()
-            + info.added_below;
+        match &info.keyed {
+            None => self.compare_files(commit, info),
+            Some(keyed) => self.compare_changes(commit, info, keyed),
+        }
+        self.compare_txns(commit, info);
+    }
+
+    /// A commit that adds rows has as many in its files as it counted.
+    fn compare_files(&mut self, commit: &PastCommit, info: &SluiceInfo) {
+        let rows = fates_of(info).rows + info.added_below;
         if commit.files.added_rows != Some(rows) {
-            let added = commit
-                .files
-                .added_rows
-                .map_or("an unknown number of".to_owned(), |rows| rows.to_string());
-            self.find(
-                commit.version,
-                None,
-                format!("{rows} rows were counted, but its files hold {added} rows"),
-            );
+            let added = told(commit.files.added_rows);
+            let what = format!("{rows} rows were counted, but its files hold {added} rows");
+            self.find(commit.version, None, what);
         }
         if commit.files.removed > 0 {
             self.find(commit.version, None, format!("removes {} files", commit.files.removed));
         }
-        self.compare_txns(commit, info);
+    }
+
+    /// A commit by key: each record is a change with one fate, and the files that came and went hold the rows that
+    /// the fates make.
+    fn compare_changes(&mut self, commit: &PastCommit, info: &SluiceInfo, keyed: &KeyedInfo) {
+        let (counts, fates) = (&keyed.counts, fates_of(info));
+        self.report.keyed.get_or_insert_default().add(counts);
+        if !counts.add_up() {
+            let what = format!("the fates of its {} changes don't add up to them", counts.changes);
+            self.find(commit.version, None, what);
+        }
+        let (records, fits) = match keyed.mode {
+            KeyedMode::InsertNew => {
+                let fits = fates.rows == counts.inserted && fates.existing == counts.existing;
+                (fates.rows + fates.existing, fits)
+            }
+            // A record without a value is a change when its key is decoded, and one that `where` leaves out, for a row
+            // that no longer fits must go.
+            KeyedMode::Upsert => {
+                let most = fates.rows + fates.tombstones + fates.filtered;
+                (most, (fates.rows..=most).contains(&counts.changes))
+            }
+        };
+        if !fits {
+            let what = format!("{records} records were counted, but {} changes", counts.changes);
+            self.find(commit.version, None, what);
+        }
+        let files = &commit.files;
+        let parts = [
+            ("holds", files.added_rows, counts.copied + counts.inserted + counts.updated),
+            ("takes out", files.removed_rows, counts.copied + counts.replaced),
+        ];
+        for (does, there, counted) in parts {
+            if there != Some(counted) {
+                let there = told(there);
+                let what = format!("{does} {there} rows, but {counted} were counted");
+                self.find(commit.version, None, what);
+            }
+        }
     }
 
     /// The `txn`s and the readable copy of one commit must say the same.
@@ -308,6 +352,17 @@ impl Verifier {
         let partition = Some(format!("{}/{}", of.topic, of.partition));
         self.report.findings.push(Finding { version: Some(version), partition, what });
     }
+}
+
+/// Of all partitions in a commit.
+fn fates_of(info: &SluiceInfo) -> Fates {
+    let mut sum = Fates::default();
+    info.partitions.iter().for_each(|partition| sum.add(&partition.fates));
+    sum
+}
+
+fn told(rows: Option<u64>) -> String {
+    rows.map_or("an unknown number of".to_owned(), |rows| rows.to_string())
 }
 
 impl Running {

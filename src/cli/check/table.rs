@@ -8,12 +8,15 @@ use super::finding::Findings;
 use super::progress;
 use crate::cli::find::DEAD_LETTERS;
 use crate::cli::kafka::View;
-use crate::config::{Connector, CreateTable, Output, SchemaEvolution, Storage, TableLocation};
+use crate::config::{
+    Connector, CreateTable, Mode, Output, SchemaEvolution, Storage, TableLocation,
+};
 use crate::decode::dead_letter_schema;
 use crate::engine::decoders::Group;
 use crate::engine::shape::Shape;
 use crate::engine::{EngineError, now_ms};
 use crate::schema::Origins;
+use crate::sink::Protocol;
 use crate::sink::create::NewTable;
 use crate::sink::error::SinkError;
 use crate::sink::features::{self, TableExpectation, TableProblem};
@@ -32,6 +35,7 @@ pub struct Target<'a> {
     storage: &'a Storage,
     schema: Schema,
     partition_by: &'a [String],
+    mode: &'a Mode,
     evolution: SchemaEvolution,
     create: CreateTable,
     properties: BTreeMap<String, String>,
@@ -67,6 +71,7 @@ impl<'a> Target<'a> {
             storage: &output.storage,
             schema: shape.schema().as_ref().clone(),
             partition_by: &output.partition_by,
+            mode: &output.mode,
             evolution: output.schema_evolution,
             create: output.create,
             properties: output.table_properties.clone(),
@@ -83,6 +88,7 @@ impl<'a> Target<'a> {
             storage: &letters.storage,
             schema: dead_letter_schema().as_ref().clone(),
             partition_by: &[],
+            mode: &Mode::Append,
             evolution: SchemaEvolution::Fail,
             create: CreateTable::IfMissing,
             properties: BTreeMap::new(),
@@ -92,13 +98,7 @@ impl<'a> Target<'a> {
     /// Whether a table like this can be created at all.
     pub fn check_new(&self, findings: &mut Findings) {
         match NewTable::new(&self.expectation(), &self.properties, now_ms()) {
-            Ok(new) => findings.ok(
-                &self.subject,
-                format!(
-                    "a new table would need reader version {}, writer version {}",
-                    new.protocol.min_reader_version, new.protocol.min_writer_version
-                ),
-            ),
+            Ok(new) => findings.ok(&self.subject, protocol_needed(&new.protocol)),
             Err(problems) => findings.problems(&self.subject, &problems),
         }
     }
@@ -168,8 +168,24 @@ impl<'a> Target<'a> {
         TableExpectation {
             schema: &self.schema,
             partition_by: self.partition_by,
+            mode: self.mode,
             evolution: self.evolution,
             origins: Origins::NONE,
         }
     }
+}
+
+/// What a reader and a writer must know of a new table, and who of those that sluice is tried with doesn't.
+fn protocol_needed(protocol: &Protocol) -> String {
+    let Protocol { min_reader_version: reader, min_writer_version: writer, .. } = protocol;
+    let features = protocol.reader_features.as_deref().unwrap_or_default();
+    let mut text =
+        format!("a new table would need reader version {reader}, writer version {writer}");
+    if !features.is_empty() {
+        text.push_str(&format!(" ({})", features.join(", ")));
+    }
+    if features.iter().any(|name| name == "typeWidening") {
+        text.push_str("; delta-rs and Polars can't read it");
+    }
+    text
 }

@@ -1,7 +1,6 @@
 //! `sluice preview`: reads and decodes a few records and shows what would become of them. Writes nothing, joins no
 //! group, commits no offset.
 
-mod read;
 mod value;
 
 use std::collections::BTreeSet;
@@ -12,16 +11,17 @@ use arrow::datatypes::Int64Type;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use self::read::{Budget, start_of};
 use super::kafka::View;
+use super::read::{self, Budget, start_of};
 use super::text::{Align, columns, count};
 use super::{ConfigSource, print};
 use crate::chunk::Chunk;
-use crate::config::{Connector, Decode, OnBadRecord};
+use crate::config::{Connector, Decode, OnBadRecord, Source};
 use crate::disposition::Exit;
 use crate::engine::EngineError;
 use crate::engine::decoders::{self, Decoders, KnownSchemas};
 use crate::offsets::Fates;
+use crate::source::Event;
 
 /// Characters of a cell that are shown.
 const CELL: usize = 48;
@@ -72,8 +72,27 @@ async fn chunks(mut spec: Connector, limit: u64) -> Result<Vec<Chunk>, EngineErr
     }
     let source = spec.source.clone();
     let reading =
-        tokio::task::spawn_blocking(move || read::read(&source, decoders, budgets, limit));
+        tokio::task::spawn_blocking(move || read_chunks(&source, decoders, budgets, limit));
     reading.await.map_err(|_| EngineError::ThreadGone("blocking"))?
+}
+
+fn read_chunks(
+    source: &Source,
+    mut decoders: Decoders,
+    budgets: Vec<Budget>,
+    limit: u64,
+) -> Result<Vec<Chunk>, EngineError> {
+    let mut chunks: Vec<Chunk> = Vec::new();
+    read::read(source, budgets, limit, decoders.wants_headers(), &mut |event| {
+        match event {
+            Event::Begin(partition, start) => decoders.begin(partition.clone(), start, None),
+            Event::Record(message) => decoders.push(&message)?,
+            Event::End(end) => chunks.push(decoders.finish(end)),
+        }
+        Ok(())
+    })?;
+    chunks.sort_by(|a, b| a.partition.cmp(&b.partition));
+    Ok(chunks)
 }
 
 /// All bad records are to be seen, whatever a run would do with them; and no column but the decoded ones.

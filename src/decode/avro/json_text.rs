@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
 
 use super::super::flaw::Scan;
-use super::flaw::Flaw;
+use super::flaws::Flaw;
 use super::step::{UUID_TEXT, unscaled, uuid_text};
 use super::types::{Fixed, Items, Record, Type, Unit};
 use super::wire::Wire;

@@ -212,3 +212,10 @@ fn alike(first: &Type, second: &Type) -> Option<Type> {
         _ => None,
     }
 }
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { path, first, second } = self;
+        write!(f, "`{path}` is {second}, and the schemas before it have {first}")
+    }
+}

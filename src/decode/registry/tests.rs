@@ -254,6 +254,17 @@ async fn an_unknown_id_is_asked_for_a_while_and_then_not_for_a_while() {
 }
 
 #[tokio::test]
+async fn an_id_that_no_registry_can_give_is_not_asked_for() {
+    let server =
+        Server::start(|_, _| (404, r#"{"error_code": 404, "message": "HTTP 404"}"#.into())).await;
+    for id in [1 << 31, u32::MAX] {
+        let error = server.client().schema_by_id(id).await.expect_err("it can't exist");
+        check(&error, "SL3209", DATA, &format!("has no schema with id {id}"));
+    }
+    assert_eq!(server.asked(), []);
+}
+
+#[tokio::test]
 async fn a_404_that_is_not_the_registrys_makes_no_id_unknown() {
     let path = r#"{"error_code": 404, "message": "HTTP 404 Not Found"}"#;
     for body in ["<html>404</html>", r#"{"status": 404, "error": "Not Found"}"#, path] {

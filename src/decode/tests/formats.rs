@@ -19,11 +19,14 @@ fn json_of(schema: &str) -> Payload {
     Payload::Json(Json::new(ddl::parse(schema).expect("a valid schema")))
 }
 
+/// A record's key and value.
+type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// Decodes pairs of key and value at the offsets 0, 1, …; `tombstones` as in `Decoder::new`.
 fn records(
     spec: &Decode,
     tombstones: bool,
-    records: &[(Option<&[u8]>, Option<&[u8]>)],
+    records: &[Pair<'_>],
 ) -> (Chunk, SchemaRef, Vec<String>) {
     let metadata = BTreeSet::from([MetadataColumn::Offset]);
     let mut decoder =
@@ -88,7 +91,7 @@ fn kafka_value_is_the_value_as_it_came() {
 
 #[test]
 fn keys_become_one_column_behind_those_of_the_value() {
-    let pairs: [(Option<&[u8]>, Option<&[u8]>); 5] = [
+    let pairs: [Pair<'_>; 5] = [
         (Some(b"k1"), Some(b"{\"a\":1}")),
         (None, Some(b"{\"a\":2}")),
         (Some(b"k\xFF"), Some(b"{\"a\":3}")),
@@ -120,7 +123,7 @@ fn keys_become_one_column_behind_those_of_the_value() {
 #[test]
 fn json_keys_become_a_struct() {
     let spec = keyed(of(Payload::Bytes), "key", json_of("id INT NOT NULL, part STRING"));
-    let pairs: [(Option<&[u8]>, Option<&[u8]>); 8] = [
+    let pairs: [Pair<'_>; 8] = [
         (Some(b"{\"id\":1,\"part\":\"x\",\"more\":0}"), Some(b"v")),
         (None, Some(b"v")),
         (Some(b"{\"part\":\"x\"}"), Some(b"v")),
@@ -196,6 +199,7 @@ fn unknown_fields_are_rescued_as_they_were_written() {
         r#"{"s":{"b":1,"c":2}}"#,
         r#"{"lost":1,"a":"bad"}"#,
         r#"{"x":[1,}"#,
+        r#"{"x":"complete"} x"#,
         r#"{"":{}}"#,
     ];
     let pairs = values.map(|value| (None, Some(value.as_bytes())));
@@ -212,7 +216,8 @@ fn unknown_fields_are_rescued_as_they_were_written() {
         refused,
         [
             "SL3020 `a`, byte 14: a string, and the column is INT",
-            "SL3005 byte 8: 0x7D where a value should be"
+            "SL3005 byte 8: 0x7D where a value should be",
+            "SL3007 byte 17: 0x78 after the end of the object"
         ]
     );
     let column = spec_of_key(&spec);
@@ -234,7 +239,7 @@ fn spec_of_key(spec: &Decode) -> Decode {
 #[test]
 fn tombstones_delete_where_outputs_upsert() {
     let spec = keyed(spec("a INT NOT NULL, t STRING"), "key", Payload::String);
-    let pairs: [(Option<&[u8]>, Option<&[u8]>); 6] = [
+    let pairs: [Pair<'_>; 6] = [
         (Some(b"x"), Some(b"{\"a\":1}")),
         (Some(b"x"), None),
         (None, None),
@@ -283,6 +288,26 @@ fn tombstones_delete_where_outputs_upsert() {
     assert_eq!(columns(&schema)[0], "a INT NOT NULL");
     let (chunk, ..) = records(&without, true, &pairs[..1]);
     assert!(chunk.deletions.is_none());
+}
+
+#[test]
+fn a_tombstones_key_fills_the_columns_that_it_shares_with_the_value() {
+    let spec = keyed(
+        spec("a INT, ID BIGINT NOT NULL, part STRING, other STRING"),
+        "key",
+        json_of("part STRING, id BIGINT, a BIGINT, x INT"),
+    );
+    let pairs: [Pair<'_>; 3] = [
+        (Some(b"{\"id\":1,\"part\":\"p\"}"), Some(b"{\"a\":7,\"ID\":10,\"other\":\"o\"}")),
+        (Some(b"{\"id\":2,\"part\":\"q\",\"a\":8}"), None),
+        (Some(b"{}"), None),
+    ];
+    let (chunk, ..) = records(&spec, true, &pairs);
+    let rows = &chunk.rows;
+    assert_eq!(rows["ID"].as_ref(), &Int64Array::from(vec![Some(10), Some(2), None]));
+    assert_eq!(rows["part"].as_ref(), &StringArray::from(vec![None, Some("q"), None]));
+    assert_eq!(rows["a"].as_ref(), &Int32Array::from(vec![Some(7), None, None]), "another type");
+    assert_eq!(rows["other"].as_ref(), &StringArray::from(vec![Some("o"), None, None]));
 }
 
 #[test]

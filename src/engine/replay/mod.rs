@@ -243,6 +243,7 @@ impl Way {
         let expected = TableExpectation {
             schema: self.shape.schema(),
             partition_by: &output.partition_by,
+            mode: &output.mode,
             evolution: output.schema_evolution,
             origins: Origins::NONE,
         };
@@ -260,6 +261,7 @@ async fn open_table(spec: &Connector, output: &Output, way: &Way) -> Result<Tabl
         storage: &output.storage,
         schema: way.shape.schema(),
         partition_by: &output.partition_by,
+        mode: &output.mode,
         evolution: output.schema_evolution,
         origins: Origins::NONE,
         create: CreateTable::Never,

@@ -45,23 +45,36 @@ fn the_protocol_is_the_lowest_that_does() {
     check_protocol(EVERY_TYPE, &[], "1/2 - -");
     check_protocol("a INT", &[("delta.appendOnly", "true")], "1/2 - -");
     check_protocol("a INT", &[("delta.enableChangeDataFeed", "true")], "1/4 - -");
-    check_protocol("a TIMESTAMP_NTZ", &[], "3/7 timestampNtz timestampNtz");
-    check_protocol("s STRUCT<l: ARRAY<TIMESTAMP_NTZ>>", &[], "3/7 timestampNtz timestampNtz");
+    check_protocol("a TIMESTAMP_NTZ", &[], "3/7 timestampNtz appendOnly+invariants+timestampNtz");
+    check_protocol(
+        "s STRUCT<l: ARRAY<TIMESTAMP_NTZ>>",
+        &[],
+        "3/7 timestampNtz appendOnly+invariants+timestampNtz",
+    );
     check_protocol(
         "a TIMESTAMP_NTZ",
         &[("delta.enableChangeDataFeed", "true"), ("delta.appendOnly", "true")],
-        "3/7 timestampNtz timestampNtz+changeDataFeed+appendOnly",
+        "3/7 timestampNtz appendOnly+invariants+timestampNtz+changeDataFeed",
     );
     check_protocol(
         "a INT",
         &[("delta.enableDeletionVectors", "true")],
-        "3/7 deletionVectors deletionVectors",
+        "3/7 deletionVectors appendOnly+invariants+deletionVectors",
     );
-    check_protocol("a INT", &[("delta.checkpointPolicy", "v2")], "3/7 v2Checkpoint v2Checkpoint");
+    check_protocol(
+        "a INT NOT NULL",
+        &[("delta.enableTypeWidening", "true")],
+        "3/7 typeWidening appendOnly+invariants+typeWidening",
+    );
+    check_protocol(
+        "a INT",
+        &[("delta.checkpointPolicy", "v2")],
+        "3/7 v2Checkpoint appendOnly+invariants+v2Checkpoint",
+    );
     check_protocol(
         "a INT",
         &[("delta.feature.domainMetadata", "supported")],
-        "1/7 - domainMetadata",
+        "1/7 - appendOnly+invariants+domainMetadata",
     );
 }
 

@@ -3,9 +3,11 @@
 //! [`Coverage`] gathers from the kept log which offsets were committed; [`look`] reads the coordinates that rows keep
 //! (`kafka_topic`, `kafka_partition`, `kafka_offset`) back from every live file and holds them against it. Memory is
 //! bounded: one bit per committed offset, at most [`PASS_BITS`] at a time; a larger table is read in several passes.
+//! Where rows are replaced by key, [`keys`] looks besides whether a key has two rows.
 //! Of the files, a path and a size each are held. Says by name what it couldn't look at.
 
 mod coverage;
+pub(super) mod keys;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +48,9 @@ pub struct DeepReport {
     pub rows: u64,
     /// Rows that the commits counted, where the kept log tells.
     pub expected_rows: u64,
+    /// Where rows are replaced by key: rows beyond the first of their key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeated_keys: Option<u64>,
     /// Rows whose offset is there more often than it was committed.
     pub duplicates: u64,
     /// Rows whose offset is in no commit.
@@ -82,6 +87,7 @@ async fn look_in_passes(
     pass_bits: u64,
 ) -> Result<DeepReport, SinkError> {
     let version = log.version();
+    let metadata = log.metadata().clone();
     let mut report = DeepReport::default();
     let files = in_kernel(store, move |engine| sizes(engine, version)).await?;
     report.files = files.len() as u64;
@@ -91,6 +97,10 @@ async fn look_in_passes(
         return Ok(report);
     }
     in_kernel(store, move |engine| {
+        if let Some(key) = coverage.key() {
+            let keys = keys::look(engine.clone(), version, &metadata, key, keys::PASS_KEYS)?;
+            keys.tell(coverage.has_other_rows(), &mut report);
+        }
         let columns = Columns::of(&*engine, version, &coverage, &mut report.notes)?;
         let Some(columns) = columns else {
             return Ok(report);

@@ -52,7 +52,7 @@ impl fmt::Display for ColumnChange {
 
 impl SchemaChange {
     /// A table's metadata with the change in it.
-    pub(super) fn applied_to(&self, metadata: &Metadata) -> Metadata {
+    pub fn applied_to(&self, metadata: &Metadata) -> Metadata {
         Metadata { schema_string: self.after.clone(), ..metadata.clone() }
     }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use arrow::array::{Int64Array, StringArray};
+use arrow::array::{Float32Array, Float64Array, Int64Array, StringArray};
 use arrow::compute::concat_batches;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
@@ -177,6 +177,20 @@ fn empty_partition_strings_become_null_and_are_counted() {
     let files = writer.finish().expect("a store that works");
     let [file] = files.as_slice() else { panic!("one file for both") };
     assert_eq!((value(file), file.rows), (None, 6));
+}
+
+#[test]
+fn a_partitions_value_is_of_the_tables_type() {
+    let rows = |column: ArrayRef| {
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        RecordBatch::try_from_iter_with_nullable([("n", n, true), ("c", column, true)])
+            .expect("columns of one length")
+    };
+    let table = rows(Arc::new(Float64Array::from(vec![0.0])));
+    let bench = Bench::in_memory();
+    let narrower = rows(Arc::new(Float32Array::from(vec![0.1])));
+    let files = bench.write(&partitioned(&table), &[narrower]);
+    assert_eq!(value(&files[0]), Some(format!("{:?}", f64::from(0.1f32)).as_str()));
 }
 
 #[test]

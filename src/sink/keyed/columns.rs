@@ -106,6 +106,26 @@ impl KeyColumns {
         Ok(Self(columns))
     }
 
+    /// The columns as the table spells them, in the order of [`KeyColumns::each_key`].
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// Hands over each row's key, in bytes that are equal when the keys are.
+    pub fn each_key(
+        &self,
+        columns: &[ArrayRef],
+        mut on_key: impl FnMut(&[u8]),
+    ) -> Result<(), ArrowError> {
+        let keys = self.encode(columns)?;
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for row in 0..columns.first().map_or(0, |column| column.len()) {
+            keys.write(row, &mut bytes, &mut ends);
+            on_key(&bytes);
+        }
+        Ok(())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &KeyColumn> {
         self.0.iter()
     }

@@ -17,6 +17,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
@@ -89,6 +90,38 @@ pub struct KeyedCounts {
     pub bytes_rewritten: u64,
 }
 
+impl KeyedCounts {
+    /// Whether every change has one fate.
+    pub fn add_up(&self) -> bool {
+        let Self { inserted, updated, deleted, superseded, absent, existing, .. } = self;
+        self.changes == inserted + updated + deleted + superseded + absent + existing
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.changes += other.changes;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+        self.superseded += other.superseded;
+        self.absent += other.absent;
+        self.existing += other.existing;
+        self.replaced += other.replaced;
+        self.copied += other.copied;
+        self.files_read += other.files_read;
+        self.files_rewritten += other.files_rewritten;
+        self.bytes_rewritten += other.bytes_rewritten;
+    }
+}
+
+/// `commitInfo.sluice.keyed`: by what key a batch was merged, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyedInfo {
+    pub mode: KeyedMode,
+    pub key: Vec<String>,
+    #[serde(flatten)]
+    pub counts: KeyedCounts,
+}
+
 /// A batch merged into the table as of one version, ready to be committed.
 #[derive(Debug)]
 pub struct Merged {
@@ -99,6 +132,22 @@ pub struct Merged {
     pub kept: Vec<BooleanArray>,
     /// For [`super::Transaction::reads`].
     pub reads: Arc<Reads>,
+}
+
+impl Merged {
+    /// `commitInfo.operationMetrics`, in the words of Spark's MERGE.
+    pub fn metrics(&self) -> BTreeMap<&'static str, u64> {
+        let KeyedCounts { changes, inserted, updated, replaced, copied, .. } = self.counts;
+        BTreeMap::from([
+            ("numSourceRows", changes),
+            ("numTargetRowsInserted", inserted),
+            ("numTargetRowsUpdated", updated),
+            ("numTargetRowsDeleted", replaced.saturating_sub(updated)),
+            ("numTargetRowsCopied", copied),
+            ("numTargetFilesAdded", self.adds.len() as u64),
+            ("numTargetFilesRemoved", self.removes.len() as u64),
+        ])
+    }
 }
 
 /// A table's keys as a session holds them: its columns, and its live files with the key's statistics.
@@ -123,10 +172,10 @@ struct Shape {
 }
 
 impl Keyed {
-    /// Reads the list of live files. `None`: the mode has no key.
+    /// Reads the list of live files of a table that [`features::check`] found fit for the mode. `None`: it has no key.
     ///
     /// # Errors
-    /// When the table can't be written to by key, with every reason; when its log can't be read.
+    /// When the key isn't one of the table's; when its log can't be read.
     pub async fn open(
         store: &TableStore,
         log: &TableLog,
@@ -139,17 +188,14 @@ impl Keyed {
             Mode::Upsert { key } => (KeyedMode::Upsert, key),
         };
         let unfit = |problems| TableError::Unfit { table: store.table().to_owned(), problems };
-        if mode == KeyedMode::Upsert {
-            let problems = features::check_rewrites(log.metadata());
-            if !problems.is_empty() {
-                return Err(unfit(problems));
-            }
-        }
-        let schema = delta_schema::from_json(&log.metadata().schema_string)
+        // The table as it will be when the first rows are in it.
+        let evolved = plan.change.as_ref().map(|change| change.applied_to(log.metadata()));
+        let metadata = evolved.as_ref().unwrap_or(log.metadata());
+        let schema = delta_schema::from_json(&metadata.schema_string)
             .map_err(|problem| unfit(vec![features::TableProblem::Schema(problem)]))?;
-        let columns = KeyColumns::new(&schema, &log.metadata().partition_columns, key);
+        let columns = KeyColumns::new(&schema, &metadata.partition_columns, key);
         let columns = Arc::new(columns.map_err(unfit)?);
-        let shape = Shape::new(schema, log.metadata(), plan, &columns);
+        let shape = Shape::new(schema, metadata, plan, &columns);
         let (version, listed) = (log.version(), Arc::clone(&columns));
         let active =
             in_kernel(store, move |engine| Active::open(&*engine, version, &listed)).await?;
@@ -160,9 +206,17 @@ impl Keyed {
         self.mode
     }
 
+    /// `commitInfo.operation`: what other tools know such commits by.
+    pub fn operation(&self) -> &'static str {
+        match self.mode {
+            KeyedMode::InsertNew => "WRITE",
+            KeyedMode::Upsert => "MERGE",
+        }
+    }
+
     /// The key's columns, as the table spells them.
     pub fn key(&self) -> Vec<String> {
-        self.columns.iter().map(|column| column.name.clone()).collect()
+        self.columns.names()
     }
 
     /// Live files.
@@ -173,18 +227,6 @@ impl Keyed {
     /// How data files are written: with all of the table's columns, for rows that are copied keep theirs.
     pub fn spec(&self, files: &FilesSpec) -> FilesSpec {
         FilesSpec { schema: Arc::clone(&self.shape.schema), ..files.clone() }
-    }
-
-    /// Takes in columns that were added to the table, or are about to be by the commit that is being made. The key's
-    /// own columns stay as they are.
-    pub fn set_columns(&mut self, metadata: &Metadata, plan: &WritePlan) -> Result<(), TableError> {
-        let unfit = |problem| TableError::Unfit {
-            table: String::new(),
-            problems: vec![features::TableProblem::Schema(problem)],
-        };
-        let schema = delta_schema::from_json(&metadata.schema_string).map_err(unfit)?;
-        self.shape = Shape::new(schema, metadata, plan, &self.columns);
-        Ok(())
     }
 
     /// Takes in what was committed since, by us or others, so that a merge sees the newest rows.

@@ -21,6 +21,7 @@ use crate::disposition::{Disposition, Exit};
 use crate::schema::ddl;
 use crate::sink::commit::{Step, commit};
 use crate::sink::create;
+use crate::sink::deep::keys;
 use crate::sink::features::TableExpectation;
 use crate::sink::files::Naming;
 use crate::sink::scan::TableScan;
@@ -868,6 +869,30 @@ async fn only_files_and_row_groups_that_can_hold_a_key_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_hidden_by_a_deletion_vector_are_gone_and_the_others_are_there() {
+    let mut world = World::new(Layout::Plain, KeyedMode::Upsert, 1 << 30, 0).await;
+    let adds = world.write(world.rows(&rows(0..21))).await;
+    let lines = world.entry("WRITE", &[], adds, true);
+    world.fixture.entry(1, &lines).await;
+    world.model = world.table().await;
+    let lines = world.delete_by_vector(vec![only(&world).await]).await;
+    world.fixture.entry(2, &lines).await;
+    // In its row group row 7 is where row 0 is in the first one.
+    world.batch(&Batch::of(vec![change(7, 1), deletion(9), change(12, 2)])).await;
+    world.check().await;
+}
+
+/// The table's only file.
+async fn only(world: &World) -> Arc<ActiveFile> {
+    let (engine, columns) = (world.fixture.store.engine(), Arc::clone(&world.keyed.columns));
+    let version = world.newest().await;
+    let active = tokio::task::spawn_blocking(move || Active::open(&*engine, version, &columns));
+    let active = active.await.expect("no panic").expect("readable");
+    assert_eq!(active.len(), 1);
+    active.iter().next().expect("one").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_keeps_the_last_change_of_a_key_or_its_first_row() {
     let batch = [change(1, 1), deletion(2), change(2, 2), change(1, 3), change(3, 4), deletion(3)];
     let mut world = two_files(KeyedMode::Upsert).await;
@@ -902,14 +927,16 @@ async fn files_far_apart_in_the_key_stay_apart_when_rewritten() {
 async fn refusal(property: &str, word: KeyedMode, columns: &str, key: &[&str]) -> Option<String> {
     let fixture = Fixture::without_table(Arc::new(object_store::memory::InMemory::new()));
     let schema = ddl::parse(columns).expect("valid");
-    let expected = TableExpectation::fixed(schema.arrow(), &[]);
-    let properties = BTreeMap::from([(property.to_owned(), "true".to_owned())]);
-    let (log, plan) =
-        create::open_or_create(&fixture.store, &expected, CreateTable::IfMissing, &properties, NOW)
-            .await
-            .expect("a table");
     let mode = mode(word, key.iter().map(|column| (*column).to_owned()).collect());
-    Keyed::open(&fixture.store, &log, &plan, &mode).await.err().map(|error| error.to_string())
+    let expected = TableExpectation { mode: &mode, ..TableExpectation::fixed(schema.arrow(), &[]) };
+    let properties = BTreeMap::from([(property.to_owned(), "true".to_owned())]);
+    let if_missing = CreateTable::IfMissing;
+    let created =
+        create::open_or_create(&fixture.store, &expected, if_missing, &properties, NOW).await;
+    let refused = created.err().map(|error| error.to_string());
+    let is_there = TableLog::open(&fixture.store).await.expect("readable").is_some();
+    assert_eq!(is_there, refused.is_none(), "nothing is created that is refused");
+    refused
 }
 
 #[tokio::test]
@@ -933,4 +960,26 @@ async fn columns_that_are_no_key_are_refused_all_at_once() {
     }
     assert_eq!(refused.lines().count(), 5, "{refused}");
     assert_eq!(refusal("p", KeyedMode::Upsert, columns, &["ok", "AT"]).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_another_writer_repeats_are_counted_in_one_pass_or_several() {
+    let mut world = two_files(KeyedMode::Upsert).await;
+    let repeated = async |world: &World, pass_keys: u64| {
+        let (engine, log) = (world.fixture.store.engine(), world.fixture.log().await);
+        let key = world.keyed.key();
+        let look = move || keys::look(engine, log.version(), log.metadata(), &key, pass_keys);
+        let look = tokio::task::spawn_blocking(look).await.expect("no panic");
+        look.expect("readable").repeated
+    };
+    assert_eq!(repeated(&world, 1000).await, 0);
+    let lines = world.foreign(&Foreign::Append(rows([3, 3, 50, 105]))).await;
+    let version = world.newest().await + 1;
+    world.fixture.entry(version, &lines).await;
+    for pass_keys in [1000, 24, 5, 1] {
+        assert_eq!(repeated(&world, pass_keys).await, 3, "twice 3, once 105");
+    }
+    world.batch(&Batch::of(vec![change(3, 1), deletion(105)])).await;
+    world.check().await;
+    assert_eq!(repeated(&world, 1000).await, 0, "its next change leaves a key one row");
 }

@@ -28,6 +28,7 @@ fn ours(version: u64, partitions: &[PartitionInfo]) -> PastCommit {
         txns: partitions.iter().map(txn).collect(),
         files: crate::sink::entry::FileCounts {
             added_rows: Some(partitions.iter().map(|p| p.fates.rows).sum()),
+            removed_rows: Some(0),
             ..Default::default()
         },
         is_restore: false,
@@ -231,4 +232,70 @@ fn other_outputs_commits_are_passed_over() {
     }
     history.extend(other);
     check(&history, &ENDS, "");
+}
+
+/// The clean history with its second commit merged by key: 12 changes, of which 10 were given by records with a value.
+fn merged(mode: KeyedMode, change: impl Fn(&mut KeyedCounts, &mut PastCommit)) -> Vec<PastCommit> {
+    let mut history = clean();
+    let commit = &mut history[1];
+    let mut counts = match mode {
+        KeyedMode::InsertNew => {
+            KeyedCounts { changes: 10, inserted: 7, existing: 3, ..KeyedCounts::default() }
+        }
+        KeyedMode::Upsert => KeyedCounts {
+            changes: 12,
+            inserted: 4,
+            updated: 3,
+            deleted: 2,
+            superseded: 2,
+            absent: 1,
+            replaced: 6,
+            copied: 20,
+            ..KeyedCounts::default()
+        },
+    };
+    let info = commit.info.as_mut().expect("ours");
+    let first = &mut info.partitions[0].fates;
+    match mode {
+        KeyedMode::InsertNew => (first.rows, first.existing) = (3, 3),
+        KeyedMode::Upsert => first.tombstones = 2,
+    }
+    commit.files.added_rows = Some(counts.copied + counts.inserted + counts.updated);
+    commit.files.removed_rows = Some(counts.copied + counts.replaced);
+    commit.files.removed = u64::from(mode == KeyedMode::Upsert);
+    change(&mut counts, commit);
+    let info = commit.info.as_mut().expect("ours");
+    info.keyed = Some(KeyedInfo { mode, key: vec!["id".to_owned()], counts });
+    // Only this commit's own sums are looked at here.
+    history.drain(1..).take(1).collect()
+}
+
+#[test]
+fn the_changes_of_a_commit_by_key_add_up_with_its_records_and_its_files() {
+    let found = |mode, change: &dyn Fn(&mut KeyedCounts, &mut PastCommit)| {
+        let report = verify(&owner(), &merged(mode, change), &BTreeMap::new());
+        let of_changes =
+            |finding: &Finding| finding.partition.is_none().then(|| finding.what.clone());
+        report.findings.iter().filter_map(of_changes).collect::<Vec<_>>()
+    };
+    use KeyedMode::{InsertNew, Upsert};
+    for mode in [InsertNew, Upsert] {
+        assert_eq!(found(mode, &|_, _| {}), Vec::<String>::new());
+        let lost = found(mode, &|_, commit| {
+            commit.files.added_rows = commit.files.added_rows.map(|n| n - 1)
+        });
+        assert!(lost[0].starts_with("holds "), "{lost:?}");
+        let twice = found(mode, &|counts, _| counts.inserted += 1);
+        assert!(twice[0].contains("don't add up"), "{twice:?}");
+        let missing = found(mode, &|_, commit| {
+            commit.info.as_mut().expect("ours").partitions[1].fates.rows += 3;
+        });
+        assert!(missing[0].contains("records were counted"), "{missing:?}");
+    }
+    let stays = found(Upsert, &|_, commit| commit.files.removed_rows = Some(25));
+    assert_eq!(stays, ["takes out 25 rows, but 26 were counted"]);
+    let unknown = found(Upsert, &|_, commit| commit.files.removed_rows = None);
+    assert_eq!(unknown, ["takes out an unknown number of rows, but 26 were counted"]);
+    let removes = found(InsertNew, &|_, commit| commit.files.removed_rows = Some(1));
+    assert_eq!(removes, ["takes out 1 rows, but 0 were counted"]);
 }

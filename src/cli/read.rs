@@ -1,19 +1,18 @@
-//! Which records a preview reads, and the reading of them.
+//! Which records a command that looks at some reads, and the reading of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::chunk::{Chunk, SourcePartition};
-use crate::cli::kafka::View;
+use super::kafka::View;
+use crate::chunk::SourcePartition;
 use crate::config::{Source, Start};
 use crate::engine::EngineError;
-use crate::engine::decoders::Decoders;
 use crate::engine::recovery::Extent;
 use crate::offsets::TopicPartition;
 use crate::source::{Event, ReadError, Reader, Target};
 
-/// Payload of a preview at most.
+/// Payload at most.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// What a partition has to show: the offsets `[start, end)`.
@@ -81,23 +80,24 @@ enum Stop {
     Failed(EngineError),
 }
 
-/// Reads up to `limit` records. Blocks.
+/// Reads up to `limit` records, and tells of them as the reader does. Blocks.
 ///
 /// Offsets are dealt out first; where they turn out to be holes (compaction, transactions), twice as many are, until
 /// there are enough records or no more offsets.
 pub fn read(
     source: &Source,
-    mut decoder: Decoders,
     mut budgets: Vec<Budget>,
     limit: u64,
-) -> Result<Vec<Chunk>, EngineError> {
+    want_headers: bool,
+    on_event: &mut OnEvent<'_>,
+) -> Result<(), EngineError> {
     budgets.retain(|budget| budget.room() > 0);
     if budgets.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let starts = budgets.iter().map(|b| (b.partition.clone(), b.start)).collect();
-    let mut reader = Reader::assign(source, &starts, decoder.wants_headers())?;
-    let (mut chunks, mut seen, mut stretch) = (Vec::new(), 0, 1);
+    let mut reader = Reader::assign(source, &starts, want_headers)?;
+    let (mut seen, mut stretch) = (0, 1);
     while seen < limit && budgets.iter().any(|budget| budget.room() > 0) {
         let rooms: Vec<u64> = budgets.iter().map(Budget::room).collect();
         let mut targets = Vec::new();
@@ -106,42 +106,43 @@ pub fn read(
             targets.push(Target { partition: budget.partition.clone(), end: budget.start });
         }
         stretch = (stretch * 2).min(1 << 20);
-        if !round(&mut reader, &mut decoder, &targets, limit, &mut seen, &mut chunks)? {
+        if !round(&mut reader, &targets, limit, &mut seen, on_event)? {
             break;
         }
     }
-    chunks.sort_by(|a: &Chunk, b| a.partition.cmp(&b.partition));
-    Ok(chunks)
+    Ok(())
 }
+
+/// Hears of runs and their records.
+pub type OnEvent<'a> = dyn FnMut(Event<'_>) -> Result<(), EngineError> + 'a;
 
 /// Reads up to the targets; `false`: there are enough records.
 fn round(
     reader: &mut Reader,
-    decoder: &mut Decoders,
     targets: &[Target],
     limit: u64,
     seen: &mut u64,
-    chunks: &mut Vec<Chunk>,
+    on_event: &mut OnEvent<'_>,
 ) -> Result<bool, EngineError> {
     let mut last = 0;
     let ended = reader.read(targets, MAX_BYTES, &AtomicBool::new(false), |event| {
-        match event {
-            Event::Begin(partition, start) => decoder.begin(partition.clone(), start, None),
-            Event::Record(message) => {
-                decoder.push(&message).map_err(|error| Stop::Failed(error.into()))?;
-                (*seen, last) = (*seen + 1, message.offset);
-                if *seen >= limit {
-                    return Err(Stop::Enough);
-                }
+        let offset = match &event {
+            Event::Record(message) => Some(message.offset),
+            _ => None,
+        };
+        on_event(event).map_err(Stop::Failed)?;
+        if let Some(offset) = offset {
+            (*seen, last) = (*seen + 1, offset);
+            if *seen >= limit {
+                return Err(Stop::Enough);
             }
-            Event::End(end) => chunks.push(decoder.finish(end)),
         }
         Ok(())
     });
     match ended {
         Ok(_) => Ok(true),
         Err(ReadError::Receiver(Stop::Enough)) => {
-            chunks.push(decoder.finish(last + 1));
+            on_event(Event::End(last + 1))?;
             Ok(false)
         }
         Err(ReadError::Receiver(Stop::Failed(error))) => Err(error),
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preview_starts_where_a_first_run_would() {
+    fn reading_starts_where_a_first_run_would() {
         let id = TopicPartition::new("t", 0);
         let extent = Extent {
             earliest: [(id.clone(), 5)].into(),

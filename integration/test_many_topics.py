@@ -1,0 +1,72 @@
+"""Many topics through one process: memory stays bounded, and each table is right."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Lake
+from harness import producers
+from harness.kafka import Kafka
+from harness.processes import Child
+from harness.readers import Duck, scan
+from harness.sluice import CONTINUOUS, Sluice
+from harness.waiting import wait_until
+
+Connector = Callable[..., Sluice]
+
+TOPICS = [pytest.param(40, id="40"), pytest.param(200, id="200", marks=pytest.mark.soak)]
+RECORDS = 2_000
+PARTITIONS = 2
+MOST_MEMORY = 512 << 20
+
+
+def peak_memory(process: Child) -> int:
+    """The largest RSS so far, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) << 10
+
+
+@pytest.mark.parametrize("topics", TOPICS)
+def test_many_topics_through_one_process(kafka: Kafka, local: Lake, connector: Connector, topics: int) -> None:
+    stem = kafka.new_name("many")
+    names = [f"{stem}.{n:03}" for n in range(topics)]
+    for n, name in enumerate(names):
+        kafka.create_topic(name, PARTITIONS)
+        producers.orders(kafka.bootstrap, name, n * RECORDS, RECORDS, PARTITIONS)
+    sluice = connector(
+        names,
+        local,
+        source={"brokers": [kafka.bootstrap], "topic_pattern": f"{stem}\\..*"},
+        trigger=CONTINUOUS,
+        outputs={"raw": {"table": local.table("{topic}")}},
+    )
+    process = sluice.start()
+
+    def written(half: int) -> bool:
+        assert process.running(), process.describe()
+        return all(sum(local.log(name).offsets(name).values()) == half * RECORDS for name in names)
+
+    wait_until("each topic's first records to be written", lambda: written(1), 60 + topics, every=0.5)
+    # Now all of them at once, while it runs.
+    for n, name in enumerate(names):
+        producers.orders(kafka.bootstrap, name, (topics + n) * RECORDS, RECORDS, PARTITIONS)
+    wait_until("each topic's other records to be written", lambda: written(2), 60 + topics, every=0.5)
+    peak = peak_memory(process)
+    assert process.terminate() == 0, process.describe()
+    print(f"{topics} topics, {topics * PARTITIONS} partitions: at most {peak / 2**20:.0f} MiB")
+    assert peak < MOST_MEMORY
+
+    duck = Duck()
+    for n, name in enumerate(names):
+        numbers = [*range(n * RECORDS, (n + 1) * RECORDS), *range((topics + n) * RECORDS, (topics + n + 1) * RECORDS)]
+        count, distinct, customers, first, places = duck.row(
+            "SELECT count(*), count(DISTINCT orderId), sum(customerId), min(orderId), "
+            f"count(DISTINCT (kafka_partition, kafka_offset)) FROM {scan(local.table(name))}"
+        )
+        assert (count, distinct, places) == (len(numbers),) * 3, name
+        assert customers == sum(map(producers.customer, numbers)), name
+        assert first == json.loads(producers.order(numbers[0]))["orderId"], name
+    sluice.verify()
