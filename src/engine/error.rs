@@ -30,11 +30,11 @@ pub enum EngineError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(transparent)]
-    Keyed(#[from] KeyedError),
+    Keyed(Box<KeyedError>),
     #[error(transparent)]
-    Transform(#[from] TransformError),
+    Transform(Box<TransformError>),
     #[error("{partition}{}: {source}", offset.map(|offset| format!(" offset {offset}")).unwrap_or_default())]
-    Expression { partition: TopicPartition, offset: Option<i64>, source: TransformError },
+    Expression { partition: TopicPartition, offset: Option<i64>, source: Box<TransformError> },
     #[error(
         "stopped, nothing committed: {} of {} records are bad, `decode.bad_record_limit` allows {:.1} %; \
          the first: {first}",
@@ -132,5 +132,17 @@ impl EngineError {
             Self::Stopped => Disposition::Retry,
             Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),
         }
+    }
+}
+
+impl From<TransformError> for EngineError {
+    fn from(error: TransformError) -> Self {
+        Self::Transform(Box::new(error))
+    }
+}
+
+impl From<KeyedError> for EngineError {
+    fn from(error: KeyedError) -> Self {
+        Self::Keyed(Box::new(error))
     }
 }
