@@ -77,6 +77,14 @@ pub enum EngineError {
     ThreadGone(&'static str),
     #[error("a thread can't be started: {0}")]
     Thread(#[from] io::Error),
+    #[error(
+        "stopped, nothing committed: `trigger: once` has more to merge than `limits.max_records` ({}) or \
+         `limits.max_bytes` ({}) allow, and what is merged by key is held in memory; use `available_now`, which takes \
+         several batches, or raise the limits",
+        grouped(*max_records),
+        grouped(*max_bytes)
+    )]
+    OnceTooLarge { max_records: u64, max_bytes: u64 },
     #[error("stopped while reading")]
     Stopped,
     #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
@@ -106,6 +114,7 @@ impl EngineError {
             Self::ReplayOfChanges { .. } => "SL5010",
             Self::ReplayNoTable { .. } => "SL5011",
             Self::ReplayUncertain { .. } => "SL5012",
+            Self::OnceTooLarge { .. } => "SL5013",
         }
     }
 
@@ -122,7 +131,7 @@ impl EngineError {
             Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
                 Disposition::Stop(Exit::DataRefused)
             }
-            Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
+            Self::OnceTooLarge { .. } | Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
                 Disposition::Stop(Exit::Configuration)
             }
             Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
