@@ -13,7 +13,9 @@ use crate::disposition::Exit;
 use crate::sink::deep::{self, Coverage, DeepReport};
 use crate::sink::error::SinkError;
 use crate::sink::history;
+use crate::sink::keyed::KeyedCounts;
 use crate::sink::log::TableLog;
+use crate::sink::progress::Owner;
 use crate::sink::verify::{Report, Verifier};
 
 #[derive(Debug, Args)]
@@ -88,6 +90,8 @@ pub(super) struct Proof {
     clean: bool,
     #[serde(flatten)]
     pub report: Report,
+    /// Dead letters that became rows after all; `None`: none did.
+    pub replay: Option<Report>,
     pub deep: Option<DeepReport>,
     #[serde(skip)]
     is_dead_letters: bool,
@@ -101,17 +105,23 @@ pub(super) async fn prove(table: &FoundTable, deep: bool) -> Result<Option<Proof
     let kept = history::kept_versions(&table.store).await?;
     let (first, last) = kept.map_or((1, 0), |kept| (*kept.start(), log.version()));
     let mut verifier = Verifier::new(table.owner.clone());
+    let owner = Owner::replay(table.owner.connector(), table.owner.stream());
+    let mut replays = Verifier::new(owner);
     let mut coverage = Coverage::new(&table.owner, first == 0);
     let commits = history::commits(&table.store, first..=last);
     let mut commits = std::pin::pin!(commits);
     while let Some(commit) = commits.try_next().await? {
         verifier.take(&commit);
+        replays.take(&commit);
         coverage.take(&commit);
     }
     let report = verifier.finish(log.txns());
     let deep =
         if deep { Some(deep::look(&table.store, &log, coverage.finish()).await?) } else { None };
-    let clean = report.is_clean() && deep.as_ref().is_none_or(DeepReport::is_clean);
+    let replay = Some(replays.finish(log.txns())).filter(|report| report.commits > 0);
+    let clean = report.is_clean()
+        && replay.as_ref().is_none_or(Report::is_clean)
+        && deep.as_ref().is_none_or(DeepReport::is_clean);
     Ok(Some(Proof {
         output: table.name.clone(),
         table: table.store.table().to_owned(),
@@ -119,6 +129,7 @@ pub(super) async fn prove(table: &FoundTable, deep: bool) -> Result<Option<Proof
         last_version: last,
         clean,
         report,
+        replay,
         deep,
         is_dead_letters: table.is_dead_letters(),
     }))
@@ -135,6 +146,14 @@ impl Proof {
         let mut lines = vec![self.sum()];
         let findings = report.findings.iter().map(ToString::to_string);
         lines.extend(findings.map(|finding| format!("{output}: wrong: {finding}")));
+        lines.extend(report.keyed.as_ref().map(|counts| format!("{output}: {}", changes(counts))));
+        if let Some(replay) = &self.replay {
+            let rows = count(replay.fates.rows, "row");
+            let commits = count(replay.commits, "replay");
+            lines.push(format!("{output}: {rows} more of dead letters, by {commits}"));
+            let findings = replay.findings.iter();
+            lines.extend(findings.map(|finding| format!("{output}: replay: wrong: {finding}")));
+        }
         for removal in &report.removals {
             let (version, files) = (removal.version, count(removal.files, "file"));
             let operation = removal.operation.as_deref().unwrap_or("an unnamed commit");
@@ -189,6 +208,24 @@ fn terms(report: &Report) -> String {
     terms.join(" + ")
 }
 
+/// `12 changes by key = 4 inserted + 3 updated + 5 superseded; 20 rows copied`
+fn changes(counts: &KeyedCounts) -> String {
+    let fates = [
+        (counts.inserted, "inserted"),
+        (counts.updated, "updated"),
+        (counts.deleted, "deleted"),
+        (counts.superseded, "superseded"),
+        (counts.absent, "deleted without a row"),
+        (counts.existing, "with an existing key"),
+    ];
+    let terms = fates.iter().filter(|(count, _)| *count > 0);
+    let terms: Vec<String> =
+        terms.map(|(count, what)| format!("{} {what}", number(*count))).collect();
+    let sum = if terms.is_empty() { "0".to_owned() } else { terms.join(" + ") };
+    let (changes, copied) = (count(counts.changes, "change"), count(counts.copied, "row"));
+    format!("{changes} by key = {sum}; {copied} copied")
+}
+
 fn deep_lines(output: &str, deep: &DeepReport) -> Vec<String> {
     let (rows, files) = (count(deep.rows, "row"), count(deep.files, "file"));
     let (twice, outside) = (number(deep.duplicates), number(deep.outside));
@@ -197,6 +234,9 @@ fn deep_lines(output: &str, deep: &DeepReport) -> Vec<String> {
     )];
     let wrong = deep.findings.iter();
     lines.extend(wrong.map(|finding| format!("{output}: deep: wrong: {finding}")));
+    if let Some(repeated) = deep.repeated_keys {
+        lines.push(format!("{output}: deep: {} there twice", count(repeated, "key")));
+    }
     lines.extend(deep.notes.iter().map(|note| format!("{output}: deep: {note}")));
     lines
 }
@@ -214,9 +254,27 @@ mod tests {
             last_version: 812,
             clean: true,
             report: Report { records: fates.records(), fates, reread, ..Report::default() },
+            replay: None,
             deep: None,
             is_dead_letters: false,
         }
+    }
+
+    #[test]
+    fn changes_by_key_are_told_with_what_they_cost() {
+        let counts = KeyedCounts {
+            changes: 12,
+            inserted: 4,
+            updated: 3,
+            superseded: 5,
+            ..Default::default()
+        };
+        let counts = KeyedCounts { copied: 20, ..counts };
+        assert_eq!(
+            changes(&counts),
+            "12 changes by key = 4 inserted + 3 updated + 5 superseded; 20 rows copied"
+        );
+        assert_eq!(changes(&KeyedCounts::default()), "0 changes by key = 0; 0 rows copied");
     }
 
     #[test]

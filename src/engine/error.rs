@@ -60,6 +60,19 @@ pub enum EngineError {
         "outputs.{output}.{key}: there is no column `{column}` in the table; its columns are {columns}"
     )]
     NoColumn { output: String, key: &'static str, column: String, columns: String },
+    #[error(
+        "outputs.{output}: dead letters are replayed under `mode: append` only; with keys an old record would meet newer rows"
+    )]
+    ReplayOfChanges { output: String },
+    #[error("outputs.{output}: there is no table at {table}, so nothing has been judged yet")]
+    ReplayNoTable { output: String, table: String },
+    #[error(
+        "outputs.{output}: whether {} dead letters of {partition} are rows already can't be told: the rows don't keep \
+         kafka_partition and kafka_offset (and kafka_topic, of several topics), and the counts in the kept log \
+         don't add up; nothing was changed",
+        grouped(*letters)
+    )]
+    ReplayUncertain { output: String, partition: TopicPartition, letters: u64 },
     #[error("thread {0} ended before its work was done")]
     ThreadGone(&'static str),
     #[error("a thread can't be started: {0}")]
@@ -90,6 +103,9 @@ impl EngineError {
             Self::Stopped => "SL5007",
             Self::GaveUp { .. } => "SL5008",
             Self::NoColumn { .. } => "SL5009",
+            Self::ReplayOfChanges { .. } => "SL5010",
+            Self::ReplayNoTable { .. } => "SL5011",
+            Self::ReplayUncertain { .. } => "SL5012",
         }
     }
 
@@ -109,6 +125,9 @@ impl EngineError {
             Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
                 Disposition::Stop(Exit::Configuration)
             }
+            Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
+            Self::ReplayNoTable { .. } => Disposition::Stop(Exit::NegativeFinding),
+            Self::ReplayUncertain { .. } => Disposition::Stop(Exit::DataRefused),
             Self::ThreadGone(_) | Self::Thread(_) => Disposition::Stop(Exit::Bug),
             Self::Stopped => Disposition::Retry,
             Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),

@@ -18,9 +18,10 @@ pub(super) use self::list::{is_on, listed};
 use super::delta_schema::{self, SchemaProblem};
 use super::evolution::{self, SchemaChange, Widening};
 use super::files::{Bounds, FilesSpec};
+use super::keyed::KeyColumns;
 use super::stats::IndexedColumns;
 use super::{Metadata, Protocol};
-use crate::config::{Files, SchemaEvolution};
+use crate::config::{Files, Mode, SchemaEvolution};
 use crate::schema::Origins;
 
 /// The highest protocol versions there are; both mean "see the feature lists".
@@ -34,6 +35,8 @@ pub struct TableExpectation<'a> {
     pub schema: &'a Schema,
     /// Columns of `schema`, in order.
     pub partition_by: &'a [String],
+    /// What rows do to the table.
+    pub mode: &'a Mode,
     /// What may be changed in the table so that the rows fit.
     pub evolution: SchemaEvolution,
     /// Where the columns' types come from, for messages.
@@ -41,9 +44,15 @@ pub struct TableExpectation<'a> {
 }
 
 impl<'a> TableExpectation<'a> {
-    /// A table that must be as these columns want it.
+    /// A table that rows are appended to, and that must be as these columns want it.
     pub fn fixed(schema: &'a Schema, partition_by: &'a [String]) -> Self {
-        Self { schema, partition_by, evolution: SchemaEvolution::Fail, origins: Origins::NONE }
+        Self {
+            schema,
+            partition_by,
+            mode: &Mode::Append,
+            evolution: SchemaEvolution::Fail,
+            origins: Origins::NONE,
+        }
     }
 }
 
@@ -211,6 +220,7 @@ pub fn check(
             let widening = Widening::of(protocol, metadata);
             let schema = columns::written(&table, metadata, expected, widening, &mut problems);
             columns::check_partitions(&table, &metadata.partition_columns, expected, &mut problems);
+            problems.extend(check_key(&table, metadata, expected.mode));
             schema.map(|schema| WritePlan::new(schema, &table, metadata, change))
         }
         Err(problem) => {
@@ -237,29 +247,17 @@ fn evolved(
     }
 }
 
-/// What a table must not have when rows are replaced, besides what [`check`] refuses.
-pub(super) fn check_rewrites(metadata: &Metadata) -> Vec<TableProblem> {
-    let refused = [
-        (
-            "appendOnly (delta.appendOnly)",
-            "delta.appendOnly",
-            "rows may only be added, and `mode: upsert` replaces rows",
-            "unset the property, or use `mode: append` or `insert_new`",
-        ),
-        (
-            "changeDataFeed (delta.enableChangeDataFeed)",
-            "delta.enableChangeDataFeed",
-            "commits that replace rows must come with change files, which sluice does not write",
-            "unset the property, or use `mode: append` or `insert_new`",
-        ),
-    ];
-    let on = refused.into_iter().filter(|(_, property, ..)| is_on(metadata, property));
-    on.map(|(feature, _, reason, next)| TableProblem::Feature {
-        feature: feature.to_owned(),
-        reason: reason.to_owned(),
-        next,
-    })
-    .collect()
+/// What speaks against a mode with a key.
+fn check_key(table: &Schema, metadata: &Metadata, mode: &Mode) -> Vec<TableProblem> {
+    if *mode == Mode::Append {
+        return Vec::new();
+    }
+    let columns = KeyColumns::new(table, &metadata.partition_columns, mode.key());
+    let mut problems = columns.err().unwrap_or_default();
+    if matches!(mode, Mode::Upsert { .. }) {
+        problems.extend(list::check_rewrites(metadata));
+    }
+    problems
 }
 
 /// Whether a feature concerns readers too, and so belongs in both lists of the protocol.

@@ -8,7 +8,9 @@ use super::finding::Findings;
 use super::progress;
 use crate::cli::find::DEAD_LETTERS;
 use crate::cli::kafka::View;
-use crate::config::{Connector, CreateTable, Output, SchemaEvolution, Storage, TableLocation};
+use crate::config::{
+    Connector, CreateTable, Mode, Output, SchemaEvolution, Storage, TableLocation,
+};
 use crate::decode::dead_letter_schema;
 use crate::engine::decoders::Group;
 use crate::engine::shape::Shape;
@@ -33,6 +35,7 @@ pub struct Target<'a> {
     storage: &'a Storage,
     schema: Schema,
     partition_by: &'a [String],
+    mode: &'a Mode,
     evolution: SchemaEvolution,
     create: CreateTable,
     properties: BTreeMap<String, String>,
@@ -68,6 +71,7 @@ impl<'a> Target<'a> {
             storage: &output.storage,
             schema: shape.schema().as_ref().clone(),
             partition_by: &output.partition_by,
+            mode: &output.mode,
             evolution: output.schema_evolution,
             create: output.create,
             properties: output.table_properties.clone(),
@@ -84,6 +88,7 @@ impl<'a> Target<'a> {
             storage: &letters.storage,
             schema: dead_letter_schema().as_ref().clone(),
             partition_by: &[],
+            mode: &Mode::Append,
             evolution: SchemaEvolution::Fail,
             create: CreateTable::IfMissing,
             properties: BTreeMap::new(),
@@ -163,6 +168,7 @@ impl<'a> Target<'a> {
         TableExpectation {
             schema: &self.schema,
             partition_by: self.partition_by,
+            mode: self.mode,
             evolution: self.evolution,
             origins: Origins::NONE,
         }

@@ -9,7 +9,7 @@ use crate::disposition::{Disposition, Exit};
 use server::{Server, avro, client, missing, nowhere, ok, registry, version};
 
 mod references;
-mod server;
+pub(in crate::decode) mod server;
 
 #[track_caller]
 fn check(error: &RegistryError, code: &str, disposition: Disposition, words: &str) {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::config::{Compression, CreateTable, Files, SchemaEvolution};
-use crate::schema::{Origins, TableSchema, ddl};
+use crate::schema::{TableSchema, ddl};
 use crate::sink::commit::{Step, commit};
 use crate::sink::create::{TableError, open_or_create};
 use crate::sink::error::CommitError;
@@ -55,8 +55,7 @@ impl Lake {
         rows: &Schema,
         evolution: SchemaEvolution,
     ) -> Result<(TableLog, WritePlan), TableError> {
-        let origins = Origins::NONE;
-        let expected = TableExpectation { schema: rows, partition_by: &[], evolution, origins };
+        let expected = TableExpectation { evolution, ..TableExpectation::fixed(rows, &[]) };
         self.bench.runtime.block_on(open_or_create(
             &self.fixture.store,
             &expected,

@@ -70,6 +70,7 @@ impl Table {
             partition_by: &self.metadata.partition_columns,
             evolution,
             origins: &origins,
+            ..TableExpectation::fixed(rows.arrow(), &[])
         };
         check(&self.protocol, &self.metadata, &expected)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
@@ -332,7 +333,7 @@ fn partition_columns_are_neither_added_nor_widened() {
         schema: rows.arrow(),
         partition_by: &["day".to_owned()],
         evolution: AddColumns,
-        origins: Origins::NONE,
+        ..TableExpectation::fixed(rows.arrow(), &[])
     };
     let problems = check(&table.protocol, &table.metadata, &expected).expect_err("refused");
     assert_eq!(problems[0].code(), "SL4207");

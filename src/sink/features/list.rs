@@ -61,7 +61,7 @@ pub const FEATURES: &[Feature] = &[
         name: "appendOnly",
         for_readers: false,
         treatment: Treatment::Supported,
-        reason: "rows may only be added, and sluice only adds",
+        reason: "rows may only be added: `mode: append` and `insert_new` only add; `upsert` refuses the table when delta.appendOnly is set",
     },
     Feature {
         name: "invariants",
@@ -103,7 +103,7 @@ pub const FEATURES: &[Feature] = &[
         name: "changeDataFeed",
         for_readers: false,
         treatment: Treatment::Supported,
-        reason: "commits that only add files need no change files",
+        reason: "commits that only add files need no change files; `mode: upsert` refuses the table when delta.enableChangeDataFeed is set",
     },
     Feature {
         name: "columnMapping",
@@ -127,7 +127,7 @@ pub const FEATURES: &[Feature] = &[
         name: "deletionVectors",
         for_readers: true,
         treatment: Treatment::Supported,
-        reason: "new files have none, and sluice touches no others",
+        reason: "new files have none; where `mode: upsert` writes a file again, the rows that its vector hides stay out",
     },
     Feature {
         name: "rowTracking",
@@ -308,6 +308,29 @@ pub(super) fn check(
         });
     }
     problems
+}
+
+/// What a table must not have when rows are replaced: features that ask nothing of who only adds.
+pub(super) fn check_rewrites(metadata: &Metadata) -> Vec<TableProblem> {
+    let refused = [
+        (
+            "appendOnly",
+            "delta.appendOnly",
+            "rows may only be added, and `mode: upsert` replaces rows",
+        ),
+        (
+            "changeDataFeed",
+            "delta.enableChangeDataFeed",
+            "commits that replace rows must come with change files, which sluice does not write",
+        ),
+    ];
+    let on = refused.into_iter().filter(|(_, property, _)| is_on(metadata, property));
+    let problem = |(feature, property, reason): (&str, &str, &str)| TableProblem::Feature {
+        feature: format!("{feature} ({property})"),
+        reason: reason.to_owned(),
+        next: "unset the property, or use `mode: append` or `insert_new`",
+    };
+    on.map(problem).collect()
 }
 
 fn is_known(name: &str) -> bool {

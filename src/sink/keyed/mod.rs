@@ -172,10 +172,10 @@ struct Shape {
 }
 
 impl Keyed {
-    /// Reads the list of live files. `None`: the mode has no key.
+    /// Reads the list of live files of a table that [`features::check`] found fit for the mode. `None`: it has no key.
     ///
     /// # Errors
-    /// When the table can't be written to by key, with every reason; when its log can't be read.
+    /// When the key isn't one of the table's; when its log can't be read.
     pub async fn open(
         store: &TableStore,
         log: &TableLog,
@@ -188,12 +188,6 @@ impl Keyed {
             Mode::Upsert { key } => (KeyedMode::Upsert, key),
         };
         let unfit = |problems| TableError::Unfit { table: store.table().to_owned(), problems };
-        if mode == KeyedMode::Upsert {
-            let problems = features::check_rewrites(log.metadata());
-            if !problems.is_empty() {
-                return Err(unfit(problems));
-            }
-        }
         // The table as it will be when the first rows are in it.
         let evolved = plan.change.as_ref().map(|change| change.applied_to(log.metadata()));
         let metadata = evolved.as_ref().unwrap_or(log.metadata());

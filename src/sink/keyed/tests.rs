@@ -16,9 +16,9 @@ use tokio::runtime::{Handle, Runtime};
 use uuid::Uuid;
 
 use super::*;
-use crate::config::{Compression, CreateTable, Files, SchemaEvolution};
+use crate::config::{Compression, CreateTable, Files};
 use crate::disposition::{Disposition, Exit};
-use crate::schema::{Origins, ddl};
+use crate::schema::ddl;
 use crate::sink::commit::{Step, commit};
 use crate::sink::create;
 use crate::sink::deep::keys;
@@ -122,7 +122,7 @@ impl World {
         let fixture = Fixture::without_table(Arc::new(object_store::memory::InMemory::new()));
         let (partition_by, key) = (layout.partition_by(), layout.key());
         let table = ddl::parse(TABLE).expect("valid");
-        let all = expectation(table.arrow(), &partition_by);
+        let all = TableExpectation::fixed(table.arrow(), &partition_by);
         let properties =
             BTreeMap::from([("delta.enableDeletionVectors".to_owned(), "true".to_owned())]);
         create::open_or_create(&fixture.store, &all, CreateTable::IfMissing, &properties, NOW)
@@ -435,16 +435,11 @@ impl World {
 
 async fn open(fixture: &Fixture, partition_by: &[String]) -> (TableLog, WritePlan) {
     let output = ddl::parse(OUTPUT).expect("valid");
-    let expected = expectation(output.arrow(), partition_by);
+    let expected = TableExpectation::fixed(output.arrow(), partition_by);
     let never = CreateTable::Never;
     create::open_or_create(&fixture.store, &expected, never, &BTreeMap::new(), NOW)
         .await
         .expect("the table fits")
-}
-
-fn expectation<'a>(schema: &'a Schema, partition_by: &'a [String]) -> TableExpectation<'a> {
-    let (evolution, origins) = (SchemaEvolution::Fail, Origins::NONE);
-    TableExpectation { schema, partition_by, evolution, origins }
 }
 
 fn transaction(log: &TableLog, merged: &Merged, next: i64) -> Transaction {
@@ -932,14 +927,16 @@ async fn files_far_apart_in_the_key_stay_apart_when_rewritten() {
 async fn refusal(property: &str, word: KeyedMode, columns: &str, key: &[&str]) -> Option<String> {
     let fixture = Fixture::without_table(Arc::new(object_store::memory::InMemory::new()));
     let schema = ddl::parse(columns).expect("valid");
-    let expected = expectation(schema.arrow(), &[]);
-    let properties = BTreeMap::from([(property.to_owned(), "true".to_owned())]);
-    let (log, plan) =
-        create::open_or_create(&fixture.store, &expected, CreateTable::IfMissing, &properties, NOW)
-            .await
-            .expect("a table");
     let mode = mode(word, key.iter().map(|column| (*column).to_owned()).collect());
-    Keyed::open(&fixture.store, &log, &plan, &mode).await.err().map(|error| error.to_string())
+    let expected = TableExpectation { mode: &mode, ..TableExpectation::fixed(schema.arrow(), &[]) };
+    let properties = BTreeMap::from([(property.to_owned(), "true".to_owned())]);
+    let if_missing = CreateTable::IfMissing;
+    let created =
+        create::open_or_create(&fixture.store, &expected, if_missing, &properties, NOW).await;
+    let refused = created.err().map(|error| error.to_string());
+    let is_there = TableLog::open(&fixture.store).await.expect("readable").is_some();
+    assert_eq!(is_there, refused.is_none(), "nothing is created that is refused");
+    refused
 }
 
 #[tokio::test]
