@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from conftest import Lake
 from harness import producers
 from harness.kafka import Kafka
@@ -100,12 +102,43 @@ def test_json_behind_a_registrys_prefix(kafka: Kafka, topic: str, local: Lake, c
     assert rows(local, "reason_code", "dead") == [("SL3080",)]
 
 
+@pytest.mark.parametrize("batch", [1, 1_000], ids=["one-by-one", "at-once"])
+def test_tombstones_delete_by_the_keys_column_or_by_its_fields(
+    kafka: Kafka, topic: str, local: Lake, connector: Connector, batch: int
+) -> None:
+    records: Records = [
+        (b'{"id":1}', b'{"id":1,"n":10}'),
+        (b'{"id":2}', b'{"id":2,"n":20}'),
+        (b'{"id":1}', None),
+        (b'{"id":3}', None),
+        (None, None),
+        (b'{"id":2}', b'{"id":2,"n":21}'),
+        (b'{"id":1}', b'{"id":1,"n":11}'),
+        (b'{"id":2}', None),
+    ]
+    producers.send_records(kafka.bootstrap, topic, records)
+    value = {"format": "json", "schema": "id INT NOT NULL, n INT"}
+    for by, key in {"key": {"format": "string"}, "id": {"format": "json", "schema": "id INT"}}.items():
+        upsert = outputs(local, table=local.table(by), mode="upsert", merge_key=[by])
+        decode = {"key": key, "value": value}
+        sluice = connector(
+            topic, local, name=f"by-{by}", decode=decode, outputs=upsert, limits={"max_records": batch}
+        )
+        sluice.run()
+        assert rows(local, "id, n, kafka_offset", by) == [(1, 11, 6)]
+        sluice.verify("--deep")
+
+
+def lines(number: int, topic: str) -> Records:
+    return [(b"k%d" % number, b"%s %d" % (topic.encode(), n)) for n in range(100)]
+
+
 def test_each_topic_has_a_table_of_its_own(kafka: Kafka, local: Lake, connector: Connector) -> None:
     stem = kafka.new_name("fanout")
     names = [f"{stem}.{name}" for name in ("a", "b", "c")]
     for number, name in enumerate(names[:2]):
         kafka.create_topic(name, 2)
-        producers.send_records(kafka.bootstrap, name, [(b"k%d" % number, b"%s %d" % (name.encode(), n)) for n in range(100)])
+        producers.send_records(kafka.bootstrap, name, lines(number, name))
     source = {"brokers": [kafka.bootstrap], "topic_pattern": f"{stem}\\..*"}
     decode = {"key": {"format": "string"}, "value": {"format": "string"}}
     sluice = connector(
@@ -113,7 +146,7 @@ def test_each_topic_has_a_table_of_its_own(kafka: Kafka, local: Lake, connector:
     )
     sluice.run()
     kafka.create_topic(names[2], 1)
-    producers.send_records(kafka.bootstrap, names[2], [(b"k2", b"%s %d" % (names[2].encode(), n)) for n in range(100)])
+    producers.send_records(kafka.bootstrap, names[2], lines(2, names[2]))
     sluice.run()
     for number, name in enumerate(names):
         assert rows(local, "value, key", name) == [(f"{name} {n}", f"k{number}") for n in range(100)]

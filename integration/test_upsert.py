@@ -341,7 +341,7 @@ def test_once_does_not_hold_a_whole_topic_in_memory(
     send(kafka, topic, (row(id, 0) for id in range(100)))
     sluice.write(trigger={"mode": "once"}, limits={"max_records": 99})
     answer = sluice.run(code=CONFIGURATION)
-    assert "SL5010" in answer.stderr and "available_now" in answer.stderr, answer.stderr
+    assert "SL5013" in answer.stderr and "available_now" in answer.stderr, answer.stderr
     sluice.write(limits={"max_records": 100})
     sluice.run()
     assert_equal(local.table("orders"), model(row(id, 0) for id in range(100)))

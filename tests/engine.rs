@@ -20,14 +20,14 @@ use sluice::sink::verify::{Report, verify};
 use tempfile::TempDir;
 
 /// A mock cluster with a topic `orders` of two partitions, and a folder for tables.
-struct Bench {
+pub struct Bench {
     cluster: MockCluster<'static, DefaultProducerContext>,
     producer: BaseProducer,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let cluster = MockCluster::new(1).expect("a mock cluster");
         cluster.create_topic("orders", 2, 1).expect("a topic");
         let producer = ClientConfig::new()
@@ -39,7 +39,7 @@ impl Bench {
     }
 
     /// Values go to the partitions by turns; `None` is a tombstone.
-    fn produce<'a>(&self, values: impl IntoIterator<Item = Option<&'a str>>) {
+    pub fn produce<'a>(&self, values: impl IntoIterator<Item = Option<&'a str>>) {
         for (value, partition) in values.into_iter().zip((0..2).cycle()) {
             let record = BaseRecord::to("orders").partition(partition).key("k");
             let record = match value {
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     /// A topic of one partition with these values.
-    fn topic(&self, topic: &str, values: &[&str]) {
+    pub fn topic(&self, topic: &str, values: &[&str]) {
         self.cluster.create_topic(topic, 1, 1).expect("a topic");
         for value in values {
             let record = BaseRecord::to(topic).partition(0).key("k").payload(*value);
@@ -61,17 +61,17 @@ impl Bench {
         self.producer.flush(Duration::from_secs(10)).expect("delivered");
     }
 
-    fn produce_good(&self, count: usize) {
+    pub fn produce_good(&self, count: usize) {
         self.produce(std::iter::repeat_n(Some(r#"{"id": 1}"#), count));
     }
 
     /// The configuration; `more` is YAML at the top level.
-    fn spec(&self, more: &str) -> Connector {
+    pub fn spec(&self, more: &str) -> Connector {
         self.spec_of("topics: [orders]", more)
     }
 
     /// The same for other topics.
-    fn spec_of(&self, topics: &str, more: &str) -> Connector {
+    pub fn spec_of(&self, topics: &str, more: &str) -> Connector {
         let text = format!(
             "name: test\n\
              source: {{brokers: ['{}'], {topics}}}\n\
@@ -88,25 +88,30 @@ impl Bench {
         config::load(&sources).unwrap_or_else(|errors| panic!("{errors}")).connector
     }
 
-    fn run(&self, spec: Connector) -> Result<(), EngineError> {
+    pub fn brokers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    pub fn run(&self, spec: Connector) -> Result<(), EngineError> {
         let (_trigger, shutdown) = shutdown::channel();
         block_on(run(spec, shutdown))
     }
 
-    fn log(&self, table: &str) -> std::path::PathBuf {
+    pub fn log(&self, table: &str) -> std::path::PathBuf {
         self.folder.path().join(table).join("_delta_log")
     }
 
-    fn report(&self, table: &str, output: &str) -> Report {
-        let owner = match output {
-            ".dead" => Owner::dead_letters("test"),
-            output => Owner::output("test", output),
+    pub fn report(&self, table: &str, output: &str) -> Report {
+        let owner = match output.strip_suffix(".replay") {
+            Some(output) => Owner::replay("test", output),
+            None if output == ".dead" => Owner::dead_letters("test"),
+            None => Owner::output("test", output),
         };
         block_on(report(&self.folder.path().join(table), &owner))
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

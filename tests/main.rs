@@ -4,4 +4,5 @@ mod architecture;
 mod commands;
 mod docs;
 mod engine;
+mod replay;
 mod source;

@@ -117,7 +117,9 @@ def send(
     _finish(made, failures)
 
 
-def send_records(bootstrap: str, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0) -> None:
+def send_records(
+    bootstrap: str, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0
+) -> None:
     """Sends pairs of key and value to one partition, in their order; raises if one was refused."""
     made = producer(bootstrap)
     failures = _Failures()

@@ -130,7 +130,9 @@ class Proxy:
         self.port, self.auth_port, self.tls_port, self.odd_port = free_ports(4)
         self.child: Child | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "users").write_text(f"{self.USER}:{{PLAIN}}{self.PASSWORD}\n")
+        # Hashed, for a colon ends a plain one.
+        hashed = self._openssl("passwd", "-apr1", self.PASSWORD).strip()
+        (folder / "users").write_text(f"{self.USER}:{hashed}\n")
         self._certificates()
         self.configuration = folder / "nginx.conf"
         self.configuration.write_text(self._text(registry))
@@ -185,12 +187,13 @@ class Proxy:
         """The paths that were asked for, with the status of each answer: `200 /apis/ccompat/v7/subjects`."""
         return (self.folder / "access.log").read_text().splitlines()
 
+    def _openssl(self, *words: str) -> str:
+        done = subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True, text=True)
+        return done.stdout
+
     def _certificates(self) -> None:
         """An authority of our own, and a certificate for localhost that it signed."""
-
-        def openssl(*words: str) -> None:
-            subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
-
+        openssl = self._openssl
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
         openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test CA")
         openssl("req", *key, "-keyout", "tls.key", "-out", "tls.csr", "-subj", "/CN=localhost")

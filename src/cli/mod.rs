@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod dead_letters;
 mod demo;
 mod find;
 mod init;
@@ -64,6 +65,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Set an output's progress back, or forward.
     Rewind(rewind::RewindArgs),
+    /// Dead letters: what becomes of them afterwards.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// See it work, without any service: a mock Kafka, a crash in mid-commit, a proof. Takes seconds.
     Demo(demo::DemoArgs),
 }
@@ -121,6 +125,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Status(args) => Box::pin(status::status(args)).await,
         Command::Verify(args) => Box::pin(verify::verify(args)).await,
         Command::Rewind(args) => Box::pin(rewind::rewind(args)).await,
+        Command::DeadLetters(command) => Box::pin(dead_letters::dead_letters(command)).await,
         Command::Demo(args) => Box::pin(demo::demo(args)).await,
     }
 }

@@ -1,6 +1,6 @@
 //! Printing: results to stdout, failures to stderr.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -40,6 +40,25 @@ pub fn failure(error: &EngineError) -> Exit {
         Disposition::StandDown => Exit::Fenced,
         Disposition::Retry => Exit::Unreachable,
     }
+}
+
+/// Asks before something is changed, unless `yes` says it already.
+pub fn confirm(question: &str, yes: bool) -> Result<(), Exit> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        note("nothing was changed: without a terminal, `--yes` confirms");
+        return Err(Exit::Usage);
+    }
+    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    note("nothing was changed");
+    Err(Exit::Usage)
 }
 
 /// Loads the configuration, or prints everything that is wrong with it. Warnings are printed.

@@ -15,6 +15,7 @@ use crate::sink::error::SinkError;
 use crate::sink::history;
 use crate::sink::keyed::KeyedCounts;
 use crate::sink::log::TableLog;
+use crate::sink::progress::Owner;
 use crate::sink::verify::{Report, Verifier};
 
 #[derive(Debug, Args)]
@@ -89,6 +90,8 @@ pub(super) struct Proof {
     clean: bool,
     #[serde(flatten)]
     pub report: Report,
+    /// Dead letters that became rows after all; `None`: none did.
+    pub replay: Option<Report>,
     pub deep: Option<DeepReport>,
     #[serde(skip)]
     is_dead_letters: bool,
@@ -102,17 +105,23 @@ pub(super) async fn prove(table: &FoundTable, deep: bool) -> Result<Option<Proof
     let kept = history::kept_versions(&table.store).await?;
     let (first, last) = kept.map_or((1, 0), |kept| (*kept.start(), log.version()));
     let mut verifier = Verifier::new(table.owner.clone());
+    let owner = Owner::replay(table.owner.connector(), table.owner.stream());
+    let mut replays = Verifier::new(owner);
     let mut coverage = Coverage::new(&table.owner, first == 0);
     let commits = history::commits(&table.store, first..=last);
     let mut commits = std::pin::pin!(commits);
     while let Some(commit) = commits.try_next().await? {
         verifier.take(&commit);
+        replays.take(&commit);
         coverage.take(&commit);
     }
     let report = verifier.finish(log.txns());
     let deep =
         if deep { Some(deep::look(&table.store, &log, coverage.finish()).await?) } else { None };
-    let clean = report.is_clean() && deep.as_ref().is_none_or(DeepReport::is_clean);
+    let replay = Some(replays.finish(log.txns())).filter(|report| report.commits > 0);
+    let clean = report.is_clean()
+        && replay.as_ref().is_none_or(Report::is_clean)
+        && deep.as_ref().is_none_or(DeepReport::is_clean);
     Ok(Some(Proof {
         output: table.name.clone(),
         table: table.store.table().to_owned(),
@@ -120,6 +129,7 @@ pub(super) async fn prove(table: &FoundTable, deep: bool) -> Result<Option<Proof
         last_version: last,
         clean,
         report,
+        replay,
         deep,
         is_dead_letters: table.is_dead_letters(),
     }))
@@ -137,6 +147,13 @@ impl Proof {
         let findings = report.findings.iter().map(ToString::to_string);
         lines.extend(findings.map(|finding| format!("{output}: wrong: {finding}")));
         lines.extend(report.keyed.as_ref().map(|counts| format!("{output}: {}", changes(counts))));
+        if let Some(replay) = &self.replay {
+            let rows = count(replay.fates.rows, "row");
+            let commits = count(replay.commits, "replay");
+            lines.push(format!("{output}: {rows} more of dead letters, by {commits}"));
+            let findings = replay.findings.iter();
+            lines.extend(findings.map(|finding| format!("{output}: replay: wrong: {finding}")));
+        }
         for removal in &report.removals {
             let (version, files) = (removal.version, count(removal.files, "file"));
             let operation = removal.operation.as_deref().unwrap_or("an unnamed commit");
@@ -237,6 +254,7 @@ mod tests {
             last_version: 812,
             clean: true,
             report: Report { records: fates.records(), fates, reread, ..Report::default() },
+            replay: None,
             deep: None,
             is_dead_letters: false,
         }

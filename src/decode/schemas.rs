@@ -46,9 +46,4 @@ impl Schemas {
         let known = if part == Part::Key { &self.keys } else { &self.values };
         known.clone().map_or_else(|| Known::offline(spec, part), Ok)
     }
-
-    #[cfg(test)]
-    pub(super) fn of_values(values: Known) -> Self {
-        Self { values: Some(values), keys: None }
-    }
 }

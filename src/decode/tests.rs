@@ -1,5 +1,6 @@
 //! Messages in, chunks out: accounting, policies, metadata. What is accepted and read: `refused`, `values`.
 
+mod avro;
 mod changes;
 mod formats;
 mod refused;

@@ -30,11 +30,11 @@ pub enum EngineError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(transparent)]
-    Keyed(#[from] KeyedError),
+    Keyed(Box<KeyedError>),
     #[error(transparent)]
-    Transform(#[from] TransformError),
+    Transform(Box<TransformError>),
     #[error("{partition}{}: {source}", offset.map(|offset| format!(" offset {offset}")).unwrap_or_default())]
-    Expression { partition: TopicPartition, offset: Option<i64>, source: TransformError },
+    Expression { partition: TopicPartition, offset: Option<i64>, source: Box<TransformError> },
     #[error(
         "stopped, nothing committed: {} of {} records are bad, `decode.bad_record_limit` allows {:.1} %; \
          the first: {first}",
@@ -60,6 +60,19 @@ pub enum EngineError {
         "outputs.{output}.{key}: there is no column `{column}` in the table; its columns are {columns}"
     )]
     NoColumn { output: String, key: &'static str, column: String, columns: String },
+    #[error(
+        "outputs.{output}: dead letters are replayed under `mode: append` only; with keys an old record would meet newer rows"
+    )]
+    ReplayOfChanges { output: String },
+    #[error("outputs.{output}: there is no table at {table}, so nothing has been judged yet")]
+    ReplayNoTable { output: String, table: String },
+    #[error(
+        "outputs.{output}: whether {} dead letters of {partition} are rows already can't be told: the rows don't keep \
+         kafka_partition and kafka_offset (and kafka_topic, of several topics), and the counts in the kept log \
+         don't add up; nothing was changed",
+        grouped(*letters)
+    )]
+    ReplayUncertain { output: String, partition: TopicPartition, letters: u64 },
     #[error("thread {0} ended before its work was done")]
     ThreadGone(&'static str),
     #[error("a thread can't be started: {0}")]
@@ -98,7 +111,10 @@ impl EngineError {
             Self::Stopped => "SL5007",
             Self::GaveUp { .. } => "SL5008",
             Self::NoColumn { .. } => "SL5009",
-            Self::OnceTooLarge { .. } => "SL5010",
+            Self::ReplayOfChanges { .. } => "SL5010",
+            Self::ReplayNoTable { .. } => "SL5011",
+            Self::ReplayUncertain { .. } => "SL5012",
+            Self::OnceTooLarge { .. } => "SL5013",
         }
     }
 
@@ -118,9 +134,24 @@ impl EngineError {
             Self::OnceTooLarge { .. } | Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
                 Disposition::Stop(Exit::Configuration)
             }
+            Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
+            Self::ReplayNoTable { .. } => Disposition::Stop(Exit::NegativeFinding),
+            Self::ReplayUncertain { .. } => Disposition::Stop(Exit::DataRefused),
             Self::ThreadGone(_) | Self::Thread(_) => Disposition::Stop(Exit::Bug),
             Self::Stopped => Disposition::Retry,
             Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),
         }
+    }
+}
+
+impl From<TransformError> for EngineError {
+    fn from(error: TransformError) -> Self {
+        Self::Transform(Box::new(error))
+    }
+}
+
+impl From<KeyedError> for EngineError {
+    fn from(error: KeyedError) -> Self {
+        Self::Keyed(Box::new(error))
     }
 }

@@ -12,6 +12,7 @@ mod output;
 mod pipeline;
 pub mod plan;
 pub mod recovery;
+pub mod replay;
 pub mod retry;
 pub mod shape;
 pub mod shutdown;

@@ -137,6 +137,10 @@ impl Table {
         self.log.version()
     }
 
+    pub fn log(&self) -> &TableLog {
+        &self.log
+    }
+
     /// How the table stands to the source's topics.
     pub fn standing(&self, topics: &BTreeMap<String, Topic>) -> Result<Standing, SinkError> {
         Standing::of(&self.log, self.store.table(), &self.owner, topics)
@@ -171,6 +175,16 @@ impl Table {
                 _ => None,
             })
             .collect();
+        self.hold_found(found).await
+    }
+
+    /// Holds all progress of the owner, whatever topics there are.
+    pub async fn hold_all(&mut self) -> Result<(), SinkError> {
+        let found = progress::of_owner(&self.log, &self.owner).collect();
+        self.hold_found(found).await
+    }
+
+    async fn hold_found(&mut self, found: Vec<(SourcePartition, Txn)>) -> Result<(), SinkError> {
         let ids: Vec<SourcePartition> = found.iter().map(|(id, _)| id.clone()).collect();
         let mut told = history::recall(&self.store, &self.log, &self.owner, &ids).await?;
         for (id, txn) in found {
@@ -240,6 +254,17 @@ impl Table {
     ) -> Result<Committed, CommitError> {
         let expected = self.expected(&infos);
         self.put(infos, expected, Work { adds: files, added_below, ..Work::default() }).await
+    }
+
+    /// Commits what isn't a batch of records read from Kafka, under the name of its operation.
+    pub async fn commit_as(
+        &mut self,
+        operation: &'static str,
+        infos: Vec<PartitionInfo>,
+        files: Vec<DataFile>,
+    ) -> Result<Committed, CommitError> {
+        let expected = self.expected(&infos);
+        self.put(infos, expected, Work { operation, adds: files, ..Work::default() }).await
     }
 
     /// What a batch's changes do to the table as it is now, in files that are written but not yet committed.

@@ -35,7 +35,7 @@ pub struct SluiceInfo {
     #[serde(default)]
     pub attempt: Uuid,
     pub connector: String,
-    /// The output's name, `<output>.late` or `.dead`.
+    /// The output's name, `<output>.late`, `<output>.replay` or `.dead`.
     pub output: String,
     /// Of sluice.
     pub version: String,

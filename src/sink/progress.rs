@@ -19,6 +19,9 @@ pub const TXN_RETENTION: &str = "delta.setTransactionRetentionDuration";
 /// A quarter of it must be longer than any pause between two commits of a healthy run.
 const MIN_TXN_RETENTION: Duration = Duration::from_secs(60 * 60);
 
+/// What the stream of an output's replays adds to its name.
+const REPLAY: &str = ".replay";
+
 /// Whose progress it is: an output of a connector, or one of its side streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -41,11 +44,16 @@ impl Owner {
         Self { connector: connector.to_owned(), stream: ".dead".to_owned() }
     }
 
+    /// The dead letters that became rows of an output after all.
+    pub fn replay(connector: &str, output: &str) -> Self {
+        Self { connector: connector.to_owned(), stream: format!("{output}{REPLAY}") }
+    }
+
     pub fn connector(&self) -> &str {
         &self.connector
     }
 
-    /// The output's name, `<output>.late` or `.dead`.
+    /// The output's name, `<output>.late`, `<output>.replay` or `.dead`.
     pub fn stream(&self) -> &str {
         &self.stream
     }
@@ -69,10 +77,15 @@ impl Owner {
         self.connector == id.connector && self.stream == id.stream
     }
 
-    /// Side streams of one connector may share a table; an output shares with nobody.
+    /// Side streams of one connector may share a table; an output shares with nobody but its own replays.
     fn lives_with(&self, id: &AppId) -> bool {
         let side = |stream: &str| stream.contains('.');
-        self.owns(id) || (self.connector == id.connector && side(&self.stream) && side(id.stream))
+        let replays = |stream: &str, of: &str| stream.strip_suffix(REPLAY) == Some(of);
+        self.connector == id.connector
+            && (self.owns(id)
+                || (side(&self.stream) && side(id.stream))
+                || replays(id.stream, &self.stream)
+                || replays(&self.stream, id.stream))
     }
 }
 

@@ -4,8 +4,6 @@
 mod plan;
 mod target;
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use clap::{ArgGroup, Args};
 
 use self::plan::{Plan, Planned, Refusal};
@@ -98,7 +96,7 @@ async fn try_rewind(spec: &Connector, args: &RewindArgs) -> Result<(), Exit> {
     if args.dry_run {
         return print_json(args, &plan, None);
     }
-    confirm(args)?;
+    print::confirm("Rewind?", args.yes)?;
     let version = put(spec, &table, &mut log, &plan, &to).await?;
     if args.json {
         return print_json(args, &plan, Some(version));
@@ -133,24 +131,6 @@ fn refused(refusal: Refusal) -> Exit {
         }
         Refusal::Engine(error) => print::failure(&error),
     }
-}
-
-fn confirm(args: &RewindArgs) -> Result<(), Exit> {
-    if args.yes {
-        return Ok(());
-    }
-    if !io::stdin().is_terminal() {
-        print::note("nothing was changed: without a terminal, `--yes` confirms");
-        return Err(Exit::Usage);
-    }
-    let _ = write!(io::stderr(), "Rewind? [y/N] ");
-    let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
-    }
-    print::note("nothing was changed");
-    Err(Exit::Usage)
 }
 
 /// Commits the plan. A connector that runs is fenced by it, recovers, and goes on from there.

@@ -7,6 +7,7 @@
 //!
 //! Parsing schemas is `apache_avro`'s. A registry is asked, by way of [`Known`], only for ids that no record had before.
 
+mod canonical;
 mod changes;
 mod column;
 mod columns;
@@ -61,6 +62,8 @@ pub(super) struct Reader {
     units: u64,
     /// The columns as schemas gave them; `None`: they are declared.
     followed: Option<Vec<Field>>,
+    /// All that was followed when the programs were compiled.
+    merged: Option<Row>,
     /// Whether a datum is a record; otherwise its column is `value`.
     is_record: bool,
     /// By schema id.
@@ -132,6 +135,7 @@ impl Reader {
             rows: 0,
             units: 0,
             followed: row.followed,
+            merged: None,
             is_record: row.is_record,
             programs: Vec::new(),
             current: 0,
@@ -294,7 +298,7 @@ impl Reader {
         Ok(())
     }
 
-    fn compile(&self, id: u32, writer: &Row) -> Result<Program, DecodeError> {
+    fn compile(&mut self, id: u32, writer: &Row) -> Result<Program, DecodeError> {
         let reader = match &self.followed {
             None => None,
             Some(fields) => match self.known.follow(id, writer, &origin(id)) {
@@ -303,7 +307,7 @@ impl Reader {
                     if let Some(changes) = known::news(fields, &merged) {
                         return Err(DecodeError::SchemaChanged { origin: origin(id), changes });
                     }
-                    Some(self.as_read(merged))
+                    Some(self.keep_up(merged))
                 }
             },
         };
@@ -315,6 +319,15 @@ impl Reader {
             Err(Refusal::Unknown { path }) => Ok(Program::Refuse(Reason::UnknownField(path))),
             Err(refusal) => self.refuse(id, refusal.to_string()),
         }
+    }
+
+    /// Takes up what the columns follow now. Programs made by less are made again: they may lack a default.
+    fn keep_up(&mut self, merged: Row) -> Record {
+        if self.merged.as_ref() != Some(&merged) {
+            self.programs.clear();
+            self.merged = Some(merged.clone());
+        }
+        self.as_read(merged)
     }
 
     /// The reader's schema: the row itself, or the envelope around it.

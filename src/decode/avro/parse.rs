@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use apache_avro::rabin::Rabin;
 use apache_avro::schema::{
     DecimalSchema, EnumSchema, FixedSchema, InnerDecimalSchema, Name as AvroName, RecordSchema,
     Schema, UuidSchema,
 };
 use thiserror::Error;
 
+use super::canonical::fingerprint;
 use super::types::{Enum, Fixed, Items, Name, Record, RecordField, Type, Unit};
 
 /// How deep types may nest, unions included.
@@ -66,12 +66,6 @@ pub(super) fn parse(text: &str, references: &[&str]) -> Result<Parsed, SchemaErr
     let of = resolver.resolve(&schema, 0)?;
     let fingerprint = references.is_empty().then(|| fingerprint(&schema));
     Ok(Parsed { of, fingerprint })
-}
-
-/// CRC-64-AVRO of the parsing canonical form.
-fn fingerprint(schema: &Schema) -> u64 {
-    let bytes = schema.fingerprint::<Rabin>().bytes;
-    u64::from_le_bytes(bytes.try_into().expect("a Rabin fingerprint has eight bytes"))
 }
 
 type Names<'a> = HashMap<AvroName, &'a Schema>;

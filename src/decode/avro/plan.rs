@@ -205,8 +205,9 @@ impl Planner {
                 self.step(branch, reader, column)
             };
             steps.push(step.unwrap_or_else(|refusal| {
-                refused.push(refusal.clone());
-                Step::Refuse(refusal.to_string().into())
+                let reason = self.told_here(&refusal);
+                refused.push(refusal);
+                Step::Refuse(reason.into())
             }));
         }
         if others > 0 && refused.len() == others {
@@ -220,7 +221,7 @@ impl Planner {
         let null = branches.iter().position(|branch| *branch == Type::Null);
         Ok(match (null, steps.len()) {
             (Some(null), 2) if column.is_nullable() && refused.is_empty() => {
-                Step::Optional { null, step: Box::new(steps.remove(1 - null)) }
+                Step::Optional { null: null == 1, step: Box::new(steps.remove(1 - null)) }
             }
             _ => Step::Union(steps.into()),
         })
@@ -322,6 +323,14 @@ impl Planner {
         let planned = plan(self);
         self.path.pop();
         planned
+    }
+
+    /// A refusal in a message that names this place already.
+    fn told_here(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::Column { path, what } if *path == self.path.join(".") => what.clone(),
+            refusal => refusal.to_string(),
+        }
     }
 
     fn mismatch(&self, writer: &Type, column: &Field) -> Refusal {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Field;
 
-use super::super::flaw::{self, Reject, Scan, Step as Place, bounded};
+use super::super::flaw::{self, END_MICROS, FIRST_MICROS, Reject, Scan, Step as Place, bounded};
 use super::column::{Column, List, Map, Values};
 use super::flaws::Flaw;
 use super::json_text::{self, duration_parts};
@@ -58,7 +58,8 @@ pub(super) enum Step {
     Struct(Box<Fields>),
     /// A union of null and one more.
     Optional {
-        null: usize,
+        /// Null is the second.
+        null: bool,
         step: Box<Step>,
     },
     /// A union into a column of one type.
@@ -189,7 +190,16 @@ impl Step {
     /// Reads the value at hand.
     #[inline]
     pub(super) fn run(&self, column: &mut Column, wire: &mut Wire<'_>) -> Scan<()> {
-        match self.append(column, wire) {
+        let mut step = self;
+        // Most fields are of this kind; its other type is no union.
+        if let Self::Optional { null, step: inner } = self {
+            if wire.either()? == *null {
+                column.append_null();
+                return Ok(());
+            }
+            step = inner;
+        }
+        match step.append(column, wire) {
             Ok(true) => {
                 column.filled();
                 Ok(())
@@ -207,14 +217,6 @@ impl Step {
             (Self::Long, Values::Int64(to)) => to.push(wire.long()?),
             (Self::Int, Values::Int32(to)) => to.push(wire.int()?),
             (Self::Double, Values::Float64(to)) => to.push(wire.double()?),
-            (Self::Optional { null, step }, _) => {
-                if wire.index(2, Flaw::Branch)? != *null {
-                    step.run(column, wire)?;
-                } else {
-                    column.append_null();
-                }
-                return Ok(false);
-            }
             (Self::Timestamp(unit), Values::Int64(to)) => {
                 let at = wire.at();
                 let micros = micros(wire.long()?, *unit);
@@ -390,10 +392,13 @@ fn micros(value: i64, unit: Unit) -> Result<i64, flaw::Flaw> {
 
 fn date(wire: &mut Wire<'_>) -> Scan<i32> {
     const MICROS_PER_DAY: i64 = 86_400_000_000;
+    const YEARS: std::ops::Range<i64> = FIRST_MICROS / MICROS_PER_DAY..END_MICROS / MICROS_PER_DAY;
     let at = wire.at();
     let days = wire.int()?;
-    let start_of_day = bounded(i64::from(days) * MICROS_PER_DAY);
-    start_of_day.map(|_| days).map_err(|flaw| Reject::new(flaw, at))
+    if YEARS.contains(&days.into()) {
+        return Ok(days);
+    }
+    Err(Reject::new(flaw::Flaw::Years, at))
 }
 
 fn narrow<T: TryFrom<i32>>(wire: &mut Wire<'_>) -> Scan<T> {

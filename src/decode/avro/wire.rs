@@ -170,10 +170,10 @@ impl<'a> Wire<'a> {
     pub(super) fn string(&mut self) -> Scan<&'a [u8]> {
         let before = *self;
         let bytes = self.bytes()?;
-        match std::str::from_utf8(bytes) {
-            Ok(_) => Ok(bytes),
-            Err(_) => Err(Reject::new(flaw::Flaw::Utf8, before.at())),
+        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+            return Ok(bytes);
         }
+        Err(Reject::new(flaw::Flaw::Utf8, before.at()))
     }
 
     /// The number of a symbol or of a union's branch, of so many.
@@ -184,6 +184,18 @@ impl<'a> Wire<'a> {
         match usize::try_from(index) {
             Ok(index) if index < of => Ok(index),
             _ => before.fail(flaw),
+        }
+    }
+
+    /// Which of a union's two types: whether it is the second.
+    #[inline]
+    pub(super) fn either(&mut self) -> Scan<bool> {
+        match *self.rest {
+            [index @ (0 | 2), ref rest @ ..] => {
+                self.rest = rest;
+                Ok(index == 2)
+            }
+            _ => Ok(self.index(2, Flaw::Branch)? == 1),
         }
     }
 

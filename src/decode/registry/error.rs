@@ -26,7 +26,7 @@ pub enum RegistryError {
     #[error("the schema registry at {url} has no schema with id {id}")]
     UnknownId { url: String, id: u32 },
     /// The registry has the schema, and it can't be used whatever is tried again.
-    #[error("schema {id}: {reason}")]
+    #[error("schema id {id}: {reason}")]
     Unusable { id: u32, reason: String },
 }
 

@@ -20,6 +20,10 @@ use crate::config::{Registry, SubjectNames};
 use http::{Http, Limits, Missing};
 use references::{Resolver, SchemaAnswer};
 
+/// Registries count with a Java `int`. They answer larger ids like a path that they don't know, which would be waited
+/// for.
+const LARGEST_ID: u32 = i32::MAX.unsigned_abs();
+
 /// How long an unknown id stays unknown without asking: a topic may hold thousands of records that name it, and each
 /// question takes a second or two.
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
@@ -77,7 +81,7 @@ impl Client {
         if let Some(schema) = self.known.schema(id) {
             return Ok(schema);
         }
-        if self.known.is_unknown(id) {
+        if id > LARGEST_ID || self.known.is_unknown(id) {
             return Err(self.unknown(id));
         }
         let path = ["schemas", "ids", &id.to_string()];
@@ -169,4 +173,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,7 +9,7 @@ use crate::disposition::{Disposition, Exit};
 use server::{Server, avro, client, missing, nowhere, ok, registry, version};
 
 mod references;
-mod server;
+pub(in crate::decode) mod server;
 
 #[track_caller]
 fn check(error: &RegistryError, code: &str, disposition: Disposition, words: &str) {
@@ -251,6 +251,17 @@ async fn an_unknown_id_is_asked_for_a_while_and_then_not_for_a_while() {
     assert!((2..=20).contains(&asked), "{asked} questions in 150 ms");
     assert_eq!(client.schema_by_id(9).await, Err(error));
     assert_eq!(server.asked().len(), asked);
+}
+
+#[tokio::test]
+async fn an_id_that_no_registry_can_give_is_not_asked_for() {
+    let server =
+        Server::start(|_, _| (404, r#"{"error_code": 404, "message": "HTTP 404"}"#.into())).await;
+    for id in [1 << 31, u32::MAX] {
+        let error = server.client().schema_by_id(id).await.expect_err("it can't exist");
+        check(&error, "SL3209", DATA, &format!("has no schema with id {id}"));
+    }
+    assert_eq!(server.asked(), []);
 }
 
 #[tokio::test]

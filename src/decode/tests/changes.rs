@@ -136,6 +136,44 @@ fn what_is_no_change_of_a_row_is_refused() {
 }
 
 #[test]
+fn deletions_are_those_of_their_chunk() {
+    let spec = stream("id INT", &[]);
+    let mut decoder = decoder(&spec);
+    let push = |decoder: &mut Decoder, offset: i64, value: &str| {
+        decoder.push(&message(offset, value.as_bytes())).expect("good");
+        decoder.finish(offset + 1).deletions.map(|deletions| deletions.deletes)
+    };
+    let deletion = r#"{"before":{"id":1},"op":"d"}"#;
+    let marked = Some(BooleanArray::from(vec![true]));
+    assert_eq!(push(&mut decoder, 0, deletion), marked);
+    assert_eq!(push(&mut decoder, 1, r#"{"after":{"id":1},"op":"c"}"#), None);
+    assert_eq!(push(&mut decoder, 2, deletion), marked);
+}
+
+#[test]
+fn keys_inside_their_schema_are_taken_out_of_it() {
+    let with_key = |schema: &str| {
+        let payload = Payload::Json(Json::new(ddl::parse(schema).expect("a valid schema")));
+        let key = Some(DecodeKey { column: "key".into(), payload });
+        Decode { key, ..stream("id INT", &[]) }
+    };
+    let key_of = |spec: &Decode, key: &str| {
+        let mut decoder = decoder(spec);
+        let value = br#"{"after":{"id":1},"op":"c"}"#;
+        let record = Message { key: Some(key.as_bytes()), ..message(0, value) };
+        decoder.push(&record).expect("no policy `fail`");
+        assert_eq!(decoder.take_first_bad(), None);
+        Texts::new(&decoder.finish(1).rows).row(0, &["key"]).remove(0)
+    };
+    let spec = with_key("id INT");
+    assert_eq!(key_of(&spec, r#"{"id":1}"#), "{id: 1}");
+    assert_eq!(key_of(&spec, r#"{"schema":{"id":9},"payload":{"id":1}}"#), "{id: 1}");
+    assert_eq!(key_of(&spec, r#"{"id":2,"payload":{"id":1}}"#), "{id: 2}");
+    let declared = with_key("payload STRING");
+    assert_eq!(key_of(&declared, r#"{"payload":"x"}"#), "{payload: x}", "the key's own column");
+}
+
+#[test]
 fn unknown_fields_of_the_row_are_kept_or_refused_as_declared() {
     let values = [
         r#"{"after":{"id":1,"x":[1]},"op":"c","y":1}"#,

@@ -199,6 +199,7 @@ fn unknown_fields_are_rescued_as_they_were_written() {
         r#"{"s":{"b":1,"c":2}}"#,
         r#"{"lost":1,"a":"bad"}"#,
         r#"{"x":[1,}"#,
+        r#"{"x":"complete"} x"#,
         r#"{"":{}}"#,
     ];
     let pairs = values.map(|value| (None, Some(value.as_bytes())));
@@ -215,7 +216,8 @@ fn unknown_fields_are_rescued_as_they_were_written() {
         refused,
         [
             "SL3020 `a`, byte 14: a string, and the column is INT",
-            "SL3005 byte 8: 0x7D where a value should be"
+            "SL3005 byte 8: 0x7D where a value should be",
+            "SL3007 byte 17: 0x78 after the end of the object"
         ]
     );
     let column = spec_of_key(&spec);

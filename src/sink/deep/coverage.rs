@@ -81,6 +81,10 @@ impl Coverage {
             return;
         };
         if !info.is_of(&self.owner) {
+            // Dead letters that became rows: their offsets were covered when they were judged.
+            if info.is_of(&Owner::replay(self.owner.connector(), self.owner.stream())) {
+                self.rows += commit.files.added_rows.unwrap_or(0);
+            }
             return;
         }
         for partition in &info.partitions {

@@ -36,9 +36,9 @@ pub const PASS_BITS: u64 = 1 << 30;
 /// Findings of one kind that are told one by one.
 const EXAMPLES: usize = 10;
 
-const TOPIC: &str = "kafka_topic";
-const PARTITION: &str = "kafka_partition";
-const OFFSET: &str = "kafka_offset";
+pub(super) const TOPIC: &str = "kafka_topic";
+pub(super) const PARTITION: &str = "kafka_partition";
+pub(super) const OFFSET: &str = "kafka_offset";
 
 /// What the rows prove.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -165,8 +165,8 @@ fn tell(findings: &mut Vec<String>, mut all: Vec<String>, what: &str) {
 
 /// Which coordinates the rows keep.
 #[derive(Debug, Clone, Copy)]
-struct Columns {
-    topic: bool,
+pub(super) struct Columns {
+    pub(super) topic: bool,
 }
 
 impl Columns {
@@ -195,7 +195,7 @@ impl Columns {
         Ok(Some(Self { topic: has(TOPIC) }))
     }
 
-    fn names(self) -> Vec<&'static str> {
+    pub(super) fn names(self) -> Vec<&'static str> {
         let topic = self.topic.then_some(TOPIC);
         topic.into_iter().chain([PARTITION, OFFSET]).collect()
     }
@@ -311,14 +311,14 @@ impl PushFew for Vec<String> {
 }
 
 /// A batch's coordinates.
-struct Coordinates {
+pub(super) struct Coordinates {
     topic: Option<arrow::array::ArrayRef>,
     partition: arrow::array::ArrayRef,
     offset: arrow::array::ArrayRef,
 }
 
 impl Coordinates {
-    fn of(rows: &RecordBatch, columns: Columns) -> DeltaResult<Self> {
+    pub(super) fn of(rows: &RecordBatch, columns: Columns) -> DeltaResult<Self> {
         let at = usize::from(columns.topic);
         let topic = columns.topic.then(|| cast(rows.column(0), &DataType::Utf8)).transpose()?;
         Ok(Self {
@@ -329,7 +329,7 @@ impl Coordinates {
     }
 
     /// −1 where another writer left a coordinate out: no offset of ours.
-    fn row(&self, row: usize) -> (&str, i64, i64) {
+    pub(super) fn row(&self, row: usize) -> (&str, i64, i64) {
         let topic = self.topic.as_ref().map_or("", |topic| {
             let topic = topic.as_string::<i32>();
             if topic.is_null(row) { "" } else { topic.value(row) }

@@ -242,6 +242,23 @@ async fn progress_under_another_name_is_refused_until_adopted() {
 }
 
 #[tokio::test]
+async fn an_output_shares_its_table_with_its_own_replays_only() {
+    let topics = topics(&[("orders", "AbC", 1)]);
+    let check = async |owner: &Owner, id: &str, shared: bool| {
+        let log = log(&[(id, 5)], None).await;
+        let found = Standing::of(&log, TABLE, owner, &topics);
+        assert_eq!(found.is_ok_and(|found| found.first_run), shared, "{owner:?} {id}");
+    };
+    let orders = Owner::output("shop", "orders");
+    check(&orders, "sluice/shop/orders.replay/orders@AbC/0", true).await;
+    check(&orders, "sluice/shop/other.replay/orders@AbC/0", false).await;
+    check(&orders, "sluice/bank/orders.replay/orders@AbC/0", false).await;
+    let replays = Owner::replay("shop", "orders");
+    check(&replays, "sluice/shop/orders/orders@AbC/0", true).await;
+    check(&replays, "sluice/shop/other/orders@AbC/0", false).await;
+}
+
+#[tokio::test]
 async fn side_streams_of_one_connector_may_share_a_table() {
     let log = log(&[("sluice/shop/orders.late/orders@AbC/0", 5)], None).await;
     let found =

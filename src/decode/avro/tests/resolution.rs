@@ -207,10 +207,7 @@ fn unions_go_where_their_types_can() {
         reader(&declared(&record(r#"["string", "int", "null", "boolean"]"#), "f BIGINT NOT NULL"));
     push(&mut one, &[2, 14]).expect("an int");
     let (reason, code) = refusal(&mut one, &[&[0][..], &sized(b"x")].concat());
-    assert_eq!(
-        (reason.as_str(), code),
-        ("`f`, byte 1: `f`: string can't be read as BIGINT", "SL3066")
-    );
+    assert_eq!((reason.as_str(), code), ("`f`, byte 1: string can't be read as BIGINT", "SL3066"));
     let (reason, code) = refusal(&mut one, &[4]);
     assert_eq!(
         (reason.as_str(), code),
@@ -229,7 +226,7 @@ fn unions_go_where_their_types_can() {
     assert_eq!(members[2], json!({"f": null}));
     let mut some = reader(&declared(&of, "f STRUCT<member0: INT>"));
     let (reason, _) = refusal(&mut some, &[&[4][..], &sized(b"x")].concat());
-    assert_eq!(reason, "`f`, byte 1: `f`: string, for which `member1` is not declared");
+    assert_eq!(reason, "`f`, byte 1: string, for which `member1` is not declared");
 }
 
 #[test]
@@ -323,7 +320,7 @@ fn envelopes_give_the_row_before_and_after() {
         assert_eq!(rows[0]["source"], json!(r#"{"lsn":99}"#));
     }
     let spec = fixed(value);
-    let error = Known::offline(&spec, Part::Change).err().expect("no envelope").to_string();
+    let error = Known::offline(&spec, Part::Change).expect_err("no envelope").to_string();
     assert!(error.contains("not Debezium's envelope"), "{error}");
     // Unknown fields of the row are rescued in the row, those of the envelope are nobody's.
     let spec = Avro { unknown_fields: UnknownFields::Rescue, ..declared(&schema, "id INT") };

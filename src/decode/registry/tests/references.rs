@@ -39,7 +39,12 @@ async fn circles_are_refused() {
     ])
     .await;
     let error = server.client().schema_by_id(1).await.expect_err("a circle");
-    check(&error, "SL3210", DATA, "schema 1: its references lead in a circle, by version 1 of `a`");
+    check(
+        &error,
+        "SL3210",
+        DATA,
+        "schema id 1: its references lead in a circle, by version 1 of `a`",
+    );
 }
 
 #[tokio::test]
@@ -81,7 +86,7 @@ async fn a_reference_that_stays_missing_is_told_and_one_out_of_reach_is_waited_f
     .await;
     let client = server.client();
     let error = client.schema_by_id(1).await.expect_err("it is missing");
-    check(&error, "SL3210", DATA, "schema 1: it refers to version 1 of `a`");
+    check(&error, "SL3210", DATA, "schema id 1: it refers to version 1 of `a`");
     let error = client.schema_by_id(2).await.expect_err("the registry is down");
     check(&error, "SL3206", RETRY, "503");
 }

@@ -17,24 +17,24 @@ use crate::config::RegistryAuth;
 
 /// What a registry was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(in crate::decode) struct Asked {
     /// As it was sent: not decoded.
     pub path: String,
     pub authorization: Option<String>,
 }
 
-pub(super) struct Server {
+pub(in crate::decode) struct Server {
     pub url: Url,
     asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
 
 /// A status and a body.
-pub(super) type Reply = (u16, String);
+pub(in crate::decode) type Reply = (u16, String);
 
 impl Server {
     /// `reply` sees the path as it was sent and how many questions came before.
-    pub(super) async fn start(
+    pub(in crate::decode) async fn start(
         reply: impl Fn(&str, usize) -> Reply + Clone + Send + Sync + 'static,
     ) -> Self {
         Self::start_with(move |path, count| (reply(path, count), Vec::new(), Duration::ZERO)).await
@@ -86,11 +86,11 @@ impl Server {
         lock(&self.asked).clone()
     }
 
-    pub(super) fn paths(&self) -> Vec<String> {
+    pub(in crate::decode) fn paths(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.path).collect()
     }
 
-    pub(super) fn spec(&self) -> Registry {
+    pub(in crate::decode) fn spec(&self) -> Registry {
         registry([self.url.clone()])
     }
 
@@ -105,7 +105,7 @@ impl Drop for Server {
     }
 }
 
-pub(super) fn registry(urls: impl IntoIterator<Item = Url>) -> Registry {
+pub(in crate::decode) fn registry(urls: impl IntoIterator<Item = Url>) -> Registry {
     Registry {
         urls: urls.into_iter().collect(),
         auth: RegistryAuth::None,
@@ -135,16 +135,16 @@ pub(super) async fn nowhere() -> Url {
     format!("http://127.0.0.1:{port}").parse().expect("a URL")
 }
 
-pub(super) fn ok(body: Value) -> Reply {
+pub(in crate::decode) fn ok(body: Value) -> Reply {
     (200, body.to_string())
 }
 
-pub(super) fn missing(code: u32) -> Reply {
+pub(in crate::decode) fn missing(code: u32) -> Reply {
     (404, json!({"error_code": code, "message": "not found"}).to_string())
 }
 
 /// The answer for an id: an Avro schema without references.
-pub(super) fn avro(text: &str) -> Reply {
+pub(in crate::decode) fn avro(text: &str) -> Reply {
     ok(json!({"schema": text}))
 }
 

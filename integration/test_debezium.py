@@ -1,0 +1,196 @@
+"""Change streams of Debezium, through Kafka: the history of a table by appending, the table itself by upserting."""
+
+import datetime
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from conftest import Lake
+from harness import producers
+from harness.kafka import Kafka
+from harness.readers import Duck, scan, spark_rows
+from harness.sluice import Sluice
+
+Connector = Callable[..., Sluice]
+Records = list[tuple[bytes | None, bytes | None]]
+
+FIXTURES = Path(__file__).parent / "fixtures" / "debezium"
+DATABASES = ["postgres", "mysql"]
+
+
+def recording(database: str) -> tuple[Records, dict[str, Any]]:
+    """Keys and values, and the tables that must come of them."""
+    lines = (FIXTURES / f"{database}.tsv").read_text().splitlines()
+    pairs = (line.split("\t") for line in lines)
+    records = [(key.encode(), None if value == "null" else value.encode()) for key, value in pairs]
+    return records, json.loads((FIXTURES / f"{database}.expected.json").read_text())
+
+
+def decode(expected: dict[str, Any], **value: Any) -> dict[str, Any]:
+    return {
+        "key": {"format": "json", "schema": expected["key_schema"]},
+        "value": {
+            "format": "debezium",
+            "encoding": "json",
+            "schema": expected["schema"],
+            "timestamps": expected["timestamps"],
+            "change_columns": ["op", "timestamp", "source"],
+            **value,
+        },
+    }
+
+
+def outputs(lake: Lake) -> dict[str, Any]:
+    return {
+        "history": {"table": lake.table("history"), "metadata_columns": ["offset"]},
+        "rows": {"table": lake.table("rows"), "mode": "upsert", "merge_key": ["id"], "metadata_columns": []},
+    }
+
+
+def plain(value: Any) -> Any:
+    """As the expectations write it: times as ISO text."""
+    if isinstance(value, datetime.datetime):
+        text = value.isoformat(timespec="microseconds" if value.microsecond % 1000 else "milliseconds")
+        zone = "Z" if value.tzinfo else ""
+        return text.removesuffix("+00:00").removesuffix(".000") + zone
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+def read(lake: Lake, table: str, columns: list[str], order: str) -> list[list[Any]]:
+    query = f"SELECT {', '.join(columns)} FROM {scan(lake.table(table))} ORDER BY {order}"
+    found = Duck().connection.execute(query).to_arrow_table()
+    values = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    return [[plain(value) for value in row] for row in values]
+
+
+def assert_tables(lake: Lake, expected: dict[str, Any]) -> None:
+    columns = expected["columns"]
+    assert read(lake, "history", ["change_op", "change_timestamp", *columns], "kafka_offset") == expected["changes"]
+    assert read(lake, "rows", columns, "id") == expected["upsert"]
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_the_history_of_a_table(
+    kafka: Kafka, topic: str, local: Lake, connector: Connector, database: str
+) -> None:
+    records, expected = recording(database)
+    producers.send_records(kafka.bootstrap, topic, records)
+    history = {"history": outputs(local)["history"]}
+    sluice = connector(topic, local, decode=decode(expected), outputs=history)
+    sluice.run()
+    columns = ["change_op", "change_timestamp", *expected["columns"]]
+    assert read(local, "history", columns, "kafka_offset") == expected["changes"]
+    sources = Duck().rows(f"SELECT change_source FROM {scan(local.table('history'))} ORDER BY kafka_offset")
+    envelopes = [json.loads(value) for _, value in records if value]
+    expected_sources = [envelope.get("payload", envelope)["source"] for envelope in envelopes]
+    assert [json.loads(source) for (source,) in sources] == expected_sources
+    sluice.verify("--deep")
+
+
+@pytest.mark.parametrize("batch", [1, 3, 1_000], ids=["one-by-one", "threes", "at-once"])
+@pytest.mark.parametrize("database", DATABASES)
+def test_the_table_itself_beside_its_history(
+    kafka: Kafka, topic: str, local: Lake, connector: Connector, database: str, batch: int
+) -> None:
+    records, expected = recording(database)
+    producers.send_records(kafka.bootstrap, topic, records)
+    sluice = connector(
+        topic, local, decode=decode(expected), outputs=outputs(local), limits={"max_records": batch}
+    )
+    sluice.run()
+    assert_tables(local, expected)
+    sluice.verify("--deep")
+
+
+def test_the_table_itself_on_any_store_for_any_reader(
+    kafka: Kafka, topic: str, lake: Lake, connector: Connector, spark: Any
+) -> None:
+    records, expected = recording("postgres")
+    producers.send_records(kafka.bootstrap, topic, records)
+    connector(topic, lake, decode=decode(expected), outputs=outputs(lake), limits={"max_records": 4}).run()
+    found = Duck(lake.storage).rows(f"SELECT id, name, balance FROM {scan(lake.table('rows'))} ORDER BY id")
+    wanted = [(row[0], row[1], row[3]) for row in expected["upsert"]]
+    assert found == wanted
+    assert spark_rows(spark, f"SELECT id, name, balance FROM delta.`{lake.path('rows')}` ORDER BY id") == wanted
+
+
+def optional(name: str, of: Any) -> dict[str, Any]:
+    return {"name": name, "type": ["null", of], "default": None}
+
+
+def test_change_events_in_avro(kafka: Kafka, topic: str, local: Lake, connector: Connector) -> None:
+    """The same stream as Kafka Connect's Avro converter writes it, and the columns are those of the schema."""
+    records, expected = recording("postgres")
+    row = {
+        "type": "record",
+        "name": "shop.public.customers.Value",
+        "fields": [
+            {"name": "id", "type": "int"},
+            {"name": "name", "type": "string"},
+            optional("email", "string"),
+            optional("balance", "string"),
+            optional("vip", "boolean"),
+            optional("born", {"type": "int", "connect.name": "io.debezium.time.Date"}),
+            optional("updated", {"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"}),
+            optional("created", {"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"}),
+            optional("tags", {"type": "string", "connect.name": "io.debezium.data.Json"}),
+        ],
+    }
+    source = {
+        "type": "record",
+        "name": "io.debezium.connector.postgresql.Source",
+        "fields": [
+            {"name": "connector", "type": "string"},
+            {"name": "ts_ms", "type": "long"},
+            optional("lsn", "long"),
+        ],
+    }
+    envelope = {
+        "type": "record",
+        "name": "shop.public.customers.Envelope",
+        "fields": [
+            optional("before", row),
+            optional("after", "shop.public.customers.Value"),
+            {"name": "source", "type": source},
+            {"name": "op", "type": "string"},
+            optional("ts_ms", "long"),
+        ],
+    }
+    key = {"type": "record", "name": "shop.public.customers.Key", "fields": [{"name": "id", "type": "int"}]}
+
+    def written(schema: dict[str, Any], text: bytes | None) -> bytes | None:
+        if text is None:
+            return None
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), json.loads(text))
+        return out.getvalue()
+
+    avro = [(written(key, each_key), written(envelope, value)) for each_key, value in records]
+    producers.send_records(kafka.bootstrap, topic, avro)
+    read_as = {
+        "key": {"format": "avro", "avro_schema": json.dumps(key)},
+        "value": {
+            "format": "debezium",
+            "encoding": "avro",
+            "avro_schema": json.dumps(envelope),
+            "change_columns": ["op", "timestamp", "source"],
+        },
+    }
+    history = {"history": outputs(local)["history"]}
+    sluice = connector(topic, local, decode=read_as, outputs=history)
+    sluice.run()
+    # Debezium's own types are numbers and texts to Avro.
+    columns = ["change_op", "change_timestamp", "id", "name", "email", "balance", "vip", "tags", "key.id"]
+    wanted = [[*row[:7], row[-1], row[2]] for row in expected["changes"]]
+    assert read(local, "history", columns, "kafka_offset") == wanted
+    ((born, updated, created, place),) = Duck().rows(
+        f"SELECT born, updated, created, change_source FROM {scan(local.table('history'))} WHERE kafka_offset = 0"
+    )
+    assert (born, updated, created) == (-56270, 1709251200000000, "2024-03-01T00:00:00.123456Z")
+    assert json.loads(place) == {"connector": "postgresql", "ts_ms": 1709251300000, "lsn": 24023128}
+    sluice.verify("--deep")
