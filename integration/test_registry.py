@@ -128,14 +128,39 @@ def test_an_incompatible_change_is_refused_naming_field_and_schema(
     assert "quantity" in answer.stderr and f"schema id {changed}" in answer.stderr, answer.stderr
     assert rows(local, "id, quantity") == [(1, 1)]
 
-    # As dead letters instead: the others go on.
+
+@pytest.mark.parametrize("declared", [False, True], ids=["followed", "declared"])
+def test_records_of_an_incompatible_schema_become_dead_letters(
+    kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector, declared: bool
+) -> None:
+    """The others go on; declared columns stay what they are over a restart, too."""
+    subject = f"{topic}-value"
+    first = registry.register(subject, V1)
+    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
+    config = {**decode(registry.url, "dead_letter"), "on_incompatible_schema": "dead_letter", "bad_record_limit": "100%"}
+    if declared:
+        config["value"]["schema"] = "id BIGINT, quantity INT"
+    dead = {"table": local.table("dead")}
+    sluice = connector(topic, local, decode=config, dead_letters=dead, outputs=outputs(local), trigger=CONTINUOUS)
+    process, log = sluice.start(), local.log("orders")
+    wait_caught_up(process, log, kafka, topic)
+    registry.any_change(subject)
+    text = record("Order", {"id": "long", "quantity": "string"})
+    changed = registry.register(subject, text)
+    send(kafka, topic, avro(changed, text, [{"id": 2, "quantity": "two"}]))
     send(kafka, topic, avro(first, V1, [{"id": 3, "quantity": 3}]))
-    kept = {**decode(registry.url, "dead_letter"), "on_incompatible_schema": "dead_letter", "bad_record_limit": "100%"}
-    sluice.write(decode=kept, dead_letters={"table": local.table("dead")})
-    sluice.run()
-    assert rows(local, "id, quantity") == [(1, 1), (3, 3)]
-    ((reason,),) = rows(local, "reason", "dead")
-    assert "quantity" in reason and f"schema id {changed}" in reason
+    wait_caught_up(process, log, kafka, topic)
+    assert process.terminate() == 0
+    expected = [(1, 1), (3, 3)]
+    if declared:
+        send(kafka, topic, avro(changed, text, [{"id": 4, "quantity": "four"}]))
+        send(kafka, topic, avro(first, V1, [{"id": 5, "quantity": 5}]))
+        sluice.finish()
+        expected.append((5, 5))
+    assert rows(local, "id, quantity") == expected
+    reasons = rows(local, "reason", "dead")
+    assert len(reasons) == (2 if declared else 1)
+    assert all("quantity" in reason and f"schema id {changed}" in reason for (reason,) in reasons), reasons
     sluice.verify()
 
 

@@ -289,3 +289,20 @@ fn preview_shows_rows_and_rejects() {
     assert!(newest.stdout.contains("18") && newest.stdout.contains("19"), "{newest:?}");
     assert!(!bench.folder.path().join("orders").exists(), "preview writes nothing");
 }
+
+#[test]
+fn init_writes_a_configuration_that_runs_as_it_is() {
+    let bench = Bench::plain();
+    let brokers = bench.cluster.bootstrap_servers();
+    let init =
+        ["init", "--brokers", &brokers, "--topic", "orders", "--samples", "10", "-o", "new.yaml"];
+    let answer = bench.check(&init, DONE);
+    assert!(answer.stdout.is_empty(), "{answer:?}");
+    assert!(answer.stderr.contains("orders: JSON, columns: 1; 10 records looked at"), "{answer:?}");
+    bench.check(&init, USAGE);
+    bench.check(&["check", "new.yaml"], DONE);
+    let ends = ["--set", "trigger.mode=available_now", "--set", "trigger.interval=null"];
+    bench.check(&[&["run", "new.yaml"], &ends[..]].concat(), DONE);
+    let answer = bench.check(&["verify", "new.yaml"], DONE);
+    assert!(answer.stdout.starts_with("orders: 20 = 20 rows"), "{answer:?}");
+}
