@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from conftest import Lake
 from harness import producers
 from harness.kafka import Kafka
@@ -98,6 +100,33 @@ def test_json_behind_a_registrys_prefix(kafka: Kafka, topic: str, local: Lake, c
     connector(topic, local, decode=decode, dead_letters={"table": local.table("dead")}).run()
     assert rows(local, "n") == [(1,)]
     assert rows(local, "reason_code", "dead") == [("SL3080",)]
+
+
+@pytest.mark.parametrize("batch", [1, 1_000], ids=["one-by-one", "at-once"])
+def test_tombstones_delete_by_the_keys_column_or_by_its_fields(
+    kafka: Kafka, topic: str, local: Lake, connector: Connector, batch: int
+) -> None:
+    records: Records = [
+        (b'{"id":1}', b'{"id":1,"n":10}'),
+        (b'{"id":2}', b'{"id":2,"n":20}'),
+        (b'{"id":1}', None),
+        (b'{"id":3}', None),
+        (None, None),
+        (b'{"id":2}', b'{"id":2,"n":21}'),
+        (b'{"id":1}', b'{"id":1,"n":11}'),
+        (b'{"id":2}', None),
+    ]
+    producers.send_records(kafka.bootstrap, topic, records)
+    value = {"format": "json", "schema": "id INT NOT NULL, n INT"}
+    for by, key in {"key": {"format": "string"}, "id": {"format": "json", "schema": "id INT"}}.items():
+        upsert = outputs(local, table=local.table(by), mode="upsert", merge_key=[by])
+        decode = {"key": key, "value": value}
+        sluice = connector(
+            topic, local, name=f"by-{by}", decode=decode, outputs=upsert, limits={"max_records": batch}
+        )
+        sluice.run()
+        assert rows(local, "id, n, kafka_offset", by) == [(1, 11, 6)]
+        sluice.verify("--deep")
 
 
 def lines(number: int, topic: str) -> Records:

@@ -55,9 +55,8 @@ def test_schemas_evolve_in_mid_stream(
     subject = f"{topic}-value"
     first = registry.register(subject, V1)
     send(kafka, topic, avro(first, V1, [{"id": n, "quantity": n} for n in range(100)]))
-    sluice = connector(
-        topic, local, decode=decode(registry.url), outputs=outputs(local, schema_evolution="widen"), trigger=CONTINUOUS
-    )
+    evolving = outputs(local, schema_evolution="widen")
+    sluice = connector(topic, local, decode=decode(registry.url), outputs=evolving, trigger=CONTINUOUS)
     process, log = sluice.start(), local.log("orders")
     wait_caught_up(process, log, kafka, topic)
     assert rows(local, "id, quantity") == [(n, n) for n in range(100)]
@@ -75,6 +74,7 @@ def test_schemas_evolve_in_mid_stream(
     assert rows(local, "id, quantity, country") == expected
     assert spark_rows(spark, query.format(f"delta.`{table}`")) == expected
 
+    spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
     registry.any_change(subject)
     third = registry.register(subject, V3)
     large = {"id": 300, "quantity": 1 << 40, "country": "FR"}

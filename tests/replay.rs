@@ -371,3 +371,18 @@ fn the_command_prints_a_plan_asks_and_tells_what_it_did() {
     assert!(proof.contains("orders: 6 rows more of dead letters, by 1 replay"), "{proof}");
     assert_proven(&bench, 220, 6);
 }
+
+#[test]
+fn replayed_records_go_through_where_and_select_like_any_others() {
+    let shaped = "outputs: {orders: {table: ./orders, where: 'id > 1', \
+                  select: 'id * 10 AS tenfold, kafka_partition, kafka_offset'}}";
+    let bench = Bench::new();
+    bench.produce([Some(r#"{"id": 5}"#); 200]);
+    bench.produce([Some(EXTRA), Some(r#"{"id": 1, "new": 1}"#)]);
+    bench.run(bench.spec(&strict(shaped))).expect("a run by the wrong schema");
+    write_config(&bench, &repaired(shaped));
+    let done = replay_all(&bench.spec(&repaired(shaped)));
+    let fates: Vec<_> = moved(&done).map(|m| (m.fates.rows, m.fates.filtered)).collect();
+    assert_eq!(fates, [(1, 0), (0, 1)]);
+    assert_proven(&bench, 200, 1);
+}

@@ -92,8 +92,10 @@ class DeltaLog:
         return found
 
     def offsets(self, topic: str, prefix: str = "") -> dict[int, int]:
-        """Partition → next offset, from the `txn`s of `prefix` (`sluice/<connector>/<output>/`)."""
-        place = re.compile(re.escape(prefix) + (".*/" if not prefix else "") + re.escape(topic) + r"@.*/(\d+)")
+        """Partition → next offset, from the `txn`s of `prefix` (`sluice/<connector>/<output>/`); without one of all
+        but replays."""
+        owner = re.escape(prefix) if prefix else r"(?!.*\.replay/).*/"
+        place = re.compile(owner + re.escape(topic) + r"@.*/(\d+)")
         matches = ((place.fullmatch(app_id), version) for app_id, version in self.txns().items())
         return {int(match[1]): version for match, version in matches if match}
 

@@ -75,10 +75,11 @@ class Sluice:
         return [str(places.sluice_binary()), *words, str(self.file)]
 
     def start(self, command: str = "run", *arguments: str) -> Child:
-        """A process that goes on by itself; it is killed with the test at the latest."""
-        number = len(self.processes)
-        log = self.folder / f"{command}-{number}.log"
-        child = Child([*self.command(command), *arguments], log, self.env, stdout=self.folder / f"{command}-{number}.out")
+        """A process that goes on by itself; it is killed with the test at the latest. `command` may be two words."""
+        words = command.split()
+        name = f"{'-'.join(words)}-{len(self.processes)}"
+        log = self.folder / f"{name}.log"
+        child = Child([*self.command(*words), *arguments], log, self.env, stdout=self.folder / f"{name}.out")
         self.processes.append(child)
         return child
 

@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use super::EngineError;
 use super::shape::Shape;
 use crate::chunk::{Chunk, SourcePartition};
+use crate::config::Limits;
 use crate::offsets::Fates;
 use crate::sink::DataFile;
 use crate::sink::files::FilesWriter;
@@ -17,6 +18,8 @@ use crate::sink::files::FilesWriter;
 pub struct BatchWriter {
     pub outputs: Vec<OutputRows>,
     pub dead_letters: Option<FilesWriter>,
+    /// What may be held in memory of a batch that is read whatever its size, where an output has keys.
+    pub most: Option<Limits>,
 }
 
 /// One output's part of a batch.
@@ -126,17 +129,33 @@ impl Written {
 pub struct Writing {
     writer: BatchWriter,
     written: Written,
+    /// So far.
+    held: Share,
+}
+
+/// Changes wait in memory for the table as it will be then; `once` must not make that all of a topic.
+fn refuse_beyond(most: Option<Limits>, held: &Share) -> Result<(), EngineError> {
+    match most {
+        Some(Limits { max_records, max_bytes, .. })
+            if held.fates.records() > max_records || held.payload_bytes > max_bytes =>
+        {
+            Err(EngineError::OnceTooLarge { max_records, max_bytes })
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Writing {
     pub fn new(writer: BatchWriter) -> Self {
-        Self { writer, written: Written::default() }
+        Self { writer, written: Written::default(), held: Share::default() }
     }
 
     pub fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
         let counts = &mut self.written;
         let share = Share { fates: chunk.fates, payload_bytes: chunk.payload_bytes };
         counts.shares.entry(chunk.partition.clone()).or_default().add(&share);
+        self.held.add(&share);
+        refuse_beyond(self.writer.most, &self.held)?;
         for output in &mut self.writer.outputs {
             output.chunk(chunk)?;
         }

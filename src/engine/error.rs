@@ -30,11 +30,11 @@ pub enum EngineError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(transparent)]
-    Keyed(#[from] KeyedError),
+    Keyed(Box<KeyedError>),
     #[error(transparent)]
-    Transform(#[from] TransformError),
+    Transform(Box<TransformError>),
     #[error("{partition}{}: {source}", offset.map(|offset| format!(" offset {offset}")).unwrap_or_default())]
-    Expression { partition: TopicPartition, offset: Option<i64>, source: TransformError },
+    Expression { partition: TopicPartition, offset: Option<i64>, source: Box<TransformError> },
     #[error(
         "stopped, nothing committed: {} of {} records are bad, `decode.bad_record_limit` allows {:.1} %; \
          the first: {first}",
@@ -77,6 +77,14 @@ pub enum EngineError {
     ThreadGone(&'static str),
     #[error("a thread can't be started: {0}")]
     Thread(#[from] io::Error),
+    #[error(
+        "stopped, nothing committed: `trigger: once` has more to merge than `limits.max_records` ({}) or \
+         `limits.max_bytes` ({}) allow, and what is merged by key is held in memory; use `available_now`, which takes \
+         several batches, or raise the limits",
+        grouped(*max_records),
+        grouped(*max_bytes)
+    )]
+    OnceTooLarge { max_records: u64, max_bytes: u64 },
     #[error("stopped while reading")]
     Stopped,
     #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
@@ -106,6 +114,7 @@ impl EngineError {
             Self::ReplayOfChanges { .. } => "SL5010",
             Self::ReplayNoTable { .. } => "SL5011",
             Self::ReplayUncertain { .. } => "SL5012",
+            Self::OnceTooLarge { .. } => "SL5013",
         }
     }
 
@@ -122,7 +131,7 @@ impl EngineError {
             Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
                 Disposition::Stop(Exit::DataRefused)
             }
-            Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
+            Self::OnceTooLarge { .. } | Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
                 Disposition::Stop(Exit::Configuration)
             }
             Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
@@ -132,5 +141,17 @@ impl EngineError {
             Self::Stopped => Disposition::Retry,
             Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),
         }
+    }
+}
+
+impl From<TransformError> for EngineError {
+    fn from(error: TransformError) -> Self {
+        Self::Transform(Box::new(error))
+    }
+}
+
+impl From<KeyedError> for EngineError {
+    fn from(error: KeyedError) -> Self {
+        Self::Keyed(Box::new(error))
     }
 }

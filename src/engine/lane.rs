@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{BatchWriter, OutputRows, Share};
+use super::batch::{BatchWriter, OutputRows, Rows, Share};
 use super::decoders::Decoders;
 use super::lanes::{self, Shared, look};
 use super::output::{Output, age};
@@ -365,7 +365,11 @@ impl<'a> Lane<'a> {
             Some(letters) => Some(letters.files().await),
             None => None,
         };
-        (BatchWriter { outputs: outputs.collect(), dead_letters }, takes)
+        let outputs: Vec<OutputRows> = outputs.collect();
+        let once = self.spec().trigger == Trigger::Once;
+        let holds = outputs.iter().any(|output| matches!(output.rows, Rows::Changes(_)));
+        let most = (once && holds).then_some(self.spec().limits);
+        (BatchWriter { outputs, dead_letters, most }, takes)
     }
 
     /// Topics that are decoded alike are judged together.

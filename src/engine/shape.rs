@@ -102,7 +102,11 @@ impl Shape {
             None => Some(row),
         });
         let offset = row.map(|row| chunk.row_offsets.value(row));
-        EngineError::Expression { partition: chunk.partition.id.clone(), offset, source: error }
+        EngineError::Expression {
+            partition: chunk.partition.id.clone(),
+            offset,
+            source: Box::new(error),
+        }
     }
 
     /// The rows that stay.

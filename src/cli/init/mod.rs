@@ -105,10 +105,8 @@ async fn write(args: InitArgs) -> Told<()> {
     let found = find_out(&asked, &connector, &samples).await?;
     let others = Trial { records: samples.len() as u64, bad: found.others, first_bad: None };
     let loaded = load(&write::to_run(&asked, &found, &others))?;
-    let trial = match trial::decode(loaded.connector, &samples).await {
-        Ok(trial) => trial.unwrap_or(others),
-        Err(error) => return Err(print::failure(&error)),
-    };
+    let trial = trial::decode(loaded.connector, samples, &found).await;
+    let trial = trial.map_err(|error| print::failure(&error))?;
     let text = write::to_run(&asked, &found, &trial);
     let warnings = load(&text)?.warnings;
     warnings

@@ -51,7 +51,32 @@ pub(super) struct Found {
     pub text_keys: bool,
     /// Records with a value that aren't of the format.
     pub others: u64,
+    /// Of a registry.
+    pub ids: Ids,
     pub notes: Vec<String>,
+}
+
+/// Schema ids that are not known.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    /// The registry doesn't have them, or they can't be used.
+    denied: BTreeSet<u32>,
+    /// More than are looked up.
+    others: BTreeSet<u32>,
+}
+
+impl Ids {
+    pub(super) fn is_denied(&self, sample: &Sample) -> bool {
+        named(sample).is_some_and(|id| self.denied.contains(&id))
+    }
+
+    pub(super) fn is_other(&self, sample: &Sample) -> bool {
+        named(sample).is_some_and(|id| self.others.contains(&id))
+    }
+}
+
+fn named(sample: &Sample) -> Option<u32> {
+    sample.value.as_deref().and_then(schema_id)
 }
 
 /// Why nothing can be written: what is missing.
@@ -75,9 +100,10 @@ pub(super) async fn recognise(
     if help.avro_schema {
         return Ok(Ok(avro_by_file(&values)));
     }
-    let mut format = None;
+    let (mut format, mut ids) = (None, Ids::default());
     if let Some(registry) = help.registry {
-        let told = by_registry(topic, &values, registry, help.subjects, &mut notes).await?;
+        let subjects = help.subjects;
+        let told = by_registry(topic, &values, registry, subjects, &mut notes, &mut ids).await?;
         format = told;
     }
     let format = format.unwrap_or_else(|| by_bytes(topic, &values, help.registry.is_some()));
@@ -95,7 +121,7 @@ pub(super) async fn recognise(
         key.clear();
     }
     let text_keys = are_text(samples.iter().filter_map(|sample| sample.key.as_deref()));
-    Ok(Ok(Found { format, key, text_keys, others, notes }))
+    Ok(Ok(Found { format, key, text_keys, others, ids, notes }))
 }
 
 /// The format, and how many values are not of it.
@@ -107,7 +133,14 @@ fn avro_by_file(values: &[&[u8]]) -> Found {
     let source = AvroSource::File { single_object };
     let others = if single_object { values.len() as u64 - framed } else { 0 };
     let format = Format::Avro { source, envelope: false };
-    Found { format, key: Vec::new(), text_keys: false, others, notes: Vec::new() }
+    Found {
+        format,
+        key: Vec::new(),
+        text_keys: false,
+        others,
+        ids: Ids::default(),
+        notes: Vec::new(),
+    }
 }
 
 /// `None`: the registry has nothing to do with these records.
@@ -117,6 +150,7 @@ async fn by_registry(
     registry: &Client,
     subjects: &SubjectNames,
     notes: &mut Vec<String>,
+    unknown: &mut Ids,
 ) -> Result<Option<Told>, RegistryError> {
     let framed = count(values, |value| schema_id(value).is_some());
     let subject = subject_of(subjects, topic, false);
@@ -135,10 +169,12 @@ async fn by_registry(
     let by_topic = newest.is_some();
     let mut schema = newest;
     let ids: BTreeSet<u32> = values.iter().filter_map(|value| schema_id(value)).collect();
+    unknown.others.extend(ids.iter().skip(MAX_IDS));
     for id in ids.into_iter().take(MAX_IDS) {
         match registry.schema_by_id(id).await {
             Ok(found) => schema = schema.or(Some(found)),
             Err(error @ (RegistryError::UnknownId { .. } | RegistryError::Unusable { .. })) => {
+                unknown.denied.insert(id);
                 notes.push(format!("{error}: records that name it are bad"));
             }
             Err(error) => return Err(error),

@@ -43,8 +43,8 @@ async fn made_of(samples: &[Sample]) -> Result<(Found, String, Trial), String> {
     let asked = asked_for("a.topic");
     let text = write::to_run(&asked, &found, &Trial::default());
     let loaded = load(&text).unwrap_or_else(|_| panic!("it is valid:\n{text}"));
-    let trial = trial::decode(loaded.connector, samples).await.expect("it decodes");
-    let trial = trial.expect("it is no Avro");
+    let trial = trial::decode(loaded.connector, samples.to_vec(), &found).await;
+    let trial = trial.expect("it decodes");
     load(&write::to_run(&asked, &found, &trial)).unwrap_or_else(|_| panic!("with dead letters"));
     Ok((found, text, trial))
 }

@@ -3,41 +3,76 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::recognise::Found;
 use super::sample::Sample;
 use super::write::Trial;
 use crate::chunk::SourcePartition;
-use crate::config::{Connector, OnBadRecord, Payload};
+use crate::config::{Connector, OnBadRecord, OnIncompatibleSchema};
+use crate::decode::DecodeError;
 use crate::engine::EngineError;
-use crate::engine::decoders::{self, Decoders, KnownSchemas};
+use crate::engine::decoders::{self, Decoders, Group, KnownSchemas};
 use crate::message::Message;
 use crate::offsets::{TopicId, TopicPartition};
 
 /// Samples that make a chunk: small enough for any record.
 const CHUNK: usize = 256;
 
-/// `None`: the format is taken on trust.
+/// How often columns may change on the way through the samples: once for each schema that is looked up.
+const MAX_CHANGES: usize = 20;
+
+/// Decodes the samples, but for those that name schemas which the registry doesn't have: each would be asked for again.
 pub(super) async fn decode(
     mut spec: Connector,
-    samples: &[Sample],
-) -> Result<Option<Trial>, EngineError> {
+    mut samples: Vec<Sample>,
+    found: &Found,
+) -> Result<Trial, EngineError> {
     for output in spec.outputs.values_mut() {
         let mut decode = output.decode.as_ref().clone();
-        decode.on_bad_record = OnBadRecord::Skip;
-        if matches!(decode.value, Payload::Avro(_)) {
-            return Ok(None);
-        }
+        decode.on_bad_record = OnBadRecord::DeadLetter;
+        decode.on_incompatible_schema = OnIncompatibleSchema::DeadLetter;
         output.decode = Arc::new(decode);
     }
     let topics: BTreeSet<String> = samples.iter().map(|s| s.id.topic.to_string()).collect();
-    let groups = decoders::groups(&spec, &topics);
-    let groups = decoders::with_schemas(groups, &KnownSchemas::default()).await?;
-    let mut decoders = Decoders::new(&groups, &spec.fingerprint)?;
+    samples.retain(|sample| !found.ids.is_other(sample));
+    let (denied, samples): (Vec<Sample>, Vec<Sample>) =
+        samples.into_iter().partition(|sample| found.ids.is_denied(sample));
+    let (samples, known) = (Arc::new(samples), KnownSchemas::default());
+    for _ in 0..MAX_CHANGES {
+        let groups = decoders::with_schemas(decoders::groups(&spec, &topics), &known).await?;
+        let (samples, fingerprint) = (samples.clone(), spec.fingerprint.clone());
+        // A decoder may wait for the registry.
+        let decoding =
+            tokio::task::spawn_blocking(move || decode_all(&groups, &fingerprint, &samples));
+        match decoding.await.map_err(|_| EngineError::ThreadGone("blocking"))? {
+            Err(EngineError::Decode(DecodeError::SchemaChanged { .. })) => {}
+            Err(error) => return Err(error),
+            Ok(mut trial) => {
+                trial.records += denied.len() as u64;
+                trial.bad += denied.len() as u64;
+                if trial.first_bad.is_none() && !denied.is_empty() {
+                    trial.first_bad =
+                        Some("it names a schema that the registry does not have".into());
+                }
+                return Ok(trial);
+            }
+        }
+    }
+    let records = (samples.len() + denied.len()) as u64;
+    Ok(Trial { records, bad: found.others + denied.len() as u64, first_bad: None })
+}
+
+fn decode_all(
+    groups: &[Group],
+    fingerprint: &str,
+    samples: &[Sample],
+) -> Result<Trial, EngineError> {
+    let mut decoders = Decoders::new(groups, fingerprint)?;
     let mut trial = Trial { records: samples.len() as u64, ..Trial::default() };
     for run in runs(samples) {
         decode_run(&mut decoders, run, &mut trial)?;
     }
     trial.first_bad = decoders.take_first_bad().map(|bad| bad.to_string());
-    Ok(Some(trial))
+    Ok(trial)
 }
 
 /// Samples of one partition each.
@@ -68,6 +103,6 @@ fn decode_run(
             headers: &[],
         })?;
     }
-    trial.bad += decoders.finish(last.offset + 1).fates.skipped;
+    trial.bad += decoders.finish(last.offset + 1).fates.dead_letters;
     Ok(())
 }

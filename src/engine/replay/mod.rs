@@ -24,7 +24,6 @@ use crate::config::{
 };
 use crate::decode::BadRecord;
 use crate::offsets::{Fates, OffsetRange};
-use crate::schema::Origins;
 use crate::sink::create::TableError;
 use crate::sink::error::CommitError;
 use crate::sink::features::{self, TableExpectation};
@@ -239,17 +238,25 @@ impl Way {
     }
 
     /// Whether rows would fit the table.
-    fn check(&self, output: &Output, store: &TableStore, log: &TableLog) -> Result<(), TableError> {
+    fn check(
+        &self,
+        output: &Output,
+        store: &TableStore,
+        log: &TableLog,
+    ) -> Result<(), EngineError> {
+        let origins = self.group.origins()?;
         let expected = TableExpectation {
             schema: self.shape.schema(),
             partition_by: &output.partition_by,
             mode: &output.mode,
             evolution: output.schema_evolution,
-            origins: Origins::NONE,
+            origins: &origins,
         };
         match features::check(log.protocol(), log.metadata(), &expected) {
             Ok(_) => Ok(()),
-            Err(problems) => Err(TableError::Unfit { table: store.table().to_owned(), problems }),
+            Err(problems) => {
+                Err(TableError::Unfit { table: store.table().to_owned(), problems }.into())
+            }
         }
     }
 }
@@ -263,7 +270,7 @@ async fn open_table(spec: &Connector, output: &Output, way: &Way) -> Result<Tabl
         partition_by: &output.partition_by,
         mode: &output.mode,
         evolution: output.schema_evolution,
-        origins: Origins::NONE,
+        origins: &way.group.origins()?,
         create: CreateTable::Never,
         properties: &output.table_properties,
         files: &output.files,

@@ -475,7 +475,7 @@ fn batch_of(changes: &[Change]) -> (RecordBatch, BooleanArray) {
     let schema = ddl::parse(OUTPUT).expect("valid").arrow().clone();
     let columns: Vec<ArrayRef> =
         vec![Arc::new(ids), Arc::new(tenants), Arc::new(regions), Arc::new(values)];
-    let rows = RecordBatch::try_new(schema.into(), columns).expect("the output's columns");
+    let rows = RecordBatch::try_new(schema, columns).expect("the output's columns");
     (rows, changes.iter().map(|change| Some(change.deletes)).collect())
 }
 

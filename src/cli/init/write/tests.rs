@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::init::recognise::Format;
+use crate::cli::init::recognise::{Format, Ids};
 
 fn asked() -> Asked {
     Asked {
@@ -19,7 +19,8 @@ fn asked() -> Asked {
 }
 
 fn found(format: Format) -> Found {
-    Found { format, key: Vec::new(), text_keys: true, others: 0, notes: vec!["a\nb".into()] }
+    let (ids, notes) = (Ids::default(), vec!["a\nb".into()]);
+    Found { format, key: Vec::new(), text_keys: true, others: 0, ids, notes }
 }
 
 #[test]

@@ -246,7 +246,8 @@ fn expected(of: &Type, value: &Value) -> Json {
         }
         (Type::Timestamp { unit, local }, value) => time(*unit, *local, value),
         (Type::Decimal { scale, .. }, Value::Decimal(decimal)) => {
-            let unscaled = num(&decimal.to_owned().try_into().expect("bytes"));
+            let bytes: Vec<u8> = decimal.to_owned().try_into().expect("bytes");
+            let unscaled = num(&bytes);
             json!(
                 arrow::array::Decimal128Array::from(vec![unscaled])
                     .with_precision_and_scale(38, *scale as i8)
@@ -275,7 +276,7 @@ fn float(value: f64) -> Json {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }
 
-fn num(bytes: &Vec<u8>) -> i128 {
+fn num(bytes: &[u8]) -> i128 {
     bytes
         .iter()
         .fold(if bytes[0] > 127 { -1 } else { 0 }, |value, byte| value << 8 | i128::from(*byte))

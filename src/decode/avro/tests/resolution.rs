@@ -320,7 +320,7 @@ fn envelopes_give_the_row_before_and_after() {
         assert_eq!(rows[0]["source"], json!(r#"{"lsn":99}"#));
     }
     let spec = fixed(value);
-    let error = Known::offline(&spec, Part::Change).err().expect("no envelope").to_string();
+    let error = Known::offline(&spec, Part::Change).expect_err("no envelope").to_string();
     assert!(error.contains("not Debezium's envelope"), "{error}");
     // Unknown fields of the row are rescued in the row, those of the envelope are nobody's.
     let spec = Avro { unknown_fields: UnknownFields::Rescue, ..declared(&schema, "id INT") };
