@@ -16,7 +16,7 @@ PYTHON := $(SLUICE_CACHE)/venv/bin/python
 PYTEST = cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest
 RECORDS ?= 5000000
 
-.PHONY: help demo test check fmt clippy unit deny build integration soak bench bench-formats kafka registry s3 chart-test build-packages real-parts
+.PHONY: help demo test check fmt clippy unit deny build integration soak fuzz bench bench-formats kafka registry s3 chart-test build-packages real-parts
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,10 @@ integration: build real-parts ## the integration tests alone; ARGS="-k fencing" 
 
 soak: build real-parts ## the full sizes: 5 M records, 100 kills, 2,000 commits
 	$(PYTEST) -m soak $(ARGS)
+
+FUZZ_SECONDS ?= 300
+fuzz: build-packages ## the decoders on random changes of fuzz/corpus; FUZZ_SECONDS=300 each (with nightly: cargo fuzz run avro)
+	SLUICE_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test $(PROFILE) --test main fuzz_ -- --nocapture
 
 bench: build real-parts ## sluice, Spark and a Python loop on one topic; RECORDS=5000000
 	cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench --records $(RECORDS) $(ARGS)

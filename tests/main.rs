@@ -4,5 +4,6 @@ mod architecture;
 mod commands;
 mod docs;
 mod engine;
+mod fuzz;
 mod replay;
 mod source;
