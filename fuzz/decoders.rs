@@ -22,7 +22,8 @@ pub fn avro(input: &[u8]) {
     let Some(end) = input.iter().position(|byte| *byte == 0) else { return };
     let (text, datum) = (&input[..end], &input[end + 1..]);
     let Ok(text) = std::str::from_utf8(text) else { return };
-    let declared = ddl::parse("f STRING, n BIGINT, s STRUCT<x: DOUBLE, y: ARRAY<STRING>>, value BINARY");
+    let declared =
+        ddl::parse("f STRING, n BIGINT, s STRUCT<x: DOUBLE, y: ARRAY<STRING>>, value BINARY");
     let followed = text.len() % 2 == 0;
     read(
         Payload::Avro(Avro {
@@ -43,7 +44,11 @@ pub fn json(input: &[u8]) {
     let columns = ddl::parse(columns).expect("columns");
     let timestamps = [("ms".to_owned(), TimestampFormat::EpochMillis)].into();
     read(
-        Payload::Json(Json { timestamps, unknown_fields: UnknownFields::Rescue, ..Json::new(columns) }),
+        Payload::Json(Json {
+            timestamps,
+            unknown_fields: UnknownFields::Rescue,
+            ..Json::new(columns)
+        }),
         input,
     );
 }

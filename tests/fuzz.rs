@@ -20,8 +20,18 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 /// A change that a length, a number or a type doesn't survive.
 fn change(input: &mut Vec<u8>, corpus: &[Vec<u8>], dice: &mut fastrand::Rng) {
     const TELLING: [&[u8]; 12] = [
-        b"\0", b"\x01", b"\x02", b"\x7F", b"\x80", b"\xFF", b"null", b"[", b"{",
-        b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01", b"\x80\x80\x80\x80\x10", b"\"",
+        b"\0",
+        b"\x01",
+        b"\x02",
+        b"\x7F",
+        b"\x80",
+        b"\xFF",
+        b"null",
+        b"[",
+        b"{",
+        b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01",
+        b"\x80\x80\x80\x80\x10",
+        b"\"",
     ];
     let at = dice.usize(..=input.len());
     match dice.u8(..6) {
