@@ -13,7 +13,7 @@ use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::expressions::Predicate;
 use delta_kernel::scan::state::DvInfo;
-use delta_kernel::schema::{SchemaRef as KernelSchemaRef, StructType};
+use delta_kernel::schema::{DataType, SchemaRef as KernelSchemaRef, StructType};
 use delta_kernel::{DeltaResult, Engine, Error, FileMeta};
 
 use super::active::ActiveFile;
@@ -27,6 +27,7 @@ pub(super) struct TableReader {
     engine: Arc<dyn Engine>,
     schema: SchemaRef,
     sources: Vec<Source>,
+    /// What is asked of a file.
     file_schema: KernelSchemaRef,
 }
 
@@ -68,7 +69,8 @@ impl TableReader {
         Ok(Self { engine, schema: schema.into(), sources, file_schema })
     }
 
-    /// Hands over a file's rows; how many rows were read, hidden ones included. With a predicate, row groups are left out that can have no row of it; a file with a deletion vector is read whole.
+    /// Hands over a file's rows; how many rows were read, hidden ones included. With a predicate, row groups are left out
+    /// that can have no row of it; a file with a deletion vector is read whole.
     pub fn read<E: From<Error>>(
         &self,
         file: &ActiveFile,
@@ -84,11 +86,9 @@ impl TableReader {
         };
         let constants = self.constants(file)?;
         let predicate = predicate.filter(|_| live.is_none()).map(Arc::new);
-        let batches = self.engine.parquet_handler().read_parquet_files(
-            &[meta],
-            self.file_schema.clone(),
-            predicate,
-        )?;
+        let file_schema = self.file_schema(&meta)?;
+        let batches =
+            self.engine.parquet_handler().read_parquet_files(&[meta], file_schema, predicate)?;
         let mut first = 0;
         for batch in batches {
             let read = batch?.try_into_record_batch()?;
@@ -105,6 +105,20 @@ impl TableReader {
             }
         }
         Ok(first as u64)
+    }
+
+    /// Maps as the file has them, for the kernel can't give a map's values new fields where a map is NULL: it takes the
+    /// map for one that may not be. [`adapt`] does it.
+    fn file_schema(&self, meta: &FileMeta) -> DeltaResult<KernelSchemaRef> {
+        if !self.file_schema.fields().any(|field| holds_map(field.data_type())) {
+            return Ok(self.file_schema.clone());
+        }
+        let in_file = self.engine.parquet_handler().read_parquet_footer(meta)?.schema;
+        let fields = self.file_schema.fields().map(|field| {
+            let own = in_file.field(field.name()).filter(|_| holds_map(field.data_type()));
+            own.unwrap_or(field).clone()
+        });
+        Ok(Arc::new(StructType::try_new(fields)?))
     }
 
     fn live_rows(&self, file: &ActiveFile) -> DeltaResult<Option<Vec<bool>>> {
@@ -160,5 +174,77 @@ impl TableReader {
         columns
             .and_then(|c| RecordBatch::try_new_with_options(self.schema.clone(), c, &options))
             .map_err(Error::Arrow)
+    }
+}
+
+fn holds_map(of: &DataType) -> bool {
+    match of {
+        DataType::Map(_) => true,
+        DataType::Array(array) => holds_map(array.element_type()),
+        DataType::Struct(fields) => fields.fields().any(|field| holds_map(field.data_type())),
+        DataType::Primitive(_) | DataType::Variant(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::json::{LineDelimitedWriter, ReaderBuilder};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::schema::ddl;
+    use crate::sink::delta_schema;
+    use crate::sink::files::testing::{Bench, spec};
+    use crate::sink::testing::Fixture;
+
+    /// A file's rows, given as lines of JSON, read by a table of these columns.
+    fn check(columns_of_the_file: &str, rows: &str, columns_of_the_table: &str) {
+        let bench = Bench::in_memory();
+        let fixture = Fixture::without_table(bench.store.clone());
+        let written = ddl::parse(columns_of_the_file).expect("columns").arrow().clone();
+        let reader = ReaderBuilder::new(written.clone()).build(rows.as_bytes()).expect("a reader");
+        let batches: Vec<RecordBatch> = reader.map(|batch| batch.expect("JSON rows")).collect();
+        let file = bench.write(&spec(&written), &batches).remove(0);
+        let table = ddl::parse(columns_of_the_table).expect("columns").arrow().clone();
+        let schema_string = delta_schema::to_json(&table).expect("a Delta schema");
+        let columns: Vec<usize> = (0..table.fields().len()).collect();
+        let _inside = bench.runtime.enter();
+        let reader =
+            TableReader::new(fixture.store.engine(), &schema_string, &table, &[], &columns)
+                .expect("a reader");
+        let file = ActiveFile {
+            path: file.path,
+            partition_values: BTreeMap::new(),
+            size: file.size_bytes,
+            records: None,
+            deletion_vector: None,
+            domains: Box::default(),
+        };
+        let mut writer = LineDelimitedWriter::new(Vec::new());
+        let read = reader.read::<Error>(&file, None, |rows| {
+            assert_eq!(rows.schema(), table);
+            writer.write(&rows).map_err(Error::Arrow)
+        });
+        read.expect("rows of the table");
+        writer.finish().expect("JSON");
+        let lines = |text: &[u8]| -> Vec<Value> {
+            let text = String::from_utf8_lossy(text);
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        };
+        assert_eq!(lines(&writer.into_inner()), lines(rows.as_bytes()));
+    }
+
+    #[test]
+    fn maps_that_are_null_stay_so_when_their_values_get_fields() {
+        let rows = "{\"id\":1,\"m\":{\"k\":{\"a\":1}}}\n{\"id\":2}\n{\"id\":3,\"m\":{}}\n";
+        let table = "id BIGINT, m MAP<STRING, STRUCT<b: STRING, a: BIGINT>>, new MAP<STRING, STRUCT<c: INT>>";
+        check("id BIGINT, m MAP<STRING, STRUCT<a: INT>>", rows, table);
+
+        let rows = "{\"id\":1,\"s\":{\"l\":[{\"m\":{\"k\":{\"a\":1}}},{}]}}\n{\"id\":2,\"s\":{}}\n{\"id\":3}\n";
+        let file = "id BIGINT, s STRUCT<l: ARRAY<STRUCT<m: MAP<STRING, STRUCT<a: INT>>>>>";
+        let table = "id BIGINT, s STRUCT<x: INT, l: ARRAY<STRUCT<y: INT, m: MAP<STRING, STRUCT<a: INT, b: INT>>>>>";
+        check(file, rows, table);
     }
 }
