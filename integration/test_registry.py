@@ -11,7 +11,7 @@ from harness import producers
 from harness.kafka import Kafka
 from harness.readers import Duck, scan, spark_rows
 from harness.registry import Proxy, Reference, Registry, avro, framed
-from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, Sluice, wait_caught_up
+from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, DONE, Sluice, wait_caught_up
 from harness.waiting import wait_until
 
 Connector = Callable[..., Sluice]
@@ -29,6 +29,7 @@ def record(name: str, fields: dict[str, Any], defaults: dict[str, Any] | None = 
 V1 = record("Order", {"id": "long", "quantity": "int"})
 V2 = record("Order", {"id": "long", "quantity": "int", "country": "string"}, {"country": "XX"})
 V3 = record("Order", {"id": "long", "quantity": "long", "country": "string"}, {"country": "XX"})
+V4 = record("Order", {"id": "long", "country": "string"}, {"country": "XX"})
 
 
 def decode(url: str | list[str], on_bad_record: str = "fail", **more: Any) -> dict[str, Any]:
@@ -58,21 +59,25 @@ def test_schemas_evolve_in_mid_stream(
     evolving = outputs(local, schema_evolution="widen")
     sluice = connector(topic, local, decode=decode(registry.url), outputs=evolving, trigger=CONTINUOUS)
     process, log = sluice.start(), local.log("orders")
-    wait_caught_up(process, log, kafka, topic)
-    assert rows(local, "id, quantity") == [(n, n) for n in range(100)]
+    table = local.table("orders")
+
+    def both_read(columns: str, expected: list[tuple[Any, ...]]) -> None:
+        wait_caught_up(process, log, kafka, topic)
+        assert rows(local, columns) == expected
+        assert spark_rows(spark, f"SELECT {columns} FROM delta.`{table}` ORDER BY id") == expected
+
+    both_read("id, quantity", [(n, n) for n in range(100)])
 
     second = registry.register(subject, V2)
     values = [{"id": n, "quantity": n, "country": "DE"} for n in range(100, 200)]
     send(kafka, topic, avro(second, V2, values))
-    wait_caught_up(process, log, kafka, topic)
+    columns = "id, quantity, country"
+    expected: list[tuple[Any, ...]] = [(n, n, None) for n in range(100)] + [(n, n, "DE") for n in range(100, 200)]
+    both_read(columns, expected)
     # Producers are not all of one mind: what is written by the old schema has the new field's default.
     send(kafka, topic, avro(first, V1, [{"id": 200, "quantity": 200}]))
-    wait_caught_up(process, log, kafka, topic)
-    expected = [(n, n, None) for n in range(100)] + [(n, n, "DE") for n in range(100, 200)] + [(200, 200, "XX")]
-    table = local.table("orders")
-    query = "SELECT id, quantity, country FROM {} ORDER BY id"
-    assert rows(local, "id, quantity, country") == expected
-    assert spark_rows(spark, query.format(f"delta.`{table}`")) == expected
+    expected.append((200, 200, "XX"))
+    both_read(columns, expected)
 
     spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
     registry.any_change(subject)
@@ -80,11 +85,18 @@ def test_schemas_evolve_in_mid_stream(
     large = {"id": 300, "quantity": 1 << 40, "country": "FR"}
     send(kafka, topic, avro(third, V3, [large]))
     send(kafka, topic, avro(second, V2, [{"id": 301, "quantity": 7, "country": "FR"}]))
-    wait_caught_up(process, log, kafka, topic)
-    process.terminate()
     expected += [(300, 1 << 40, "FR"), (301, 7, "FR")]
-    assert spark_rows(spark, query.format(f"delta.`{table}`")) == expected
-    assert len(set(expected)) == len(expected)
+    both_read(columns, expected)
+
+    # A field that was required goes. No column has to change for that, nor for a start by the newest schema.
+    fourth = registry.register(subject, V4)
+    for id in (302, 303):
+        send(kafka, topic, avro(fourth, V4, [{"id": id, "country": "IT"}]))
+        expected.append((id, None, "IT"))
+        both_read(columns, expected)
+        process.terminate()
+        process = sluice.start()
+    process.terminate()
     sluice.verify()
 
 
@@ -133,7 +145,7 @@ def test_an_incompatible_change_is_refused_naming_field_and_schema(
 def test_records_of_an_incompatible_schema_become_dead_letters(
     kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector, declared: bool
 ) -> None:
-    """The others go on; declared columns stay what they are over a restart, too."""
+    """The others go on, over a restart too, though it begins with the newest schema."""
     subject = f"{topic}-value"
     first = registry.register(subject, V1)
     send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
@@ -151,16 +163,69 @@ def test_records_of_an_incompatible_schema_become_dead_letters(
     send(kafka, topic, avro(first, V1, [{"id": 3, "quantity": 3}]))
     wait_caught_up(process, log, kafka, topic)
     assert process.terminate() == 0
-    expected = [(1, 1), (3, 3)]
-    if declared:
-        send(kafka, topic, avro(changed, text, [{"id": 4, "quantity": "four"}]))
-        send(kafka, topic, avro(first, V1, [{"id": 5, "quantity": 5}]))
-        sluice.finish()
-        expected.append((5, 5))
-    assert rows(local, "id, quantity") == expected
+    send(kafka, topic, avro(changed, text, [{"id": 4, "quantity": "four"}]))
+    send(kafka, topic, avro(first, V1, [{"id": 5, "quantity": 5}]))
+    answer = sluice.ask("check")
+    assert answer.code == DONE, answer
+    assert declared or f"schema id {changed}" in answer.stdout
+    sluice.finish()
+    assert rows(local, "id, quantity") == [(1, 1), (3, 3), (5, 5)]
     reasons = rows(local, "reason", "dead")
-    assert len(reasons) == (2 if declared else 1)
+    assert len(reasons) == 2
     assert all("quantity" in reason and f"schema id {changed}" in reason for (reason,) in reasons), reasons
+    sluice.verify()
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+def test_records_that_the_table_can_not_take_become_dead_letters(
+    kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector, restart: bool
+) -> None:
+    """Avro has a type for both schemas, a BIGINT; the table has an INT, and may not be widened."""
+    subject = f"{topic}-value"
+    first = registry.register(subject, V2)
+    old = {"id": 1, "quantity": 1, "country": "DE"}
+    send(kafka, topic, avro(first, V2, [old]))
+    config = {**decode(registry.url, "dead_letter"), "on_incompatible_schema": "dead_letter", "bad_record_limit": "100%"}
+    dead = {"table": local.table("dead")}
+    sluice = connector(topic, local, decode=config, dead_letters=dead, outputs=outputs(local), trigger=CONTINUOUS)
+    process, log = sluice.start(), local.log("orders")
+    wait_caught_up(process, log, kafka, topic)
+    if restart:
+        assert process.terminate() == 0
+    registry.any_change(subject)
+    changed = registry.register(subject, V3)
+    send(kafka, topic, avro(changed, V3, [{**old, "id": 2}]))
+    send(kafka, topic, avro(first, V2, [{**old, "id": 3}]))
+    if restart:
+        process = sluice.start()
+    wait_caught_up(process, log, kafka, topic)
+    assert process.terminate() == 0
+    assert rows(local, "id, quantity, country") == [(1, 1, "DE"), (3, 1, "DE")]
+    [(reason,)] = rows(local, "reason", "dead")
+    assert "`quantity`: table INT, output BIGINT" in reason and f"schema id {changed}" in reason, reason
+    sluice.verify()
+
+
+def test_a_logical_type_that_comes_later_changes_no_column_over_a_restart(
+    kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector
+) -> None:
+    """By the newest schema alone the column would be a TIMESTAMP, which the table has not."""
+    subject = f"{topic}-value"
+    plain, logical = (
+        record("Order", {"id": "long", "at": kind})
+        for kind in ("long", {"type": "long", "logicalType": "timestamp-millis"})
+    )
+    first = registry.register(subject, plain)
+    send(kafka, topic, avro(first, plain, [{"id": 1, "at": 1_000}]))
+    sluice = connector(topic, local, decode=decode(registry.url), outputs=outputs(local))
+    sluice.run()
+    registry.any_change(subject)
+    second = registry.register(subject, logical)
+    send(kafka, topic, avro(second, plain, [{"id": 2, "at": 2_000}]))
+    assert sluice.ask("check").code == DONE
+    sluice.run()
+    assert rows(local, "id, at") == [(1, 1_000), (2, 2_000)]
+    assert rows(local, "DISTINCT typeof(at)") == [("BIGINT",)]
     sluice.verify()
 
 

@@ -5,6 +5,7 @@ use std::process::Command;
 use sluice::config::Connector;
 use sluice::disposition::{Disposition, Exit};
 use sluice::engine::EngineError;
+use sluice::engine::decoders::KnownSchemas;
 use sluice::engine::replay::{Moved, Replay, Scope, Step};
 
 use super::engine::{Bench, block_on};
@@ -44,7 +45,7 @@ fn with_dead_letters(more: &str) -> Bench {
 }
 
 fn open(spec: &Connector, scope: &Scope, writing: bool) -> Result<Replay, EngineError> {
-    block_on(Replay::open(spec, "orders", scope, writing))
+    block_on(Replay::open(spec, "orders", scope, &KnownSchemas::default(), writing))
 }
 
 fn steps(replay: &mut Replay) -> Result<Vec<Step>, EngineError> {
@@ -253,7 +254,8 @@ fn what_is_a_row_already_stays_one() {
     assert_eq!(counts, [(2, 2, 0), (2, 2, 0)]);
     assert_proven(&bench, 204, 0);
     let late = block_on(async {
-        let mut replay = Replay::open(&spec, "late", &Scope::default(), true).await?;
+        let mut replay =
+            Replay::open(&spec, "late", &Scope::default(), &KnownSchemas::default(), true).await?;
         replay.step().await
     });
     assert_eq!(rows(&[late.expect("a replay").expect("a step")]), 4);

@@ -14,6 +14,7 @@ use crate::config::Connector;
 use crate::decode::BadRecord;
 use crate::disposition::{Disposition, Exit};
 use crate::engine::EngineError;
+use crate::engine::decoders::KnownSchemas;
 use crate::engine::replay::{Replay, Scope, Step};
 
 /// Bad records that are told one by one.
@@ -74,9 +75,10 @@ async fn replay(spec: &Connector, args: &ReplayArgs) -> Result<Exit, Exit> {
     let outputs = outputs(spec, args)?;
     let topics: BTreeSet<String> = args.topics.iter().cloned().collect();
     let scope = Scope { topics: (!topics.is_empty()).then_some(topics), skip_bad: args.skip_bad };
-    let mut plans = Vec::new();
+    let (mut plans, schemas) = (Vec::new(), KnownSchemas::default());
     for output in &outputs {
-        let plan = planned(spec, output, &scope).await.map_err(|e| print::failure(&e))?;
+        let plan = planned(spec, output, &scope, &schemas).await;
+        let plan = plan.map_err(|error| print::failure(&error))?;
         if !args.json {
             plan.lines(args.skip_bad).iter().for_each(print::line);
         }
@@ -89,7 +91,7 @@ async fn replay(spec: &Connector, args: &ReplayArgs) -> Result<Exit, Exit> {
     print::confirm("Replay?", args.yes)?;
     let mut done = Vec::new();
     for plan in plans {
-        done.push(committed(spec, plan, &scope, args).await?);
+        done.push(committed(spec, plan, &scope, &schemas, args).await?);
     }
     Ok(exit(&done, args))
 }
@@ -113,8 +115,27 @@ fn outputs(spec: &Connector, args: &ReplayArgs) -> Result<Vec<String>, Exit> {
 }
 
 /// What a replay would do.
-async fn planned(spec: &Connector, output: &str, scope: &Scope) -> Result<Summary, EngineError> {
-    let mut replay = Replay::open(spec, output, scope, false).await?;
+async fn planned(
+    spec: &Connector,
+    output: &str,
+    scope: &Scope,
+    schemas: &KnownSchemas,
+) -> Result<Summary, EngineError> {
+    loop {
+        match try_plan(spec, output, scope, schemas).await {
+            Err(change) if change.changes_columns() => {}
+            plan => return plan,
+        }
+    }
+}
+
+async fn try_plan(
+    spec: &Connector,
+    output: &str,
+    scope: &Scope,
+    schemas: &KnownSchemas,
+) -> Result<Summary, EngineError> {
+    let mut replay = Replay::open(spec, output, scope, schemas, false).await?;
     let mut plan = Summary::new(output, spec, replay.table_version());
     while let Some(step) = replay.step().await? {
         plan.take(step);
@@ -127,11 +148,15 @@ async fn committed(
     spec: &Connector,
     plan: Summary,
     scope: &Scope,
+    schemas: &KnownSchemas,
     args: &ReplayArgs,
 ) -> Result<Summary, Exit> {
     let mut done = Summary::new(&plan.output, spec, plan.table_version);
     let mut tries = 0;
-    while let Err(error) = commit_all(spec, &mut done, scope).await {
+    while let Err(error) = commit_all(spec, &mut done, scope, schemas).await {
+        if error.changes_columns() {
+            continue;
+        }
         tries += 1;
         let may_pass = !matches!(error.disposition(), Disposition::Stop(_));
         if !may_pass || tries == TRIES {
@@ -148,10 +173,11 @@ async fn commit_all(
     spec: &Connector,
     done: &mut Summary,
     scope: &Scope,
+    schemas: &KnownSchemas,
 ) -> Result<(), EngineError> {
     // What is still bad is told by the last look.
     (done.still_bad, done.waiting) = (Vec::new(), 0);
-    let mut replay = Replay::open(spec, &done.output, scope, true).await?;
+    let mut replay = Replay::open(spec, &done.output, scope, schemas, true).await?;
     while let Some(step) = replay.step().await? {
         done.take(step);
     }

@@ -1,10 +1,9 @@
 //! The tables of a connector, by name: where each is and whose progress is in it.
 
-use super::kafka::View;
 use super::print;
 use crate::config::Connector;
 use crate::disposition::Exit;
-use crate::engine::EngineError;
+use crate::engine::view::View;
 use crate::sink::error::SinkError;
 use crate::sink::progress::Owner;
 use crate::sink::store::TableStore;
@@ -32,8 +31,8 @@ pub async fn tables_known(spec: &Connector) -> Result<Connector, Exit> {
         return Ok(spec.clone());
     }
     let view = View::of(&spec.source).await;
-    let view = view.map_err(|error| print::failure(&EngineError::from(error)))?;
-    Ok(spec.with_topics(view.catalog.0.keys().map(|name| name.as_ref())))
+    let view = view.map_err(|error| print::failure(&error))?;
+    Ok(spec.with_topics(&view.catalog.topics()))
 }
 
 /// The table of one output.

@@ -9,7 +9,6 @@ mod dead_letters;
 mod demo;
 mod find;
 mod init;
-mod kafka;
 mod preview;
 mod print;
 mod read;

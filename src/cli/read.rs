@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::kafka::View;
 use crate::chunk::SourcePartition;
 use crate::config::{Source, Start};
 use crate::engine::EngineError;
 use crate::engine::recovery::Extent;
+use crate::engine::view::View;
 use crate::offsets::TopicPartition;
 use crate::source::{Event, ReadError, Reader, Target};
 

@@ -8,12 +8,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::find::{self, FoundTable};
-use super::kafka::View;
 use super::text::{Align, columns, number};
 use super::{ConfigSource, print};
 use crate::chunk::SourcePartition;
 use crate::disposition::Exit;
-use crate::engine::{EngineError, now_ms};
+use crate::engine::now_ms;
+use crate::engine::view::View;
 use crate::sink::Txn;
 use crate::sink::error::SinkError;
 use crate::sink::history;
@@ -49,7 +49,7 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
     let view = match View::of(&spec.source).await {
         Ok(view) => Some(view),
         Err(error) => {
-            exit = print::failure(&EngineError::from(error));
+            exit = print::failure(&error);
             print::note("ends and lags are not known; what follows is from the tables alone");
             None
         }

@@ -2,7 +2,7 @@
 //!
 //! Everything downstream takes these; only `config` makes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ impl Connector {
     /// The same connector with one output for each table, given the topics that the source has. Without `{topic}` in
     /// a table nothing changes.
     #[must_use]
-    pub fn with_topics<'a>(&self, topics: impl Iterator<Item = &'a str> + Clone) -> Self {
+    pub fn with_topics(&self, topics: &BTreeSet<String>) -> Self {
         let mut spec = self.clone();
         spec.outputs.clear();
         for (label, output) in &self.outputs {
@@ -55,9 +55,9 @@ impl Connector {
                 spec.outputs.insert(label.clone(), output.clone());
                 continue;
             }
-            for topic in topics.clone().filter(|topic| output.takes(topic)) {
+            for topic in topics.iter().filter(|topic| output.takes(topic)) {
                 let mut own = output.clone();
-                own.topics = Some(vec![topic.to_owned()]);
+                own.topics = Some(vec![topic.clone()]);
                 own.table = output.table.of_topic(topic);
                 spec.outputs.insert(format!("{label}/{topic}"), own);
             }

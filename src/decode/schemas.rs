@@ -41,6 +41,15 @@ impl Schemas {
         self.values.as_ref().and_then(|values| values.origin(column))
     }
 
+    /// A table can't take what the value's schema of this origin made of the columns, for this reason. `false`: nothing
+    /// can be done about it; otherwise decoders made anew have other columns, or refuse its records.
+    pub async fn give_way(&self, origin: &str, reason: &str) -> Result<bool, DecodeError> {
+        match &self.values {
+            Some(values) => values.give_way(origin, reason).await,
+            None => Ok(false),
+        }
+    }
+
     /// What is known of a part of the records; nothing but a fixed schema where nobody has been asked.
     pub(super) fn avro(&self, spec: &Avro, part: Part) -> Result<Known, DecodeError> {
         let known = if part == Part::Key { &self.keys } else { &self.values };

@@ -6,14 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use super::EngineError;
 use crate::chunk::{Chunk, SourcePartition};
-use crate::config::{Connector, Decode, MetadataColumn, Mode, Output};
+use crate::config::{
+    Connector, Decode, MetadataColumn, Mode, OnBadRecord, OnIncompatibleSchema, Output,
+};
 use crate::decode::{BadRecord, DecodeError, Decoder, Schemas};
 use crate::message::Message;
 use crate::schema::Origins;
+use crate::sink::create::TableError;
+use crate::sink::features::TableProblem;
 
 /// The schemas known so far, by the topics that share them. They outlive sessions.
 #[derive(Default)]
@@ -68,13 +72,46 @@ impl Group {
         Ok(self.decoder("")?.row_schema())
     }
 
-    /// Where its followed columns come from, for messages.
-    pub fn origins(&self) -> Result<Origins, DecodeError> {
-        let rows = self.row_schema()?;
+    /// Where those of its columns come from that follow schemas, for messages.
+    pub fn origins(&self, rows: &Schema) -> Origins {
         let told = rows.fields().iter().filter_map(|field| {
             self.schemas.row_origin(field.name()).map(|origin| (field.name().clone(), origin))
         });
-        Ok(told.fold(Origins::default(), |origins, (column, origin)| origins.with(column, origin)))
+        told.fold(Origins::default(), |origins, (column, origin)| origins.with(column, origin))
+    }
+
+    /// A table can't take the columns. If a schema brought one of those that don't fit, it gives way, as far as the
+    /// policy allows; `None`: nothing does. Otherwise decoders made anew have other columns.
+    pub async fn give_way(
+        &self,
+        problems: &[TableProblem],
+    ) -> Result<Option<DecodeError>, DecodeError> {
+        let brought =
+            |problem: &TableProblem| Some((problem.origin()?.to_owned(), problem.to_string()));
+        let Some((origin, problem)) = problems.iter().find_map(brought) else { return Ok(None) };
+        let gave_way = self.schemas.give_way(&origin, &problem).await?;
+        let changes = format!("the table can't take what it brings ({problem})");
+        Ok(gave_way.then_some(DecodeError::SchemaChanged { origin, changes }))
+    }
+
+    /// The same for what opening a table came to: the error to recover from.
+    pub(super) async fn unfit(&self, error: EngineError) -> EngineError {
+        let EngineError::Table(TableError::Unfit { problems, .. }) = &error else { return error };
+        match self.give_way(problems).await {
+            Ok(Some(change)) | Err(change) => change.into(),
+            Ok(None) => error,
+        }
+    }
+
+    /// With every bad record a dead letter, whatever becomes of it in a run.
+    #[must_use]
+    pub fn keeping_bad_records(mut self) -> Self {
+        self.decode = Arc::new(Decode {
+            on_bad_record: OnBadRecord::DeadLetter,
+            on_incompatible_schema: OnIncompatibleSchema::DeadLetter,
+            ..self.decode.as_ref().clone()
+        });
+        self
     }
 
     /// Whether an output gets what it decodes.

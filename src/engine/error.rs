@@ -118,6 +118,11 @@ impl EngineError {
         }
     }
 
+    /// No fault: other columns follow from the schemas, and what is begun anew over the same ones has them.
+    pub fn changes_columns(&self) -> bool {
+        matches!(self, Self::Decode(DecodeError::SchemaChanged { .. }))
+    }
+
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Source(error) => error.disposition(),

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::batch::{BatchWriter, OutputRows, Rows, Share};
 use super::decoders::Decoders;
-use super::lanes::{self, Shared, look};
+use super::lanes::{self, Shared};
 use super::output::{Output, age};
 use super::pipeline::{Batch, Held, Pipeline, ReadJob};
 use super::plan::{self, Backlog, PlannedRange};
 use super::table::now_ms;
+use super::view::look;
 use super::{Ended, EngineError, trigger};
 use crate::chunk::SourcePartition;
 use crate::config::{Connector, Trigger};
@@ -176,15 +177,10 @@ impl<'a> Lane<'a> {
 
     /// Asks the broker for the topics. What was read under ids that are still the same belongs to them.
     pub(super) async fn look_at_topics(&mut self) -> Result<Changes, EngineError> {
-        let now = look(&self.shared.control, Control::discover).await?;
+        let now = look(&self.shared.view.control, Control::discover).await?;
         self.topics_seen = Instant::now();
-        let other_topics = self.shared.catalog.0.iter().any(|(name, was)| {
-            let is_other = |is: &crate::source::TopicEntry| {
-                is.id != was.id || is.partitions.len() < was.partitions.len()
-            };
-            now.0.get(name).is_none_or(is_other)
-        });
-        Ok(Changes { other_topics, more: now != *self.shared.catalog })
+        let catalog = &self.shared.view.catalog;
+        Ok(Changes { other_topics: catalog.lost_by(&now), more: now != *catalog })
     }
 
     /// Commits the batch: its dead letters first, then each output that it moves.
@@ -224,7 +220,7 @@ impl<'a> Lane<'a> {
         }
         let next = lanes::starts(&self.outputs);
         let next = next.into_iter().map(|(partition, next)| (partition.id.clone(), next)).collect();
-        let control = self.shared.control.clone();
+        let control = self.shared.view.control.clone();
         tokio::task::spawn_blocking(move || control.publish(&next));
     }
 
@@ -288,9 +284,10 @@ impl<'a> Lane<'a> {
             self.shared.engine.metrics.trigger_delay(Duration::from_millis(delay));
         }
         self.last_start_ms = Some(wall_ms());
-        let ids: Vec<TopicPartition> = self.shared.catalog.partitions().map(|p| p.id).collect();
+        let ids: Vec<TopicPartition> =
+            self.shared.view.catalog.partitions().map(|p| p.id).collect();
         self.ends =
-            look(&self.shared.control, move |c| c.offsets(&ids, OffsetSpec::Latest)).await?;
+            look(&self.shared.view.control, move |c| c.offsets(&ids, OffsetSpec::Latest)).await?;
         self.tell_lag();
         let backlogs = self.backlogs().await;
         if !self.is_enough(plan::waiting(&backlogs)) {

@@ -14,12 +14,11 @@ use super::output::Output;
 use super::recovery::{self, Extent, Rules};
 use super::side::DeadLetters;
 use super::table::Table;
+use super::view::View;
 use super::{Engine, EngineError, plan, trigger};
 use crate::chunk::SourcePartition;
 use crate::config::{Connector, Start};
-use crate::offsets::TopicPartition;
 use crate::sink::progress::Topic;
-use crate::source::{Catalog, Control, OffsetSpec, SourceError};
 
 type Positions = BTreeMap<Arc<SourcePartition>, i64>;
 
@@ -52,8 +51,8 @@ impl Front {
 #[derive(Clone)]
 pub(super) struct Shared<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) control: Arc<Control>,
-    pub(super) catalog: Arc<Catalog>,
+    /// Kafka as the session found it.
+    pub(super) view: Arc<View>,
     /// What is decoded alike.
     pub(super) groups: Arc<[Group]>,
     pub(super) dead_letters: Option<DeadLetters>,
@@ -62,23 +61,23 @@ pub(super) struct Shared<'a> {
 
 /// Reads progress, settles where every partition goes on, and starts to fetch there: one lane, or two.
 pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineError> {
-    let control = Arc::new(Control::connect(&engine.spec.source)?);
-    let catalog = look(&control, Control::discover).await?;
-    let spec = engine.spec.with_topics(catalog.0.keys().map(|name| name.as_ref()));
-    let extent = extent(&control, &catalog, &spec.source.start).await?;
-    if trigger::ends(spec.trigger) {
-        engine.available.get_or_init(|| extent.latest.clone());
+    let view = View::of(&engine.spec.source).await?;
+    if trigger::ends(engine.spec.trigger) {
+        engine.available.get_or_init(|| view.extent.latest.clone());
     }
-    let topics_read = catalog.0.keys().map(|name| name.to_string()).collect();
-    let groups = decoders::groups(&spec, &topics_read);
-    let groups: Arc<[Group]> = decoders::with_schemas(groups, &engine.schemas).await?.into();
+    let topics = view.catalog.topics();
+    let spec = engine.spec.with_topics(&topics);
+    let groups = decoders::with_schemas(decoders::groups(&spec, &topics), &engine.schemas).await?;
     let mut outputs = Vec::new();
     for (label, output) in &spec.outputs {
         // Where the topics tell the columns, and there are none yet, there is no table to open.
         let Some(group) = groups.iter().find(|group| group.serves(output)) else { continue };
         let metrics = engine.metrics.output(label);
-        let mut opened = Output::open(&spec, label, output, group, metrics).await?;
-        begin(&mut opened.table, &spec, &topics(&catalog, output.topics.as_deref()), &extent)
+        let mut opened = match Output::open(&spec, label, output, group, metrics).await {
+            Ok(opened) => opened,
+            Err(error) => return Err(group.unfit(error).await),
+        };
+        begin(&mut opened.table, &spec, &view.topics(output.topics.as_deref()), &view.extent)
             .await?;
         opened.planned = opened.table.next();
         let committed: Vec<_> =
@@ -87,19 +86,19 @@ pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineErro
         outputs.push(opened);
     }
     let starts = starts(&outputs);
-    let dead_letters = DeadLetters::open(&spec, &topics(&catalog, None), &starts).await?;
+    let dead_letters = DeadLetters::open(&spec, &view.topics(None), &starts).await?;
     let front = Front::default();
     outputs.iter().for_each(|output| front.reached(&output.planned));
-    let catalog = Arc::new(catalog);
-    let shared = Shared { engine, control, catalog, groups: groups.clone(), dead_letters, front };
+    let (view, groups): (_, Arc<[Group]>) = (Arc::new(view), groups.into());
+    let shared = Shared { engine, view: view.clone(), groups: groups.clone(), dead_letters, front };
     let (together, behind) = split(outputs, &shared.front, spec.limits.max_records);
     let decoders = || Decoders::new(&groups, &spec.fingerprint);
     let mut lanes =
-        vec![Lane::start(shared.clone(), together, decoders()?, &extent.latest, false)?];
+        vec![Lane::start(shared.clone(), together, decoders()?, &view.extent.latest, false)?];
     if !behind.is_empty() {
         let names: Vec<_> = behind.iter().map(Output::name).collect();
         tracing::info!(outputs = ?names, "behind: read on their own until they have caught up");
-        lanes.push(Lane::start(shared, behind, decoders()?, &extent.latest, true)?);
+        lanes.push(Lane::start(shared, behind, decoders()?, &view.extent.latest, true)?);
     }
     engine.metrics.recovered();
     Ok(lanes)
@@ -118,50 +117,6 @@ pub(super) fn starts(outputs: &[Output]) -> Positions {
     plan::gather(outputs.iter().map(|output| &output.planned))
         .into_iter()
         .filter_map(|(partition, next)| Some((partition, *next.first()?)))
-        .collect()
-}
-
-/// Calls a look-up of Kafka's where blocking is allowed.
-pub(super) async fn look<T: Send + 'static>(
-    control: &Arc<Control>,
-    call: impl FnOnce(&Control) -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, EngineError> {
-    let control = control.clone();
-    let answer = tokio::task::spawn_blocking(move || call(&control)).await;
-    answer.map_err(|_| EngineError::ThreadGone("blocking"))?.map_err(EngineError::from)
-}
-
-async fn extent(
-    control: &Arc<Control>,
-    catalog: &Catalog,
-    start: &Start,
-) -> Result<Extent, EngineError> {
-    let ids: Vec<TopicPartition> = catalog.partitions().map(|p| p.id).collect();
-    let at = |spec| {
-        let ids = ids.clone();
-        look(control, move |c| c.offsets(&ids, spec))
-    };
-    let (earliest, latest) = (at(OffsetSpec::Earliest).await?, at(OffsetSpec::Latest).await?);
-    let at_time = match start {
-        Start::Timestamp(ms) => at(OffsetSpec::Timestamp(*ms)).await?,
-        _ => BTreeMap::new(),
-    };
-    // −1: no record is that young.
-    let at_time = at_time.into_iter().filter(|(_, offset)| *offset >= 0).collect();
-    Ok(Extent { earliest, latest, at_time })
-}
-
-/// The topics that an output reads, as progress is told by them.
-fn topics(catalog: &Catalog, wanted: Option<&[String]>) -> BTreeMap<String, Topic> {
-    let is_wanted = |name: &String| wanted.is_none_or(|wanted| wanted.contains(name));
-    catalog
-        .0
-        .iter()
-        .filter(|(name, _)| is_wanted(name))
-        .map(|(name, entry)| {
-            let partitions = i32::try_from(entry.partitions.len()).unwrap_or(i32::MAX);
-            (name.clone(), Topic { id: entry.id.clone(), partitions })
-        })
         .collect()
 }
 

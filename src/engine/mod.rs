@@ -19,6 +19,7 @@ pub mod shutdown;
 mod side;
 mod table;
 pub mod trigger;
+pub mod view;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +32,6 @@ use futures::stream::FuturesUnordered;
 pub use table::{Table, TableSpec, now_ms};
 
 use crate::config::Connector;
-use crate::decode::DecodeError;
 use crate::disposition::Disposition;
 use crate::observability::{Metrics, State, Status};
 use crate::offsets::TopicPartition;
@@ -101,8 +101,8 @@ impl Engine {
             let error = match ended {
                 Ok(Ended::Done) => return Ok(()),
                 Ok(Ended::Changed) => continue,
-                Err(EngineError::Decode(change @ DecodeError::SchemaChanged { .. })) => {
-                    tracing::info!("{change}: going on with the new columns");
+                Err(change) if change.changes_columns() => {
+                    tracing::info!("{change}; going on");
                     continue;
                 }
                 Err(error) => error,

@@ -40,7 +40,8 @@ impl Output {
         group: &Group,
         metrics: OutputMetrics,
     ) -> Result<Self, EngineError> {
-        let shape = Shape::new(output, &group.row_schema()?)?;
+        let rows = group.row_schema()?;
+        let shape = Shape::new(output, &rows)?;
         let table = Table::open(&TableSpec {
             owner: Owner::output(&spec.name, &output.name),
             location: &output.table,
@@ -49,7 +50,7 @@ impl Output {
             partition_by: &output.partition_by,
             mode: &output.mode,
             evolution: output.schema_evolution,
-            origins: &group.origins()?,
+            origins: &group.origins(&rows),
             create: output.create,
             properties: &output.table_properties,
             files: &output.files,

@@ -1,24 +1,24 @@
-//! What Kafka has, looked up once for a command: topics, and where each partition begins and ends.
+//! What Kafka has, looked up once: topics, and where each partition begins and ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::EngineError;
+use super::recovery::Extent;
 use crate::config::{Source, Start};
-use crate::engine::recovery::Extent;
 use crate::offsets::TopicPartition;
 use crate::sink::progress::Topic;
 use crate::source::{Catalog, Control, OffsetSpec, SourceError};
 
-/// The source as it is now.
+/// The source as it was a moment ago.
 pub struct View {
     pub catalog: Catalog,
     pub extent: Extent,
-    control: Arc<Control>,
+    pub(super) control: Arc<Control>,
 }
 
 impl View {
-    /// Looks everything up that recovery would.
-    pub async fn of(source: &Source) -> Result<Self, SourceError> {
+    pub async fn of(source: &Source) -> Result<Self, EngineError> {
         let control = Arc::new(Control::connect(source)?);
         let catalog = look(&control, Control::discover).await?;
         let mut view = Self { catalog, extent: Extent::default(), control };
@@ -31,7 +31,7 @@ impl View {
     }
 
     /// The first record of each partition that is this young; partitions without one are left out.
-    pub async fn at_time(&self, ms: i64) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+    pub async fn at_time(&self, ms: i64) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
         let mut found = self.offsets(OffsetSpec::Timestamp(ms)).await?;
         found.retain(|_, offset| *offset >= 0);
         Ok(found)
@@ -40,7 +40,7 @@ impl View {
     async fn offsets(
         &self,
         spec: OffsetSpec,
-    ) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+    ) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
         let ids: Vec<TopicPartition> = self.catalog.partitions().map(|p| p.id).collect();
         look(&self.control, move |control| control.offsets(&ids, spec)).await
     }
@@ -53,26 +53,25 @@ impl View {
 
     /// The topics that an output reads, as its progress is told by them.
     pub fn topics(&self, wanted: Option<&[String]>) -> BTreeMap<String, Topic> {
-        let entries = self.catalog.0.iter();
-        let wanted = entries.filter(|(name, _)| wanted.is_none_or(|w| w.contains(name)));
-        wanted
+        let is_wanted = |name: &String| wanted.is_none_or(|wanted| wanted.contains(name));
+        self.catalog
+            .0
+            .iter()
+            .filter(|(name, _)| is_wanted(name))
             .map(|(name, entry)| {
-                let topic = Topic {
-                    id: entry.id.clone(),
-                    partitions: i32::try_from(entry.partitions.len()).unwrap_or(i32::MAX),
-                };
-                (name.clone(), topic)
+                let partitions = i32::try_from(entry.partitions.len()).unwrap_or(i32::MAX);
+                (name.clone(), Topic { id: entry.id.clone(), partitions })
             })
             .collect()
     }
 }
 
-/// Calls a look-up where blocking is allowed.
-async fn look<T: Send + 'static>(
+/// Calls a look-up of Kafka's where blocking is allowed.
+pub(super) async fn look<T: Send + 'static>(
     control: &Arc<Control>,
     call: impl FnOnce(&Control) -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
+) -> Result<T, EngineError> {
     let control = control.clone();
     let answer = tokio::task::spawn_blocking(move || call(&control)).await;
-    answer.expect("a look-up doesn't panic")
+    answer.map_err(|_| EngineError::ThreadGone("blocking"))?.map_err(EngineError::from)
 }

@@ -139,6 +139,16 @@ pub enum TableProblem {
 }
 
 impl TableProblem {
+    /// Where the column comes from that doesn't fit, if that is known.
+    pub fn origin(&self) -> Option<&str> {
+        match self {
+            Self::NoColumn { output, .. }
+            | Self::Type { output, .. }
+            | Self::Nullable { output, .. } => output.origin.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The stable code of the message.
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
 //! Looking things up: topics, their ids and partitions, offsets. Publishing: the group's offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -19,6 +19,10 @@ use crate::offsets::{TopicId, TopicPartition};
 /// How long a look-up may take before it counts as a failure.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a partition may be without a leader that knows it; an orderly election takes a fraction of that.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(3);
+const LEADER_PAUSE: Duration = Duration::from_millis(100);
+
 /// Topics of the source that exist now, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog(pub BTreeMap<String, TopicEntry>);
@@ -31,6 +35,20 @@ pub struct TopicEntry {
 }
 
 impl Catalog {
+    /// The topics' names.
+    pub fn topics(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Whether a topic that was here is gone by now, or has another id, or fewer partitions: what was read under its
+    /// name may be anyone's.
+    pub fn lost_by(&self, now: &Self) -> bool {
+        let is_other = |was: &TopicEntry, is: &TopicEntry| {
+            is.id != was.id || is.partitions.len() < was.partitions.len()
+        };
+        self.0.iter().any(|(name, was)| now.0.get(name).is_none_or(|is| is_other(was, is)))
+    }
+
     /// All partitions, in order of topic and number.
     pub fn partitions(&self) -> impl Iterator<Item = SourcePartition> + '_ {
         self.0.iter().flat_map(|(topic, entry)| {
@@ -86,7 +104,8 @@ impl Control {
         Ok(catalog)
     }
 
-    /// One offset of each partition.
+    /// One offset of each partition. Leaders that are only just being found, as for a topic that was made a moment ago,
+    /// are asked again for a while.
     pub fn offsets(
         &self,
         partitions: &[TopicPartition],
@@ -95,6 +114,24 @@ impl Control {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
+        let begun = Instant::now();
+        loop {
+            match self.offsets_now(partitions, spec) {
+                Err(SourceError::Offsets { code, .. })
+                    if finds_its_leader(code) && begun.elapsed() < LEADER_TIMEOUT =>
+                {
+                    std::thread::sleep(LEADER_PAUSE);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn offsets_now(
+        &self,
+        partitions: &[TopicPartition],
+        spec: OffsetSpec,
+    ) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
         let read_committed = client::read_committed(&self.source);
         native::list_offsets(&self.client, partitions, spec, read_committed, LOOKUP_TIMEOUT)
             .map_err(|code| self.unreachable("look offsets up", code))?
@@ -183,6 +220,19 @@ impl Control {
     fn brokers(&self) -> String {
         self.source.brokers.join(",")
     }
+}
+
+/// What brokers answer while a partition's leader is being made or moves.
+fn finds_its_leader(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::FencedLeaderEpoch
+            | RDKafkaErrorCode::UnknownLeaderEpoch
+            | RDKafkaErrorCode::OffsetNotAvailable
+    )
 }
 
 fn entry(info: TopicInfo) -> TopicEntry {

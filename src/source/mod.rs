@@ -11,7 +11,7 @@ mod error;
 mod native;
 mod reader;
 
-pub use control::{Catalog, Control, TopicEntry};
+pub use control::{Catalog, Control};
 pub use error::SourceError;
 pub use native::OffsetSpec;
 pub use reader::{Event, ReadError, Reader, Target};

@@ -11,13 +11,13 @@ use clap::Args;
 
 use self::finding::Findings;
 use self::table::Target;
-use super::kafka::View;
 use super::text::count;
 use super::{ConfigSource, print};
 use crate::config::{Connector, MetadataColumn, Source, Topics};
 use crate::disposition::Exit;
 use crate::engine::EngineError;
 use crate::engine::decoders::{self, Group, KnownSchemas};
+use crate::engine::view::View;
 use crate::source::SourceError;
 
 #[derive(Debug, Args)]
@@ -51,9 +51,9 @@ pub(super) async fn check(args: CheckArgs) -> Exit {
         false => kafka(&spec.source, &mut findings).await,
     };
     let topics = topics(&spec, view.as_ref());
-    let spec = spec.with_topics(topics.iter().map(String::as_str));
+    let spec = spec.with_topics(&topics);
     let groups = decoding(&spec, &topics, args.offline, &mut findings).await;
-    let targets = Target::all(&spec, &groups, &mut findings);
+    let targets = Target::all(&spec, &groups);
     if args.offline {
         for target in &targets {
             target.check_new(&mut findings);
@@ -69,7 +69,7 @@ pub(super) async fn check(args: CheckArgs) -> Exit {
 /// The topics that there are; without Kafka, those that are named.
 fn topics(spec: &Connector, view: Option<&View>) -> BTreeSet<String> {
     match (view, &spec.source.topics) {
-        (Some(view), _) => view.catalog.0.keys().map(|name| name.to_string()).collect(),
+        (Some(view), _) => view.catalog.topics(),
         (None, Topics::List(topics)) => topics.iter().cloned().collect(),
         (None, Topics::Pattern(_)) => BTreeSet::new(),
     }
@@ -131,7 +131,7 @@ async fn kafka(source: &Source, findings: &mut Findings) -> Option<View> {
         Topics::List(names) if names.len() > 1 && is_of_a_topic(&error) => {
             each_topic(source, names, findings).await;
         }
-        _ => findings.error("kafka", &error.into()),
+        _ => findings.error("kafka", &error),
     }
     None
 }
@@ -146,17 +146,19 @@ async fn each_topic(source: &Source, names: &[String], findings: &mut Findings) 
                 let partitions = view.catalog.partitions().count() as u64;
                 findings.ok(&subject, count(partitions, "partition"));
             }
-            Err(error) => findings.error(&subject, &error.into()),
+            Err(error) => findings.error(&subject, &error),
         }
     }
 }
 
-fn is_of_a_topic(error: &SourceError) -> bool {
+fn is_of_a_topic(error: &EngineError) -> bool {
     matches!(
         error,
-        SourceError::UnknownTopic { .. }
-            | SourceError::NotAuthorized { .. }
-            | SourceError::Topic { .. }
-            | SourceError::Offsets { .. }
+        EngineError::Source(
+            SourceError::UnknownTopic { .. }
+                | SourceError::NotAuthorized { .. }
+                | SourceError::Topic { .. }
+                | SourceError::Offsets { .. }
+        )
     )
 }

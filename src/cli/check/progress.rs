@@ -6,11 +6,11 @@ use futures::TryStreamExt;
 
 use super::finding::Findings;
 use super::table::Target;
-use crate::cli::kafka::View;
 use crate::cli::text::{count, number};
 use crate::config::{Connector, OnDataLoss, Start, Trigger, files_per_day};
 use crate::engine::EngineError;
 use crate::engine::recovery::{self, Rules};
+use crate::engine::view::View;
 use crate::sink::error::{CommitError, SinkError};
 use crate::sink::history::{self, PastCommit};
 use crate::sink::log::TableLog;

@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::SchemaRef;
 
 use super::finding::Findings;
 use super::progress;
 use crate::cli::find::DEAD_LETTERS;
-use crate::cli::kafka::View;
 use crate::config::{
     Connector, CreateTable, Mode, Output, SchemaEvolution, Storage, TableLocation,
 };
 use crate::decode::dead_letter_schema;
 use crate::engine::decoders::Group;
 use crate::engine::shape::Shape;
+use crate::engine::view::View;
 use crate::engine::{EngineError, now_ms};
 use crate::schema::Origins;
 use crate::sink::Protocol;
 use crate::sink::create::NewTable;
-use crate::sink::error::SinkError;
 use crate::sink::features::{self, TableExpectation, TableProblem};
 use crate::sink::log::TableLog;
 use crate::sink::progress::{Owner, txn_retention};
@@ -31,9 +30,10 @@ pub struct Target<'a> {
     pub owner: Owner,
     /// `None`: the dead letters.
     pub output: Option<&'a Output>,
+    /// What an output's rows come from.
+    group: Option<&'a Group>,
     location: &'a TableLocation,
     storage: &'a Storage,
-    schema: Schema,
     partition_by: &'a [String],
     mode: &'a Mode,
     evolution: SchemaEvolution,
@@ -41,35 +41,30 @@ pub struct Target<'a> {
     properties: BTreeMap<String, String>,
 }
 
+/// What a run would write, and where those columns come from that follow schemas.
+struct Columns {
+    schema: SchemaRef,
+    origins: Origins,
+}
+
 impl<'a> Target<'a> {
     /// Every table that a run opens, as far as its columns can be told.
-    pub fn all(spec: &'a Connector, groups: &[Group], findings: &mut Findings) -> Vec<Self> {
-        let mut targets = Vec::new();
-        for (label, output) in &spec.outputs {
-            let subject = format!("output {label}");
-            let Some(group) = groups.iter().find(|group| group.serves(output)) else { continue };
-            let rows = match group.row_schema() {
-                Ok(rows) => rows,
-                // Told of the group already.
-                Err(_) => continue,
-            };
-            match Shape::new(output, &rows) {
-                Ok(shape) => targets.push(Self::output(spec, subject, output, &shape)),
-                Err(error) => findings.error(&subject, &error),
-            }
-        }
-        targets.extend(Self::letters(spec));
-        targets
+    pub fn all(spec: &'a Connector, groups: &'a [Group]) -> Vec<Self> {
+        let outputs = spec.outputs.iter().filter_map(|(label, output)| {
+            let group = groups.iter().find(|group| group.serves(output))?;
+            Some(Self::output(spec, label, output, group))
+        });
+        outputs.chain(Self::letters(spec)).collect()
     }
 
-    fn output(spec: &Connector, subject: String, output: &'a Output, shape: &Shape) -> Self {
+    fn output(spec: &Connector, label: &str, output: &'a Output, group: &'a Group) -> Self {
         Self {
-            subject,
+            subject: format!("output {label}"),
             owner: Owner::output(&spec.name, &output.name),
             output: Some(output),
+            group: Some(group),
             location: &output.table,
             storage: &output.storage,
-            schema: shape.schema().as_ref().clone(),
             partition_by: &output.partition_by,
             mode: &output.mode,
             evolution: output.schema_evolution,
@@ -84,9 +79,9 @@ impl<'a> Target<'a> {
             subject: DEAD_LETTERS.to_owned(),
             owner: Owner::dead_letters(&spec.name),
             output: None,
+            group: None,
             location: &letters.table,
             storage: &letters.storage,
-            schema: dead_letter_schema().as_ref().clone(),
             partition_by: &[],
             mode: &Mode::Append,
             evolution: SchemaEvolution::Fail,
@@ -97,7 +92,11 @@ impl<'a> Target<'a> {
 
     /// Whether a table like this can be created at all.
     pub fn check_new(&self, findings: &mut Findings) {
-        match NewTable::new(&self.expectation(), &self.properties, now_ms()) {
+        let columns = match self.columns() {
+            Ok(columns) => columns,
+            Err(error) => return findings.error(&self.subject, &error),
+        };
+        match NewTable::new(&self.expectation(&columns), &self.properties, now_ms()) {
             Ok(new) => findings.ok(&self.subject, protocol_needed(&new.protocol)),
             Err(problems) => findings.problems(&self.subject, &problems),
         }
@@ -130,7 +129,10 @@ impl<'a> Target<'a> {
             findings.ok(&self.subject, "the store refuses to put an object twice");
         }
         match &log {
-            Some(log) => self.fits(&store, log, findings)?,
+            Some(log) => {
+                self.fits(log, findings).await?;
+                txn_retention(log, store.table())?;
+            }
             None if self.create == CreateTable::Never => {
                 findings.problems(&self.subject, &[TableProblem::NoTable]);
                 return Ok(());
@@ -146,31 +148,50 @@ impl<'a> Target<'a> {
         progress::check(self, spec, &store, log.as_ref(), view, findings).await
     }
 
-    fn fits(
-        &self,
-        store: &TableStore,
-        log: &TableLog,
-        findings: &mut Findings,
-    ) -> Result<(), SinkError> {
-        match features::check(log.protocol(), log.metadata(), &self.expectation()) {
-            Ok(plan) => {
-                let change = plan.change.map(|change| format!("; the first rows would {change}"));
-                let (table, version) = (self.location, log.version());
-                let change = change.unwrap_or_default();
-                findings.ok(&self.subject, format!("{table} fits, version {version}{change}"));
-            }
-            Err(problems) => findings.problems(&self.subject, &problems),
+    /// Whether the table takes the columns. A schema that it can't take gives way as it would in a run.
+    async fn fits(&self, log: &TableLog, findings: &mut Findings) -> Result<(), EngineError> {
+        loop {
+            let columns = self.columns()?;
+            let expected = self.expectation(&columns);
+            let problems = match features::check(log.protocol(), log.metadata(), &expected) {
+                Ok(plan) => {
+                    let change =
+                        plan.change.map(|change| format!("; the first rows would {change}"));
+                    let (table, version) = (self.location, log.version());
+                    let change = change.unwrap_or_default();
+                    findings.ok(&self.subject, format!("{table} fits, version {version}{change}"));
+                    return Ok(());
+                }
+                Err(problems) => problems,
+            };
+            let change = match self.group {
+                Some(group) => group.give_way(&problems).await?,
+                None => None,
+            };
+            let Some(change) = change else {
+                findings.problems(&self.subject, &problems);
+                return Ok(());
+            };
+            findings.warn(change.code(), &self.subject, change.to_string());
         }
-        txn_retention(log, store.table()).map(drop)
     }
 
-    fn expectation(&self) -> TableExpectation<'_> {
+    fn columns(&self) -> Result<Columns, EngineError> {
+        let (Some(output), Some(group)) = (self.output, self.group) else {
+            return Ok(Columns { schema: dead_letter_schema(), origins: Origins::default() });
+        };
+        let rows = group.row_schema()?;
+        let schema = Shape::new(output, &rows)?.schema().clone();
+        Ok(Columns { schema, origins: group.origins(&rows) })
+    }
+
+    fn expectation<'b>(&'b self, columns: &'b Columns) -> TableExpectation<'b> {
         TableExpectation {
-            schema: &self.schema,
+            schema: &columns.schema,
             partition_by: self.partition_by,
             mode: self.mode,
             evolution: self.evolution,
-            origins: Origins::NONE,
+            origins: &columns.origins,
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::cli::kafka::View;
 use crate::cli::read::{self, Budget};
 use crate::config::Source;
 use crate::engine::EngineError;
+use crate::engine::view::View;
 use crate::offsets::TopicPartition;
 use crate::source::Event;
 

@@ -7,8 +7,7 @@ use super::recognise::Found;
 use super::sample::Sample;
 use super::write::Trial;
 use crate::chunk::SourcePartition;
-use crate::config::{Connector, OnBadRecord, OnIncompatibleSchema};
-use crate::decode::DecodeError;
+use crate::config::Connector;
 use crate::engine::EngineError;
 use crate::engine::decoders::{self, Decoders, Group, KnownSchemas};
 use crate::message::Message;
@@ -22,29 +21,24 @@ const MAX_CHANGES: usize = 20;
 
 /// Decodes the samples, but for those that name schemas which the registry doesn't have: each would be asked for again.
 pub(super) async fn decode(
-    mut spec: Connector,
+    spec: Connector,
     mut samples: Vec<Sample>,
     found: &Found,
 ) -> Result<Trial, EngineError> {
-    for output in spec.outputs.values_mut() {
-        let mut decode = output.decode.as_ref().clone();
-        decode.on_bad_record = OnBadRecord::DeadLetter;
-        decode.on_incompatible_schema = OnIncompatibleSchema::DeadLetter;
-        output.decode = Arc::new(decode);
-    }
     let topics: BTreeSet<String> = samples.iter().map(|s| s.id.topic.to_string()).collect();
     samples.retain(|sample| !found.ids.is_other(sample));
     let (denied, samples): (Vec<Sample>, Vec<Sample>) =
         samples.into_iter().partition(|sample| found.ids.is_denied(sample));
     let (samples, known) = (Arc::new(samples), KnownSchemas::default());
     for _ in 0..MAX_CHANGES {
-        let groups = decoders::with_schemas(decoders::groups(&spec, &topics), &known).await?;
+        let groups = decoders::groups(&spec, &topics).into_iter().map(Group::keeping_bad_records);
+        let groups = decoders::with_schemas(groups.collect(), &known).await?;
         let (samples, fingerprint) = (samples.clone(), spec.fingerprint.clone());
         // A decoder may wait for the registry.
         let decoding =
             tokio::task::spawn_blocking(move || decode_all(&groups, &fingerprint, &samples));
         match decoding.await.map_err(|_| EngineError::ThreadGone("blocking"))? {
-            Err(EngineError::Decode(DecodeError::SchemaChanged { .. })) => {}
+            Err(change) if change.changes_columns() => {}
             Err(error) => return Err(error),
             Ok(mut trial) => {
                 trial.records += denied.len() as u64;

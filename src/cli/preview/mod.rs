@@ -3,7 +3,6 @@
 
 mod value;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -11,15 +10,15 @@ use arrow::datatypes::Int64Type;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::kafka::View;
 use super::read::{self, Budget, start_of};
 use super::text::{Align, columns, count};
 use super::{ConfigSource, print};
 use crate::chunk::Chunk;
-use crate::config::{Connector, Decode, OnBadRecord, Source};
+use crate::config::{Connector, Source, Start};
 use crate::disposition::Exit;
 use crate::engine::EngineError;
-use crate::engine::decoders::{self, Decoders, KnownSchemas};
+use crate::engine::decoders::{self, Decoders, Group, KnownSchemas};
+use crate::engine::view::View;
 use crate::offsets::Fates;
 use crate::source::Event;
 
@@ -53,27 +52,37 @@ pub(super) async fn preview(args: PreviewArgs) -> Exit {
 
 /// Reads from where a first run would start; from just before the end where that is the end.
 async fn chunks(mut spec: Connector, limit: u64) -> Result<Vec<Chunk>, EngineError> {
-    // All of the bad records are to be seen, with their reasons.
-    show_bad(&mut spec);
-    let view = View::of(&spec.source).await?;
-    let topics: BTreeSet<String> = view.catalog.0.keys().map(|name| name.to_string()).collect();
-    let spec = spec.with_topics(topics.iter().map(String::as_str));
-    let groups = decoders::groups(&spec, &topics);
-    let groups = decoders::with_schemas(groups, &KnownSchemas::default()).await?;
-    let decoders = Decoders::new(&groups, &spec.fingerprint)?;
+    // No column but the decoded ones.
+    spec.outputs.values_mut().for_each(|output| output.metadata_columns.clear());
+    let (view, known) = (View::of(&spec.source).await?, KnownSchemas::default());
+    let topics = view.catalog.topics();
+    let spec = spec.with_topics(&topics);
+    loop {
+        // All bad records are to be seen, with their reasons, whatever a run would do with them.
+        let groups = decoders::groups(&spec, &topics).into_iter().map(Group::keeping_bad_records);
+        let groups = decoders::with_schemas(groups.collect(), &known).await?;
+        let decoders = Decoders::new(&groups, &spec.fingerprint)?;
+        let (source, budgets) = (spec.source.clone(), budgets(&spec, &view, &decoders, limit));
+        let reading =
+            tokio::task::spawn_blocking(move || read_chunks(&source, decoders, budgets, limit));
+        match reading.await.map_err(|_| EngineError::ThreadGone("blocking"))? {
+            Err(change) if change.changes_columns() => {}
+            read => return read,
+        }
+    }
+}
+
+fn budgets(spec: &Connector, view: &View, decoders: &Decoders, limit: u64) -> Vec<Budget> {
     let mut budgets = Vec::new();
     for partition in view.catalog.partitions().filter(|p| decoders.decodes(&p.id.topic)) {
         let start = start_of(&spec.source.start, &partition.id, &view.extent);
         let end = view.bounds(&partition.id).map_or(start, |(_, latest)| latest);
         budgets.push(Budget { partition: Arc::new(partition), start, end });
     }
-    if spec.source.start == crate::config::Start::Latest {
-        read::last_of(&mut budgets, &view, limit);
+    if spec.source.start == Start::Latest {
+        read::last_of(&mut budgets, view, limit);
     }
-    let source = spec.source.clone();
-    let reading =
-        tokio::task::spawn_blocking(move || read_chunks(&source, decoders, budgets, limit));
-    reading.await.map_err(|_| EngineError::ThreadGone("blocking"))?
+    budgets
 }
 
 fn read_chunks(
@@ -93,26 +102,6 @@ fn read_chunks(
     })?;
     chunks.sort_by(|a, b| a.partition.cmp(&b.partition));
     Ok(chunks)
-}
-
-/// All bad records are to be seen, whatever a run would do with them; and no column but the decoded ones.
-fn show_bad(spec: &mut Connector) {
-    let mut seen: Vec<(Arc<Decode>, Arc<Decode>)> = Vec::new();
-    for output in spec.outputs.values_mut() {
-        let known = seen.iter().find(|(was, _)| Arc::ptr_eq(was, &output.decode));
-        let decode = match known {
-            Some((_, decode)) => decode.clone(),
-            None => {
-                let mut decode = output.decode.as_ref().clone();
-                decode.on_bad_record = OnBadRecord::DeadLetter;
-                let decode = Arc::new(decode);
-                seen.push((output.decode.clone(), decode.clone()));
-                decode
-            }
-        };
-        output.decode = decode;
-        output.metadata_columns.clear();
-    }
 }
 
 /// A record that was refused.

@@ -9,11 +9,11 @@ use clap::{ArgGroup, Args};
 use self::plan::{Plan, Planned, Refusal};
 use self::target::To;
 use super::find::{self, FoundTable};
-use super::kafka::View;
 use super::{ConfigSource, print};
 use crate::config::Connector;
 use crate::disposition::Exit;
-use crate::engine::{EngineError, now_ms};
+use crate::engine::now_ms;
+use crate::engine::view::View;
 use crate::sink::error::SinkError;
 use crate::sink::log::TableLog;
 use crate::sink::{commit, rewind as sink_rewind};
@@ -113,7 +113,7 @@ async fn kafka(spec: &Connector, to: &To) -> Result<Option<View>, Exit> {
     match View::of(&spec.source).await {
         Ok(view) => Ok(Some(view)),
         Err(error) => {
-            let exit = print::failure(&EngineError::from(error));
+            let exit = print::failure(&error);
             if !matches!(to, To::Offsets(_)) {
                 return Err(exit);
             }

@@ -77,7 +77,7 @@ pub(super) fn connector(
     };
     connector.fingerprint = fingerprint::of(&connector);
     if let Topics::List(topics) = &connector.source.topics {
-        connector = connector.with_topics(topics.iter().map(String::as_str));
+        connector = connector.with_topics(&topics.iter().cloned().collect());
     }
     (!report.has_problems()).then_some(connector)
 }

@@ -37,11 +37,6 @@ fn compare(path: &str, before: &Fields, after: &Fields, changes: &mut Vec<String
 }
 
 fn compare_field(path: &str, old: &Field, new: &Field, changes: &mut Vec<String>) {
-    match (old.is_nullable(), new.is_nullable()) {
-        (false, true) => changes.push(format!("`{path}` may be null")),
-        (true, false) => changes.push(format!("`{path}` is never null")),
-        _ => {}
-    }
     match (old.data_type(), new.data_type()) {
         (DataType::Struct(old), DataType::Struct(new)) => {
             compare(&format!("{path}."), old, new, changes);

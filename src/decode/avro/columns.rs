@@ -32,7 +32,8 @@ pub(super) enum NoColumns {
     TooMany,
 }
 
-/// The columns of a row. A field that only holds null has none.
+/// The columns of a row, all of them nullable: a later schema may drop any field, and tables that are there needn't
+/// change then. A field that only holds null has none.
 pub(super) fn columns(row: &Record) -> Result<Vec<Field>, NoColumns> {
     let mut builder = Builder { path: Vec::new(), columns: 0 };
     for field in &row.fields {
@@ -77,7 +78,7 @@ impl Builder {
             Shape::One(of) => self.data_type(of)?,
             Shape::Members(of) => self.members(&of)?,
         };
-        Ok(Some(Field::new(name, data_type, of.is_nullable())))
+        Ok(Some(Field::new(name, data_type, true)))
     }
 
     fn members(&mut self, of: &[&Type]) -> Result<DataType, NoColumns> {
@@ -94,8 +95,6 @@ impl Builder {
         Ok(DataType::Struct(Fields::from(fields)))
     }
 
-    /// Elements of arrays and values of maps may always be null: tables that are there already needn't change when one
-    /// becomes so.
     fn data_type(&mut self, of: &Type) -> Result<DataType, NoColumns> {
         Ok(match of {
             Type::Null | Type::Union(_) => unreachable!("`shape` has looked into unions"),

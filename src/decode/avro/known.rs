@@ -1,7 +1,7 @@
 //! What is known of the schemas that the values, or the keys, of some topics are written with, and the columns that
 //! come of them together. Shared by the decoders of a process, so that what one learnt from a record stays known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::Field;
@@ -11,6 +11,7 @@ use super::super::error::DecodeError;
 use super::super::registry::{Client, RegisteredSchema, RegistryError, SchemaKind, subject_of};
 use super::changes;
 use super::columns::columns;
+use super::followed::{Followed, Schema};
 use super::merge::merge;
 use super::parse::parse;
 use super::types::{Row, Shape, Type};
@@ -64,9 +65,9 @@ pub(super) type Verdict = Result<Arc<Row>, Arc<str>>;
 #[derive(Debug, Default)]
 struct Learnt {
     writers: HashMap<u32, Verdict>,
-    merged: Option<Row>,
-    /// What brought each column.
-    origins: BTreeMap<String, String>,
+    followed: Followed,
+    /// Schemas that columns were begun with, or could not be.
+    tried: HashSet<u32>,
 }
 
 /// What a record's schema id comes to.
@@ -149,11 +150,15 @@ impl Known {
                 continue;
             }
             match client.latest(&subject).await {
-                Ok(Some(schema)) => self.learn_newest_of(&subject, &schema)?,
+                Ok(Some(schema)) => {
+                    if let Err(reason) = self.begin_with(&subject, &schema) {
+                        self.refuse_newest(schema.id, &subject, reason).await?;
+                    }
+                }
                 // No schema yet: the first record brings one.
                 Ok(None) => {}
                 Err(RegistryError::Unusable { id, reason }) => {
-                    self.refuse_newest(id, &subject, reason)?;
+                    self.refuse_newest(id, &subject, reason).await?;
                 }
                 Err(error) => return Err(DecodeError::Registry(error)),
             }
@@ -161,28 +166,73 @@ impl Known {
         Ok(())
     }
 
-    fn learn_newest_of(&self, subject: &str, schema: &RegisteredSchema) -> Result<(), DecodeError> {
+    fn begin_with(&self, subject: &str, schema: &RegisteredSchema) -> Result<(), String> {
         let id = schema.id;
+        self.lock().tried.insert(id);
+        let row = self.row(&*self.judge(schema).map_err(|reason| reason.to_string())?)?;
         let origin = format!("schema id {id} (`{subject}`)");
-        let followed = self.judge(schema).map_err(|reason| reason.to_string()).and_then(|row| {
-            self.follow(id, &row, &origin)?;
-            Ok(())
-        });
-        match followed {
-            Ok(()) => Ok(()),
-            Err(reason) => self.refuse_newest(id, subject, reason),
-        }
+        let begins = Some(subject.to_owned());
+        self.lock().followed.add(Schema { id, origin, begins, row }).map(drop)
     }
 
     /// Its records will be refused one by one, if the policy says so.
-    fn refuse_newest(&self, id: u32, subject: &str, reason: String) -> Result<(), DecodeError> {
+    async fn refuse_newest(
+        &self,
+        id: u32,
+        subject: &str,
+        reason: String,
+    ) -> Result<(), DecodeError> {
         match self.0.policy {
-            OnIncompatibleSchema::DeadLetter => Ok(()),
+            OnIncompatibleSchema::DeadLetter => self.begin_with_older(subject).await.map(drop),
             OnIncompatibleSchema::Fail => {
                 let origin = format!("schema id {id}, the newest of `{subject}`");
                 Err(DecodeError::IncompatibleSchema { origin, reason })
             }
         }
+    }
+
+    /// Follows the newest schema of a subject that can be followed and wasn't tried yet, if there is one.
+    async fn begin_with_older(&self, subject: &str) -> Result<bool, DecodeError> {
+        let Source::Registry { client, .. } = &self.0.source else { return Ok(false) };
+        let versions = client.versions(subject).await.map_err(DecodeError::Registry)?;
+        for version in versions.into_iter().rev() {
+            let schema = match client.version(subject, &version.to_string()).await {
+                Ok(Some(schema)) => schema,
+                Ok(None) | Err(RegistryError::Unusable { .. }) => continue,
+                Err(error) => return Err(DecodeError::Registry(error)),
+            };
+            let is_new = !self.lock().tried.contains(&schema.id);
+            if is_new && self.begin_with(subject, &schema).is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A table can't take what the schema of this origin made of the columns. Columns that began with it begin with an
+    /// older schema of its subject instead, and it is merged into those, as in a process that has run since then;
+    /// elsewhere, and where that doesn't help either, it is refused. `false`: the policy allows no more.
+    pub(in super::super) async fn give_way(
+        &self,
+        origin: &str,
+        reason: &str,
+    ) -> Result<bool, DecodeError> {
+        let Some(schema) = self.lock().followed.remove(origin) else { return Ok(false) };
+        let id = schema.id;
+        let reason = match &schema.begins {
+            Some(subject) if self.begin_with_older(subject).await? => {
+                match self.lock().followed.add(Schema { begins: None, ..schema }) {
+                    Ok(_) => return Ok(true),
+                    Err(reason) => reason,
+                }
+            }
+            _ => reason.to_owned(),
+        };
+        if self.0.policy == OnIncompatibleSchema::Fail {
+            return Ok(false);
+        }
+        self.lock().writers.insert(id, Err(reason.into()));
+        Ok(true)
     }
 
     pub(super) fn part(&self) -> Part {
@@ -250,7 +300,7 @@ impl Known {
 
     /// All that was followed so far; `None`: nothing yet.
     pub(super) fn merged(&self) -> Option<Row> {
-        self.lock().merged.clone()
+        self.lock().followed.merged().cloned()
     }
 
     /// Merges a writer's schema into those that the columns follow; the answer is all of them.
@@ -259,49 +309,24 @@ impl Known {
     /// Why no columns can hold both; nothing has changed then.
     pub(super) fn follow(&self, id: u32, writer: &Row, origin: &str) -> Result<Row, String> {
         debug_assert!(self.0.followed, "declared columns follow nothing (schema {id})");
-        let writer =
-            if self.0.part == Part::Change { row_of_envelope(writer)? } else { writer.clone() };
-        let mut learnt = self.lock();
-        let merged = match &learnt.merged {
-            None => writer,
-            Some(known) if known.is_record != writer.is_record => {
-                return Err(match writer.is_record {
-                    true => "a record, and the schemas before it are none".into(),
-                    false => format!(
-                        "{}, and the schemas before it are records",
-                        writer.record.fields[0].of
-                    ),
-                });
-            }
-            Some(known) => {
-                let record = merge(&known.record, &writer.record).map_err(|c| c.to_string())?;
-                Row { record, is_record: known.is_record }
-            }
-        };
-        let fields = columns(&merged.record).map_err(|error| error.to_string())?;
-        let before = learnt.merged.as_ref().map(|known| columns(&known.record));
-        let before = before.and_then(Result::ok).unwrap_or_default();
-        for column in changed(&before, &fields) {
-            learnt.origins.insert(column.clone(), origin.to_owned());
-        }
-        learnt.merged = Some(merged.clone());
-        Ok(merged)
+        let row = self.row(writer)?;
+        self.lock().followed.add(Schema { id, origin: origin.to_owned(), begins: None, row })
+    }
+
+    /// What of a writer's schema columns are made of.
+    fn row(&self, writer: &Row) -> Result<Row, String> {
+        if self.0.part == Part::Change { row_of_envelope(writer) } else { Ok(writer.clone()) }
     }
 
     /// What brought a column, or its newest type.
     pub(in super::super) fn origin(&self, column: &str) -> Option<String> {
-        self.lock().origins.get(column).cloned()
+        self.lock().followed.origin(column).map(str::to_owned)
     }
 
     /// A panic elsewhere leaves it as good as it was: entries go in whole.
     fn lock(&self) -> MutexGuard<'_, Learnt> {
         self.0.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn changed<'a>(before: &'a [Field], after: &'a [Field]) -> impl Iterator<Item = &'a String> {
-    let is_new = |field: &&Field| !before.contains(field);
-    after.iter().filter(is_new).map(Field::name)
 }
 
 /// The texts that a schema refers to, each once, after those that it refers to itself.

@@ -13,6 +13,7 @@ mod column;
 mod columns;
 mod default;
 mod flaws;
+mod followed;
 mod json_text;
 mod known;
 mod merge;

@@ -99,12 +99,30 @@ impl Client {
         &self,
         subject: &str,
     ) -> Result<Option<Arc<RegisteredSchema>>, RegistryError> {
-        let path = ["subjects", subject, "versions", "latest"];
+        self.version(subject, "latest").await
+    }
+
+    /// The numbers of a subject's versions, ascending; none: there is no such subject.
+    pub async fn versions(&self, subject: &str) -> Result<Vec<u32>, RegistryError> {
+        let path = ["subjects", subject, "versions"];
+        let mut versions: Vec<u32> =
+            self.http.get(&path, Missing::IsFinal).await?.unwrap_or_default();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// The schema that a subject has under a version's number; `None`: there is none.
+    pub async fn version(
+        &self,
+        subject: &str,
+        version: &str,
+    ) -> Result<Option<Arc<RegisteredSchema>>, RegistryError> {
+        let path = ["subjects", subject, "versions", version];
         let Some(answer) = self.http.get::<SchemaAnswer>(&path, Missing::IsFinal).await? else {
             return Ok(None);
         };
         let Some(id) = answer.id else {
-            return Err(self.http.not_a_registry("the newest version has no id"));
+            return Err(self.http.not_a_registry("the version has no id"));
         };
         if let Some(schema) = self.known.schema(id) {
             return Ok(Some(schema));

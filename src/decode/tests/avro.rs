@@ -80,7 +80,7 @@ async fn a_schema_met_in_mid_stream_gives_the_next_decoder_its_columns() {
     let schemas = Schemas::open(&spec, &topics()).await.expect("the registry answers");
     on_its_thread(|| {
         let mut decoder = ready(&spec, &schemas);
-        assert_eq!(columns_of(&decoder), "id INT NOT NULL");
+        assert_eq!(columns_of(&decoder), "id INT");
         decoder.push(&message(0, &[0, 0, 0, 0, 1, 14])).expect("a good record");
         let error = decoder.push(&message(1, &[0, 0, 0, 0, 2, 16, 0])).expect_err("new columns");
         let changes =
@@ -88,7 +88,7 @@ async fn a_schema_met_in_mid_stream_gives_the_next_decoder_its_columns() {
         assert_eq!(error.to_string(), changes);
         // The next session reads the batch again, with the columns.
         let mut decoder = ready(&spec, &schemas);
-        assert_eq!(columns_of(&decoder), "id BIGINT NOT NULL, name STRING");
+        assert_eq!(columns_of(&decoder), "id BIGINT, name STRING");
         decoder.push(&message(0, &[0, 0, 0, 0, 1, 14])).expect("a good record");
         decoder.push(&message(1, &[0, 0, 0, 0, 2, 16, 0])).expect("a good record");
         let chunk = decoder.finish(2);
@@ -172,10 +172,7 @@ async fn keys_have_schemas_of_their_own() {
     assert_eq!(server.paths(), ["/subjects/orders-key/versions/latest"]);
     on_its_thread(|| {
         let mut decoder = ready(&spec, &schemas);
-        assert_eq!(
-            columns_of(&decoder),
-            "name STRING, `key` STRUCT<id: INT NOT NULL>".replace('`', "")
-        );
+        assert_eq!(columns_of(&decoder), "name STRING, `key` STRUCT<id: INT>".replace('`', ""));
         let value = [0, 0, 0, 0, 2, 16, 2, 2, b'x'];
         let with_key = |offset, key| Message { key, ..message(offset, &value) };
         decoder.push(&with_key(0, Some(&[0, 0, 0, 0, 1, 14]))).expect("a good record");
@@ -187,4 +184,78 @@ async fn keys_have_schemas_of_their_own() {
         let keys = chunk.rows["key"].as_struct();
         assert_eq!(keys.column(0).as_primitive::<Int32Type>().values(), &[7]);
     });
+}
+
+/// A registry whose one subject has these versions; ids are their numbers.
+fn versions_of(schemas: &'static [&'static str]) -> impl Fn(&str, usize) -> Reply + Clone {
+    move |path, _| {
+        let Some(version) = path.strip_prefix("/subjects/orders-value/versions") else {
+            return registry_of(schemas)(path, 0);
+        };
+        if version.is_empty() {
+            return server::ok(json!((1..=schemas.len()).collect::<Vec<_>>()));
+        }
+        let number = version[1..].parse().unwrap_or(schemas.len());
+        server::ok(json!({"id": number, "version": number, "schema": schemas[number - 1]}))
+    }
+}
+
+const PLAIN: &str =
+    r#"{"type": "record", "name": "r", "fields": [{"name": "id", "type": "long"}]}"#;
+const LOGICAL: &str = r#"{"type": "record", "name": "r", "fields": [
+    {"name": "id", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_a_table_can_not_take_begin_with_an_older_schema() {
+    let server = Server::start(versions_of(&[OTHER, PLAIN, LOGICAL])).await;
+    let spec = values(&server.url, None);
+    let schemas = Schemas::open(&spec, &topics()).await.expect("the registry answers");
+    on_its_thread(|| assert_eq!(columns_of(&ready(&spec, &schemas)), "id TIMESTAMP"));
+    let origin = schemas.row_origin("id").expect("a schema brought it");
+    assert_eq!(origin, "schema id 3 (`orders-value`)");
+    assert_eq!(schemas.give_way(&origin, "the table has a BIGINT").await, Ok(true));
+    on_its_thread(|| {
+        // The newer one is read into the older one's column, as by a decoder that met it later.
+        let mut decoder = ready(&spec, &schemas);
+        assert_eq!(columns_of(&decoder), "id BIGINT");
+        decoder.push(&message(0, &[0, 0, 0, 0, 3, 14])).expect("a good record");
+        assert_eq!(decoder.finish(1).rows["id"].as_primitive::<Int64Type>().values(), &[7]);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_no_table_can_take_is_refused_as_the_policy_says() {
+    for (policy, gives_way) in
+        [(OnIncompatibleSchema::Fail, false), (OnIncompatibleSchema::DeadLetter, true)]
+    {
+        let server = Server::start(versions_of(&[ONE, OTHER])).await;
+        let spec = Decode { on_incompatible_schema: policy, ..values(&server.url, None) };
+        let schemas = Schemas::open(&spec, &topics()).await.expect("the registry answers");
+        let origin = schemas.row_origin("id").expect("a schema brought it");
+        assert_eq!(schemas.give_way(&origin, "the table has an INT").await, Ok(gives_way));
+        if !gives_way {
+            continue;
+        }
+        on_its_thread(|| {
+            let mut decoder = ready(&spec, &schemas);
+            assert_eq!(columns_of(&decoder), "id INT");
+            decoder.push(&message(0, &[0, 0, 0, 0, 1, 14])).expect("a good record");
+            decoder.push(&message(1, &[0, 0, 0, 0, 2, 2, 65])).expect("a dead letter");
+            let bad = decoder.take_first_bad().expect("a bad record");
+            let reason = "schema id 2: `id` is string, and the schemas before it have int";
+            assert_eq!((bad.code, &*bad.reason), ("SL3054", reason));
+        });
+        // Met while running, there is nothing older to begin with.
+        let origin = schemas.row_origin("id").expect("a schema brought it");
+        assert_eq!(origin, "schema id 1 (`orders-value`)");
+        assert_eq!(schemas.give_way(&origin, "the table has a DATE").await, Ok(true));
+        on_its_thread(|| {
+            let mut decoder = ready(&spec, &schemas);
+            assert_eq!(columns_of(&decoder), "");
+            decoder.push(&message(0, &[0, 0, 0, 0, 1, 14])).expect("a dead letter");
+            let bad = decoder.take_first_bad().expect("a bad record");
+            assert_eq!(&*bad.reason, "schema id 1: the table has a DATE");
+        });
+        assert_eq!(schemas.give_way("schema id 9", "nobody knows it").await, Ok(false));
+    }
 }

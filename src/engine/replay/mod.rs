@@ -19,11 +19,10 @@ use super::decoders::{self, Group, KnownSchemas};
 use super::shape::Shape;
 use super::table::{Table, TableSpec};
 use crate::chunk::SourcePartition;
-use crate::config::{
-    Connector, CreateTable, Decode, Mode, OnBadRecord, OnIncompatibleSchema, Output,
-};
+use crate::config::{Connector, CreateTable, Mode, Output};
 use crate::decode::BadRecord;
 use crate::offsets::{Fates, OffsetRange};
+use crate::schema::Origins;
 use crate::sink::create::TableError;
 use crate::sink::error::CommitError;
 use crate::sink::features::{self, TableExpectation};
@@ -87,15 +86,21 @@ pub struct Replay {
 struct Way {
     group: Group,
     shape: Arc<Shape>,
+    origins: Origins,
 }
 
 impl Replay {
     /// Finds the dead letters that an output can take. `spec` has one output for each table. Without `writing`
     /// nothing is written, and the steps say what they would do.
+    ///
+    /// # Errors
+    /// Among others one that [changes the columns](EngineError::changes_columns), here and in a step: then open it anew
+    /// over the same schemas.
     pub async fn open(
         spec: &Connector,
         label: &str,
         scope: &Scope,
+        schemas: &KnownSchemas,
         writing: bool,
     ) -> Result<Self, EngineError> {
         let output = &spec.outputs[label];
@@ -112,11 +117,16 @@ impl Replay {
             let table = store.table().to_owned();
             return Err(CommitError::Restored { table, version }.into());
         }
-        let way = Way::of(spec, label, &pending::topics(&log, &owner, output)).await?;
+        let topics = pending::topics(&log, &owner, output);
+        let way = Way::of(spec, label, &topics, schemas).await?;
+        if let Some(way) = &way
+            && let Err(error) = way.check(output, &store, &log)
+        {
+            return Err(way.group.unfit(error).await);
+        }
         let table = match &way {
             Some(way) if writing => Some(open_table(spec, output, way).await?),
-            Some(way) => way.check(output, &store, &log).map(|()| None)?,
-            None => None,
+            _ => None,
         };
         let letters = open_letters(spec).await?;
         let log = table.as_ref().map_or(&log, Table::log);
@@ -215,6 +225,7 @@ impl Way {
         spec: &Connector,
         label: &str,
         topics: &BTreeSet<String>,
+        schemas: &KnownSchemas,
     ) -> Result<Option<Self>, EngineError> {
         if topics.is_empty() {
             return Ok(None);
@@ -223,18 +234,16 @@ impl Way {
         only.outputs.retain(|name, _| name == label);
         let output = &only.outputs[label];
         let groups = decoders::groups(&only, topics);
-        let groups = decoders::with_schemas(groups, &KnownSchemas::default()).await?;
-        let Some(mut group) = groups.into_iter().find(|group| group.serves(output)) else {
+        let Some(group) = groups.into_iter().find(|group| group.serves(output)) else {
             return Ok(None);
         };
-        let shape = Arc::new(Shape::new(output, &group.row_schema()?)?);
-        // Whatever the policy is for records that are read: here each that is bad stays a dead letter.
-        group.decode = Arc::new(Decode {
-            on_bad_record: OnBadRecord::DeadLetter,
-            on_incompatible_schema: OnIncompatibleSchema::DeadLetter,
-            ..group.decode.as_ref().clone()
-        });
-        Ok(Some(Self { group, shape }))
+        let groups = vec![group.keeping_bad_records()];
+        let Some(group) = decoders::with_schemas(groups, schemas).await?.pop() else {
+            return Ok(None);
+        };
+        let rows = group.row_schema()?;
+        let (shape, origins) = (Shape::new(output, &rows)?, group.origins(&rows));
+        Ok(Some(Self { group, shape: Arc::new(shape), origins }))
     }
 
     /// Whether rows would fit the table.
@@ -244,13 +253,12 @@ impl Way {
         store: &TableStore,
         log: &TableLog,
     ) -> Result<(), EngineError> {
-        let origins = self.group.origins()?;
         let expected = TableExpectation {
             schema: self.shape.schema(),
             partition_by: &output.partition_by,
             mode: &output.mode,
             evolution: output.schema_evolution,
-            origins: &origins,
+            origins: &self.origins,
         };
         match features::check(log.protocol(), log.metadata(), &expected) {
             Ok(_) => Ok(()),
@@ -270,7 +278,7 @@ async fn open_table(spec: &Connector, output: &Output, way: &Way) -> Result<Tabl
         partition_by: &output.partition_by,
         mode: &output.mode,
         evolution: output.schema_evolution,
-        origins: &way.group.origins()?,
+        origins: &way.origins,
         create: CreateTable::Never,
         properties: &output.table_properties,
         files: &output.files,

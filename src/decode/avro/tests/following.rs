@@ -50,37 +50,37 @@ fn types_merge_to_one_that_holds_both() {
     let (int, long, float, double) = (r#""int""#, r#""long""#, r#""float""#, r#""double""#);
     let (string, bytes) = (r#""string""#, r#""bytes""#);
     for (first, second, expected) in [
-        (int, int, "INT NOT NULL"),
-        (int, long, "BIGINT NOT NULL"),
-        (long, int, "BIGINT NOT NULL"),
-        (int, float, "DOUBLE NOT NULL"),
-        (float, int, "DOUBLE NOT NULL"),
-        (long, double, "DOUBLE NOT NULL"),
-        (float, double, "DOUBLE NOT NULL"),
+        (int, int, "INT"),
+        (int, long, "BIGINT"),
+        (long, int, "BIGINT"),
+        (int, float, "DOUBLE"),
+        (float, int, "DOUBLE"),
+        (long, double, "DOUBLE"),
+        (float, double, "DOUBLE"),
         (int, r#"["null", "int"]"#, "INT"),
         (r#"["null", "int"]"#, long, "BIGINT"),
         (r#""null""#, int, "INT"),
         (int, r#""null""#, "INT"),
-        (string, bytes, "STRING NOT NULL"),
-        (bytes, string, "BINARY NOT NULL"),
-        (&symbols(r#""A""#), &symbols(r#""B", "C""#), "STRING NOT NULL"),
-        (&symbols(r#""A""#), string, "STRING NOT NULL"),
-        (string, r#"{"type": "string", "logicalType": "uuid"}"#, "STRING NOT NULL"),
-        (date, int, "DATE NOT NULL"),
-        (int, date, "INT NOT NULL"),
-        (millis, micros, "TIMESTAMP NOT NULL"),
-        (millis, long, "TIMESTAMP NOT NULL"),
-        (long, millis, "BIGINT NOT NULL"),
-        (&decimal(5, 2), &decimal(9, 2), "DECIMAL(9,2) NOT NULL"),
-        (&fixed(2), &fixed(2), "BINARY NOT NULL"),
-        (&array(int), &array(long), "ARRAY<BIGINT> NOT NULL"),
-        (&map(int), &map(r#"["null", "int"]"#), "MAP<STRING, INT> NOT NULL"),
+        (string, bytes, "STRING"),
+        (bytes, string, "BINARY"),
+        (&symbols(r#""A""#), &symbols(r#""B", "C""#), "STRING"),
+        (&symbols(r#""A""#), string, "STRING"),
+        (string, r#"{"type": "string", "logicalType": "uuid"}"#, "STRING"),
+        (date, int, "DATE"),
+        (int, date, "INT"),
+        (millis, micros, "TIMESTAMP"),
+        (millis, long, "TIMESTAMP"),
+        (long, millis, "BIGINT"),
+        (&decimal(5, 2), &decimal(9, 2), "DECIMAL(9,2)"),
+        (&fixed(2), &fixed(2), "BINARY"),
+        (&array(int), &array(long), "ARRAY<BIGINT>"),
+        (&map(int), &map(r#"["null", "int"]"#), "MAP<STRING, INT>"),
         (
             r#"["int", "string"]"#,
             r#"["string", "null", "boolean"]"#,
             "STRUCT<member0: INT, member1: STRING, member2: BOOLEAN>",
         ),
-        (r#"["int", "string"]"#, string, "STRUCT<member0: INT, member1: STRING> NOT NULL"),
+        (r#"["int", "string"]"#, string, "STRUCT<member0: INT, member1: STRING>"),
     ] {
         assert_eq!(
             merged_types(first, second),
@@ -125,7 +125,7 @@ fn types_merge_to_one_that_holds_both() {
 fn records_merge_by_name_with_new_fields_behind() {
     let first = schema(&[field("a", r#""int""#), field("b", r#""string""#)].join(","));
     let second = schema(&[field("c", r#""long""#), field("a", r#""int""#)].join(","));
-    assert_eq!(merged(&first, &second), Ok(("a INT NOT NULL, b STRING, c BIGINT".into(), true)));
+    assert_eq!(merged(&first, &second), Ok(("a INT, b STRING, c BIGINT".into(), true)));
     let inner = |fields: &str| {
         schema(&field(
             "s",
@@ -135,17 +135,14 @@ fn records_merge_by_name_with_new_fields_behind() {
         ))
     };
     let nested = merged(&inner(&field("x", r#""int""#)), &inner(&field("y", r#""int""#)));
-    assert_eq!(nested, Ok(("s ARRAY<STRUCT<x: INT, y: INT>> NOT NULL".into(), true)));
+    assert_eq!(nested, Ok(("s ARRAY<STRUCT<x: INT, y: INT>>".into(), true)));
     // A default stands in for a field that a writer has not.
     let with_default = schema(
         &[field("a", r#""int""#), r#"{"name": "b", "type": "int", "default": 7}"#.into()].join(","),
     );
     let without = schema(&field("a", r#""int""#));
-    assert_eq!(
-        merged(&with_default, &without),
-        Ok(("a INT NOT NULL, b INT NOT NULL".into(), false))
-    );
-    assert_eq!(merged(&without, &with_default), Ok(("a INT NOT NULL, b INT".into(), true)));
+    assert_eq!(merged(&with_default, &without), Ok(("a INT, b INT".into(), false)));
+    assert_eq!(merged(&without, &with_default), Ok(("a INT, b INT".into(), true)));
     let twins = merged(&schema(&field("id", r#""int""#)), &schema(&field("ID", r#""int""#)));
     assert_eq!(
         twins,
@@ -160,8 +157,8 @@ fn a_renamed_field_is_found_by_its_alias() {
     let old = schema(&field("old", r#""int""#));
     let new = schema(r#"{"name": "new", "aliases": ["old"], "type": "long"}"#);
     // The column has the newer name, whichever of the two was met first.
-    assert_eq!(merged(&new, &old), Ok(("new BIGINT NOT NULL".into(), false)));
-    assert_eq!(merged(&old, &new), Ok(("new BIGINT NOT NULL".into(), true)));
+    assert_eq!(merged(&new, &old), Ok(("new BIGINT".into(), false)));
+    assert_eq!(merged(&old, &new), Ok(("new BIGINT".into(), true)));
     let (spec, known) =
         with_registry(None, OnIncompatibleSchema::Fail, [registered(1, &new), registered(2, &old)]);
     let mut reader = ready(&spec, &known, &[1]);
@@ -199,14 +196,14 @@ fn a_new_schema_changes_the_columns_of_the_next_reader() {
         "schema id 1 changes the columns: `a` INT is new"
     );
     let mut reader = Reader::new(&spec, known.clone()).expect("columns");
-    assert_eq!(definitions(&reader), "a INT NOT NULL");
+    assert_eq!(definitions(&reader), "a INT");
     push(&mut reader, &confluent(1, &[14])).expect("a record");
     let news = changed(reader.prepare(&confluent(2, &[])));
     assert_eq!(news, "schema id 2 changes the columns: `a` INT becomes BIGINT, `b` STRING is new");
     // What was read stays readable; another reader over the same schemas has the columns.
     assert_eq!(rows(&mut reader), [json!({"a": 7})]);
     let mut reader = Reader::new(&spec, known.clone()).expect("columns");
-    assert_eq!(definitions(&reader), "a BIGINT NOT NULL, b STRING");
+    assert_eq!(definitions(&reader), "a BIGINT, b STRING");
     push(&mut reader, &confluent(2, &[&long(1 << 40)[..], &[0]].concat())).expect("a record");
     push(&mut reader, &confluent(1, &[14])).expect("an older record, between");
     push(&mut reader, &confluent(3, &[&long(3)[..], &sized(b"x")].concat())).expect("a third one");
@@ -290,8 +287,8 @@ fn types_of_a_union_keep_their_fields() {
     let (spec, known) =
         with_registry(None, OnIncompatibleSchema::Fail, [registered(1, &one), registered(2, &two)]);
     let mut reader = ready(&spec, &known, &[1, 2]);
-    let expected = "f STRUCT<member0: INT, member1: STRUCT<x: INT NOT NULL>, member2: STRING, member3: BOOLEAN, \
-                    member4: STRUCT<x: INT NOT NULL>>";
+    let expected = "f STRUCT<member0: INT, member1: STRUCT<x: INT>, member2: STRING, member3: BOOLEAN, \
+                    member4: STRUCT<x: INT>>";
     assert_eq!(definitions(&reader), expected);
     push(&mut reader, &confluent(2, &[8, 14])).expect("an int");
     push(&mut reader, &confluent(1, &[2, 14])).expect("an A");

@@ -16,20 +16,20 @@ fn refused(schema: &str, expected: &str) {
 #[test]
 fn each_type_has_its_column() {
     for (of, expected) in [
-        (r#""boolean""#, "f BOOLEAN NOT NULL"),
-        (r#""int""#, "f INT NOT NULL"),
-        (r#""long""#, "f BIGINT NOT NULL"),
-        (r#""float""#, "f FLOAT NOT NULL"),
-        (r#""double""#, "f DOUBLE NOT NULL"),
-        (r#""bytes""#, "f BINARY NOT NULL"),
-        (r#""string""#, "f STRING NOT NULL"),
-        (r#"{"type": "enum", "name": "e", "symbols": ["A"]}"#, "f STRING NOT NULL"),
-        (r#"{"type": "fixed", "name": "x", "size": 3}"#, "f BINARY NOT NULL"),
-        (r#"{"type": "array", "items": "int"}"#, "f ARRAY<INT> NOT NULL"),
-        (r#"{"type": "map", "values": "long"}"#, "f MAP<STRING, BIGINT> NOT NULL"),
+        (r#""boolean""#, "f BOOLEAN"),
+        (r#""int""#, "f INT"),
+        (r#""long""#, "f BIGINT"),
+        (r#""float""#, "f FLOAT"),
+        (r#""double""#, "f DOUBLE"),
+        (r#""bytes""#, "f BINARY"),
+        (r#""string""#, "f STRING"),
+        (r#"{"type": "enum", "name": "e", "symbols": ["A"]}"#, "f STRING"),
+        (r#"{"type": "fixed", "name": "x", "size": 3}"#, "f BINARY"),
+        (r#"{"type": "array", "items": "int"}"#, "f ARRAY<INT>"),
+        (r#"{"type": "map", "values": "long"}"#, "f MAP<STRING, BIGINT>"),
         (
             r#"{"type": "record", "name": "s", "fields": [{"name": "a", "type": "int"}, {"name": "b", "type": ["null", "string"]}]}"#,
-            "f STRUCT<a: INT NOT NULL, b: STRING> NOT NULL",
+            "f STRUCT<a: INT, b: STRING>",
         ),
     ] {
         check(of, expected);
@@ -64,7 +64,7 @@ fn each_logical_type_has_its_column() {
             "STRUCT<months: BIGINT, days: BIGINT, milliseconds: BIGINT>",
         ),
     ] {
-        check(of, &format!("f {expected} NOT NULL"));
+        check(of, &format!("f {expected}"));
     }
 }
 
@@ -81,7 +81,7 @@ fn a_logical_type_that_is_unknown_or_does_not_fit_is_the_type_beneath() {
         (r#"{"type": "fixed", "name": "x", "size": 15, "logicalType": "uuid"}"#, "BINARY"),
         (r#"{"type": "fixed", "name": "x", "size": 11, "logicalType": "duration"}"#, "BINARY"),
     ] {
-        check(of, &format!("f {expected} NOT NULL"));
+        check(of, &format!("f {expected}"));
     }
 }
 
@@ -90,19 +90,19 @@ fn unions_are_nullable_columns_or_structs_as_in_spark() {
     for (of, expected) in [
         (r#"["null", "int"]"#, "f INT"),
         (r#"["int", "null"]"#, "f INT"),
-        (r#"["int"]"#, "f INT NOT NULL"),
-        (r#"["int", "long"]"#, "f BIGINT NOT NULL"),
+        (r#"["int"]"#, "f INT"),
+        (r#"["int", "long"]"#, "f BIGINT"),
         (r#"["null", "double", "float"]"#, "f DOUBLE"),
-        (r#"["int", "float"]"#, "f STRUCT<member0: INT, member1: FLOAT> NOT NULL"),
+        (r#"["int", "float"]"#, "f STRUCT<member0: INT, member1: FLOAT>"),
         (r#"["string", "null", "int"]"#, "f STRUCT<member0: STRING, member1: INT>"),
         (
             r#"["int", {"type": "array", "items": ["null", "string"]}, {"type": "map", "values": "int"}]"#,
-            "f STRUCT<member0: INT, member1: ARRAY<STRING>, member2: MAP<STRING, INT>> NOT NULL",
+            "f STRUCT<member0: INT, member1: ARRAY<STRING>, member2: MAP<STRING, INT>>",
         ),
         // A logical type is more than its number, so these two aren't one.
         (
             r#"["int", {"type": "long", "logicalType": "timestamp-millis"}]"#,
-            "f STRUCT<member0: INT, member1: TIMESTAMP> NOT NULL",
+            "f STRUCT<member0: INT, member1: TIMESTAMP>",
         ),
     ] {
         check(of, expected);
@@ -112,9 +112,9 @@ fn unions_are_nullable_columns_or_structs_as_in_spark() {
 #[test]
 fn a_schema_that_is_no_record_is_the_column_value() {
     for (schema, expected) in [
-        (r#""string""#, "value STRING NOT NULL"),
+        (r#""string""#, "value STRING"),
         (r#"["null", "long"]"#, "value BIGINT"),
-        (r#"{"type": "array", "items": "double"}"#, "value ARRAY<DOUBLE> NOT NULL"),
+        (r#"{"type": "array", "items": "double"}"#, "value ARRAY<DOUBLE>"),
     ] {
         let reader = reader(&fixed(schema));
         assert_eq!(definitions(&reader), expected);
@@ -130,7 +130,7 @@ fn a_field_that_only_holds_null_has_no_column() {
         {"name": "d", "type": {"type": "record", "name": "s", "fields": [
             {"name": "x", "type": "null"}, {"name": "y", "type": "int"}]}}]}"#;
     let mut reader = reader(&fixed(schema));
-    assert_eq!(definitions(&reader), "a INT NOT NULL, d STRUCT<y: INT NOT NULL> NOT NULL");
+    assert_eq!(definitions(&reader), "a INT, d STRUCT<y: INT>");
     push(&mut reader, &[2, 0, 4]).expect("a datum");
     assert_eq!(rows(&mut reader), [json!({"a": 1, "d": {"y": 2}})]);
 }
@@ -142,8 +142,8 @@ fn names_are_found_by_namespace_reference_and_alias() {
         {"name": "b", "type": "shop.Money"}, {"name": "c", "type": ["null", "Money"]}, {"name": "d", "type": "Cash"},
         {"name": "e", "type": {"type": "enum", "name": "other.Colour", "symbols": ["RED"]}},
         {"name": "f", "type": {"type": "array", "items": "other.Colour"}}]}"#;
-    let expected = "a DECIMAL(5,1) NOT NULL, b DECIMAL(5,1) NOT NULL, c DECIMAL(5,1), d DECIMAL(5,1) NOT NULL, \
-                    e STRING NOT NULL, f ARRAY<STRING> NOT NULL";
+    let expected = "a DECIMAL(5,1), b DECIMAL(5,1), c DECIMAL(5,1), d DECIMAL(5,1), \
+                    e STRING, f ARRAY<STRING>";
     assert_eq!(definitions(&reader(&fixed(schema))), expected);
 }
 
@@ -237,7 +237,7 @@ fn recursion_is_refused_with_the_type_and_the_place() {
     let schema = r#"{"type": "record", "name": "r", "fields": [
         {"name": "a", "type": {"type": "record", "name": "s", "fields": [{"name": "x", "type": "int"}]}},
         {"name": "b", "type": ["null", "s"]}]}"#;
-    let expected = "a STRUCT<x: INT NOT NULL> NOT NULL, b STRUCT<x: INT NOT NULL>";
+    let expected = "a STRUCT<x: INT>, b STRUCT<x: INT>";
     assert_eq!(definitions(&reader(&fixed(schema))), expected);
 }
 

@@ -300,7 +300,7 @@ fn envelopes_give_the_row_before_and_after() {
     for (columns, expected) in [
         (
             None,
-            "before STRUCT<id: INT, name: STRING>, after STRUCT<id: INT NOT NULL, name: STRING>, op STRING, source STRING",
+            "before STRUCT<id: INT, name: STRING>, after STRUCT<id: INT, name: STRING>, op STRING, source STRING",
         ),
         (
             Some("name STRING"),
