@@ -66,7 +66,8 @@ def test_check_tells_each_thing_that_is_wrong(kafka: Kafka, topic: str, local: L
 
 
 def test_check_proves_the_conditional_put(kafka: Kafka, topic: str, lake: Lake, connector: Connector) -> None:
-    assert connector(topic, lake).ask("check", "--probe-write").code == DONE
+    answer = connector(topic, lake).ask("check", "--probe-write")
+    assert answer.code == DONE, answer
 
 
 def test_preview_shows_rows_and_rejects_and_writes_nothing(

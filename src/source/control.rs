@@ -104,8 +104,8 @@ impl Control {
         Ok(catalog)
     }
 
-    /// One offset of each partition. Leaders that are only just being found, as for a topic that was made a moment ago,
-    /// are asked again for a while.
+    /// One offset of each partition. A partition that has no answer is asked for again for a while: its leader may only
+    /// just be made, as of a new topic, or move.
     pub fn offsets(
         &self,
         partitions: &[TopicPartition],
@@ -118,7 +118,8 @@ impl Control {
         loop {
             match self.offsets_now(partitions, spec) {
                 Err(SourceError::Offsets { code, .. })
-                    if finds_its_leader(code) && begun.elapsed() < LEADER_TIMEOUT =>
+                    if code != RDKafkaErrorCode::TopicAuthorizationFailed
+                        && begun.elapsed() < LEADER_TIMEOUT =>
                 {
                     std::thread::sleep(LEADER_PAUSE);
                 }
@@ -220,19 +221,6 @@ impl Control {
     fn brokers(&self) -> String {
         self.source.brokers.join(",")
     }
-}
-
-/// What brokers answer while a partition's leader is being made or moves.
-fn finds_its_leader(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::LeaderNotAvailable
-            | RDKafkaErrorCode::NotLeaderForPartition
-            | RDKafkaErrorCode::FencedLeaderEpoch
-            | RDKafkaErrorCode::UnknownLeaderEpoch
-            | RDKafkaErrorCode::OffsetNotAvailable
-    )
 }
 
 fn entry(info: TopicInfo) -> TopicEntry {
