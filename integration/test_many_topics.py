@@ -16,8 +16,8 @@ from harness.waiting import wait_until
 
 Connector = Callable[..., Sluice]
 
-TOPICS = [pytest.param(40, id="40"), pytest.param(200, id="200", marks=pytest.mark.soak)]
-RECORDS = 2_000
+# How many, and the records of each that wait when it starts, and again while it runs.
+TOPICS = [pytest.param(40, 2_000, id="40"), pytest.param(200, 10_000, id="200", marks=pytest.mark.soak)]
 PARTITIONS = 2
 MOST_MEMORY = 512 << 20
 
@@ -29,13 +29,15 @@ def peak_memory(process: Child) -> int:
     return int(line.split()[1]) << 10
 
 
-@pytest.mark.parametrize("topics", TOPICS)
-def test_many_topics_through_one_process(kafka: Kafka, local: Lake, connector: Connector, topics: int) -> None:
+@pytest.mark.parametrize(("topics", "records"), TOPICS)
+def test_many_topics_through_one_process(
+    kafka: Kafka, local: Lake, connector: Connector, topics: int, records: int
+) -> None:
     stem = kafka.new_name("many")
     names = [f"{stem}.{n:03}" for n in range(topics)]
     for n, name in enumerate(names):
         kafka.create_topic(name, PARTITIONS)
-        producers.orders(kafka.bootstrap, name, n * RECORDS, RECORDS, PARTITIONS)
+        producers.orders(kafka.bootstrap, name, n * records, records, PARTITIONS)
     sluice = connector(
         names,
         local,
@@ -47,12 +49,12 @@ def test_many_topics_through_one_process(kafka: Kafka, local: Lake, connector: C
 
     def written(half: int) -> bool:
         assert process.running(), process.describe()
-        return all(sum(local.log(name).offsets(name).values()) == half * RECORDS for name in names)
+        return all(sum(local.log(name).offsets(name).values()) == half * records for name in names)
 
     wait_until("each topic's first records to be written", lambda: written(1), 60 + topics, every=0.5)
     # Now all of them at once, while it runs.
     for n, name in enumerate(names):
-        producers.orders(kafka.bootstrap, name, (topics + n) * RECORDS, RECORDS, PARTITIONS)
+        producers.orders(kafka.bootstrap, name, (topics + n) * records, records, PARTITIONS)
     wait_until("each topic's other records to be written", lambda: written(2), 60 + topics, every=0.5)
     peak = peak_memory(process)
     assert process.terminate() == 0, process.describe()
@@ -61,7 +63,7 @@ def test_many_topics_through_one_process(kafka: Kafka, local: Lake, connector: C
 
     duck = Duck()
     for n, name in enumerate(names):
-        numbers = [*range(n * RECORDS, (n + 1) * RECORDS), *range((topics + n) * RECORDS, (topics + n + 1) * RECORDS)]
+        numbers = [*range(n * records, (n + 1) * records), *range((topics + n) * records, (topics + n + 1) * records)]
         count, distinct, customers, first, places = duck.row(
             "SELECT count(*), count(DISTINCT orderId), sum(customerId), min(orderId), "
             f"count(DISTINCT (kafka_partition, kafka_offset)) FROM {scan(local.table(name))}"

@@ -28,16 +28,25 @@ fn cluster(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, So
 }
 
 fn produce(source: &Source, partition: i32, records: std::ops::Range<usize>) {
+    produce_to(source, [(partition, records)]);
+}
+
+fn produce_to(
+    source: &Source,
+    partitions: impl IntoIterator<Item = (i32, std::ops::Range<usize>)>,
+) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &source.brokers[0])
         .set("linger.ms", "1")
         .create()
         .expect("a producer");
-    for n in records {
-        let (key, value) = (format!("k{n}"), format!("v{n}"));
-        producer
-            .send(BaseRecord::to("orders").partition(partition).key(&key).payload(&value))
-            .expect("room in the producer's queue");
+    for (partition, records) in partitions {
+        for n in records {
+            let (key, value) = (format!("k{n}"), format!("v{n}"));
+            producer
+                .send(BaseRecord::to("orders").partition(partition).key(&key).payload(&value))
+                .expect("room in the producer's queue");
+        }
     }
     producer.flush(Duration::from_secs(10)).expect("delivered");
 }
@@ -154,4 +163,35 @@ fn a_reader_whose_receiver_refused_a_record_can_be_closed() {
         let _ = closed.send(());
     });
     wait.recv_timeout(Duration::from_secs(20)).expect("closing the client returns");
+}
+
+#[test]
+fn of_many_partitions_each_has_its_turn() {
+    let partitions = 150;
+    let (_cluster, source) = cluster(partitions);
+    // Some have nothing, and some more than a range takes.
+    let records = |partition: i32| usize::try_from(partition % 5).expect("positive") * 40;
+    produce_to(&source, (0..partitions).map(|partition| (partition, 0..records(partition))));
+    let catalog = Control::connect(&source).expect("a client").discover().expect("topics");
+    let all: Vec<Arc<SourcePartition>> = catalog.partitions().map(Arc::new).collect();
+    let starts = all.iter().map(|p| (p.clone(), 0)).collect();
+    let mut reader = Reader::assign(&source, &starts, false).expect("assigned");
+    let mut seen = vec![0; all.len()];
+    for part in 1..=3 {
+        let end = |p: &SourcePartition| (records(p.id.partition) * part / 3) as i64;
+        let target = |p: &Arc<SourcePartition>| Target { partition: p.clone(), end: end(p) };
+        let targets: Vec<Target> = all
+            .iter()
+            .map(target)
+            .filter(|t| t.end > seen[t.partition.id.partition as usize])
+            .collect();
+        let (read, ranges) = read(&mut reader, &targets, u64::MAX);
+        assert!(ranges.iter().zip(&targets).all(|(range, target)| range.end == target.end));
+        for (partition, offset, value) in read {
+            let next = &mut seen[partition as usize];
+            assert_eq!((offset, value), (*next, format!("v{offset}")));
+            *next += 1;
+        }
+    }
+    assert!(seen.iter().zip(0..).all(|(&seen, partition)| seen == records(partition) as i64));
 }

@@ -14,10 +14,12 @@ use crate::config;
 
 /// Bytes that all partitions together may prefetch. librdkafka's memory for a full queue is about 2.5 times this.
 const PREFETCH_BYTES: usize = 16 << 20;
-/// Below this a partition's queue holds too few records to keep up.
-const LEAST_PREFETCH_BYTES_PER_PARTITION: usize = 256 << 10;
+/// A queue that holds less than this is filled up again, however many partitions there are.
+const LEAST_PREFETCH_BYTES_PER_PARTITION: usize = 32 << 10;
 /// Bytes asked for from a partition in one fetch: small enough that what is decoded was just received and still is
-/// in the cache. Larger records pass all the same (KIP-74).
+/// in the cache. Larger records and compressed batches pass all the same, one in an answer (KIP-74). Of many partitions
+/// less is asked for, since each may have one fetch in its queue: decompressed, with what librdkafka keeps of each
+/// message, that is up to ten times as much.
 const FETCH_BYTES: usize = 512 << 10;
 
 /// What a client says outside of any call: the last error, for messages about time-outs.

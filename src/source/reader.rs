@@ -1,13 +1,13 @@
 //! Reading planned ranges: exactly up to an offset per partition, no matter what is prefetched beyond it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::native::{Client, Entries, Entry, PartitionQueue, Wake};
@@ -23,6 +23,11 @@ const ENTRIES: usize = 1024;
 const RUN_BYTES: u64 = 8 << 20;
 /// How long to wait for the next signal before looking whether to stop.
 const WAIT: Duration = Duration::from_millis(100);
+/// Partitions that are fetched from at once. Whatever the limits, each of them holds a producer's batch and what
+/// librdkafka keeps of its messages: some 2.5 MB where producers fill their batches. Of more, each has its turn.
+pub const MOST_FETCHED: usize = 32;
+/// How long the brokers may take to say which partitions there are.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without any entry for this long, the engine should find out why.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -60,6 +65,8 @@ struct Lane {
     queue: PartitionQueue,
     /// The next offset to deliver.
     position: i64,
+    /// Otherwise paused, with nothing prefetched.
+    fetched: bool,
 }
 
 /// Fetches assigned partitions; one thread uses it.
@@ -72,6 +79,7 @@ pub struct Reader {
     client: Arc<Client>,
     wake: Arc<Wake>,
     want_headers: bool,
+    brokers: String,
 }
 
 impl Reader {
@@ -85,6 +93,7 @@ impl Reader {
         let wake = Arc::new(Wake::default());
         let mut list = TopicPartitionList::with_capacity(starts.len());
         let mut lanes = BTreeMap::new();
+        let fetched = starts.len() <= MOST_FETCHED;
         for (partition, &position) in starts {
             let failed =
                 |code| SourceError::Partition { partition: partition.id.clone(), position, code };
@@ -96,14 +105,21 @@ impl Reader {
                 Offset::Offset(position),
             )
             .map_err(|_| failed(RDKafkaErrorCode::InvalidArgument))?;
-            let lane = Lane { partition: partition.clone(), queue, position, kept: None };
-            lanes.insert(partition.clone(), lane);
+            let partition = partition.clone();
+            let lane = Lane { partition, queue, position, kept: None, fetched };
+            lanes.insert(lane.partition.clone(), lane);
         }
-        client.assign(&list).map_err(|error| SourceError::Client {
-            brokers: source.brokers.join(","),
+        let brokers = source.brokers.join(",");
+        let failed = |error: KafkaError| SourceError::Client {
+            brokers: brokers.clone(),
             reason: error.to_string(),
-        })?;
-        Ok(Self { client, lanes, wake, entries: Entries::with_capacity(ENTRIES), want_headers })
+        };
+        if !fetched {
+            pause_all(&client, &list).map_err(failed)?;
+        }
+        client.assign(&list).map_err(failed)?;
+        let entries = Entries::with_capacity(ENTRIES);
+        Ok(Self { entries, lanes, client, wake, want_headers, brokers })
     }
 
     /// Reads from each target's position up to its end, or until `max_bytes` of payload were delivered, whichever
@@ -125,6 +141,7 @@ impl Reader {
         let mut budget = max_bytes;
         let mut quiet_since = Instant::now();
         loop {
+            self.take_turns(targets).map_err(ReadError::Source)?;
             let (mut open, mut moved) = (None, false);
             for target in targets {
                 if stop.load(Ordering::Relaxed) {
@@ -134,9 +151,11 @@ impl Reader {
                 if lane.position >= target.end || budget == 0 {
                     continue;
                 }
-                let run =
-                    Run { end: target.end, budget: &mut budget, want_headers: self.want_headers };
-                moved |= run.deliver(lane, &mut self.entries, &mut on_event)?;
+                if lane.fetched {
+                    let want_headers = self.want_headers;
+                    let run = Run { end: target.end, budget: &mut budget, want_headers };
+                    moved |= run.deliver(lane, &mut self.entries, &mut on_event)?;
+                }
                 if lane.position < target.end {
                     open = Some((lane.partition.clone(), lane.position, target.end));
                 }
@@ -160,6 +179,55 @@ impl Reader {
             .collect())
     }
 
+    /// Begins to fetch from targets that are not at their end, as many as there may be at once, in the place of
+    /// partitions that are.
+    fn take_turns(&mut self, targets: &[Target]) -> Result<(), SourceError> {
+        if self.lanes.len() <= MOST_FETCHED {
+            return Ok(());
+        }
+        let is_open = |lane: &Lane, target: &Target| lane.position < target.end;
+        let (mut waiting, mut busy) = (Vec::new(), BTreeSet::new());
+        for target in targets.iter().filter(|t| is_open(&self.lanes[&t.partition], t)) {
+            match self.lanes[&target.partition].fetched {
+                true => drop(busy.insert(target.partition.clone())),
+                false => waiting.push(target.partition.clone()),
+            }
+        }
+        waiting.truncate(MOST_FETCHED.saturating_sub(busy.len()));
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let idle =
+            self.lanes.values().filter(|lane| lane.fetched && !busy.contains(&lane.partition));
+        let idle: Vec<_> = idle.map(|lane| lane.partition.clone()).collect();
+        let room = MOST_FETCHED.saturating_sub(busy.len() + idle.len());
+        let pause = &idle[..idle.len().min(waiting.len().saturating_sub(room))];
+        if !pause.is_empty() {
+            self.set_fetched(pause, false)?;
+            for partition in pause {
+                self.lanes[partition].let_go(&mut self.entries);
+            }
+        }
+        self.set_fetched(&waiting, true)
+    }
+
+    fn set_fetched(
+        &mut self,
+        partitions: &[Arc<SourcePartition>],
+        fetched: bool,
+    ) -> Result<(), SourceError> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&partition.id.topic, partition.id.partition);
+            self.lanes.get_mut(partition).expect("a lane's own partition").fetched = fetched;
+        }
+        let done = if fetched { self.client.resume(&list) } else { self.client.pause(&list) };
+        done.map_err(|error| SourceError::Client {
+            brokers: self.brokers.clone(),
+            reason: error.to_string(),
+        })
+    }
+
     /// Waits for any partition's next entry, and serves what the client says outside of partitions.
     fn wait(
         &self,
@@ -180,6 +248,22 @@ impl Reader {
         self.wake.wait(WAIT);
         Ok(())
     }
+}
+
+impl Lane {
+    /// Lets go what was prefetched before a pause: it is void, and would stay until somebody looks.
+    fn let_go(&self, entries: &mut Entries) {
+        self.queue.take(entries, 1);
+        debug_assert_eq!(entries.len(), 0, "what is older than a pause is never delivered");
+        entries.clear();
+    }
+}
+
+/// Before partitions are assigned: later, each would have begun to fetch.
+fn pause_all(client: &Client, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    // A partition of which the client knows nothing yet is passed over in silence.
+    client.fetch_metadata(None, METADATA_TIMEOUT)?;
+    client.pause(partitions)
 }
 
 /// One run of one partition: what is there now, within the limits.
