@@ -110,14 +110,13 @@ impl Reader {
             lanes.insert(lane.partition.clone(), lane);
         }
         let brokers = source.brokers.join(",");
-        let failed = |error: KafkaError| SourceError::Client {
+        if !fetched {
+            pause_all(&client, &list).map_err(|error| unreachable(&brokers, &error))?;
+        }
+        client.assign(&list).map_err(|error| SourceError::Client {
             brokers: brokers.clone(),
             reason: error.to_string(),
-        };
-        if !fetched {
-            pause_all(&client, &list).map_err(failed)?;
-        }
-        client.assign(&list).map_err(failed)?;
+        })?;
         let entries = Entries::with_capacity(ENTRIES);
         Ok(Self { entries, lanes, client, wake, want_headers, brokers })
     }
@@ -222,10 +221,7 @@ impl Reader {
             self.lanes.get_mut(partition).expect("a lane's own partition").fetched = fetched;
         }
         let done = if fetched { self.client.resume(&list) } else { self.client.pause(&list) };
-        done.map_err(|error| SourceError::Client {
-            brokers: self.brokers.clone(),
-            reason: error.to_string(),
-        })
+        done.map_err(|error| unreachable(&self.brokers, &error))
     }
 
     /// Waits for any partition's next entry, and serves what the client says outside of partitions.
@@ -264,6 +260,11 @@ fn pause_all(client: &Client, partitions: &TopicPartitionList) -> KafkaResult<()
     // A partition of which the client knows nothing yet is passed over in silence.
     client.fetch_metadata(None, METADATA_TIMEOUT)?;
     client.pause(partitions)
+}
+
+fn unreachable(brokers: &str, error: &KafkaError) -> SourceError {
+    let (brokers, reason) = (brokers.to_owned(), error.to_string());
+    SourceError::Unreachable { brokers, action: "choose what to fetch", reason }
 }
 
 /// One run of one partition: what is there now, within the limits.
