@@ -5,16 +5,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, ListArray, MapArray,
-    NullBufferBuilder, PrimitiveArray, StructArray,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, ListArray, MapArray, NullBufferBuilder,
+    StructArray,
 };
-use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int8Type,
     Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 
-use super::super::bytes::{ByteColumn, finish_offsets, offset, take};
+use super::super::buffers::{Ends, primitive};
+use super::super::bytes::ByteColumn;
 
 /// A column, or the elements of an array, or the values of a map.
 pub(super) struct Column {
@@ -43,12 +44,12 @@ pub(super) enum Values {
 }
 
 pub(super) struct List {
-    offsets: Vec<i32>,
+    ends: Ends,
     pub(super) elements: Column,
 }
 
 pub(super) struct Map {
-    offsets: Vec<i32>,
+    ends: Ends,
     pub(super) keys: ByteColumn,
     pub(super) values: Column,
     /// For finding a key that comes twice; reused.
@@ -73,12 +74,12 @@ impl Column {
             DataType::Binary => Values::Binary(ByteColumn::new()),
             DataType::List(element) => {
                 let elements = Self::new(element)?;
-                Values::List(Box::new(List { offsets: vec![0], elements }))
+                Values::List(Box::new(List { ends: Ends::new(), elements }))
             }
             DataType::Map(entries, _) => {
                 let values = Self::new(map_value(entries)?)?;
                 let (keys, order) = (ByteColumn::new(), Vec::new());
-                Values::Map(Box::new(Map { offsets: vec![0], keys, values, order }))
+                Values::Map(Box::new(Map { ends: Ends::new(), keys, values, order }))
             }
             DataType::Struct(fields) => {
                 Values::Struct(fields.iter().map(Self::new).collect::<Option<_>>()?)
@@ -207,24 +208,23 @@ impl List {
     /// Ends an array behind the elements so far.
     #[inline]
     pub(super) fn close(&mut self) {
-        self.offsets.push(offset(self.elements.len()));
+        self.ends.push(self.elements.len());
     }
 
     /// Elements of the array that is not closed yet.
     #[cold]
     pub(super) fn open(&self) -> usize {
-        self.elements.len() - self.offsets.last().map_or(0, |start| *start as usize)
+        self.elements.len() - self.ends.last()
     }
 
     fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        self.elements.truncate(self.offsets[len] as usize);
+        self.elements.truncate(self.ends.truncate(len));
     }
 
     fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
-        let offsets = finish_offsets(&mut self.offsets);
+        let ends = self.ends.finish();
         let elements = self.elements.finish();
-        Arc::new(ListArray::new(Arc::clone(self.elements.field()), offsets, elements, nulls))
+        Arc::new(ListArray::new(Arc::clone(self.elements.field()), ends, elements, nulls))
     }
 }
 
@@ -232,13 +232,13 @@ impl Map {
     /// Ends a map behind the entries so far.
     #[inline]
     pub(super) fn close(&mut self) {
-        self.offsets.push(offset(self.values.len()));
+        self.ends.push(self.values.len());
     }
 
     /// The first entry of the map that is not closed yet.
     #[inline]
     pub(super) fn start(&self) -> usize {
-        self.offsets.last().map_or(0, |start| *start as usize)
+        self.ends.last()
     }
 
     /// Whether a key comes twice from entry `start` on: by pairs while they are few, else by sorting.
@@ -255,8 +255,7 @@ impl Map {
     }
 
     fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        let entries = self.offsets[len] as usize;
+        let entries = self.ends.truncate(len);
         self.keys.truncate(entries);
         self.values.truncate(entries);
     }
@@ -268,10 +267,10 @@ impl Map {
         let DataType::Struct(fields) = entries_field.data_type() else {
             unreachable!("a map's entries are structs")
         };
-        let offsets = finish_offsets(&mut self.offsets);
+        let ends = self.ends.finish();
         let arrays = vec![self.keys.finish_strings(None), self.values.finish()];
         let entries = StructArray::new(fields.clone(), arrays, None);
-        Arc::new(MapArray::new(Arc::clone(entries_field), offsets, entries, nulls, *sorted))
+        Arc::new(MapArray::new(Arc::clone(entries_field), ends, entries, nulls, *sorted))
     }
 }
 
@@ -283,15 +282,4 @@ pub(super) fn map_value(entries: &Field) -> Option<&FieldRef> {
         }
         _ => None,
     }
-}
-
-fn primitive<T: ArrowPrimitiveType>(
-    values: &mut Vec<T::Native>,
-    nulls: Option<NullBuffer>,
-    data_type: &DataType,
-) -> ArrayRef {
-    let array = PrimitiveArray::<T>::new(ScalarBuffer::from(take(values)), nulls);
-    let array = array.with_data_type(data_type.clone());
-    debug_assert_eq!(array.data_type(), data_type);
-    Arc::new(array)
 }

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, ListArray, MapArray,
-    NullBufferBuilder, PrimitiveArray, StructArray,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, ListArray, MapArray, NullBufferBuilder,
+    StructArray,
 };
-use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type,
     Int32Type, Int64Type, TimestampMicrosecondType,
@@ -18,7 +18,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 
-use super::super::bytes::{ByteColumn, finish_offsets, offset, take};
+use super::super::buffers::{Ends, primitive};
+use super::super::bytes::ByteColumn;
 use super::super::flaw::{Flaw, Found, Reject, Scan, Step};
 use super::number::Number;
 use super::object::Object;
@@ -69,12 +70,12 @@ pub(super) enum Values {
 }
 
 pub(super) struct List {
-    offsets: Vec<i32>,
+    ends: Ends,
     elements: Column,
 }
 
 pub(super) struct Map {
-    offsets: Vec<i32>,
+    ends: Ends,
     keys: ByteColumn,
     values: Column,
     /// For finding a key that comes twice; reused.
@@ -83,12 +84,12 @@ pub(super) struct Map {
 
 impl Values {
     pub(super) fn list(elements: Column) -> Self {
-        Self::List(Box::new(List { offsets: vec![0], elements }))
+        Self::List(Box::new(List { ends: Ends::new(), elements }))
     }
 
     pub(super) fn map(values: Column) -> Self {
         let (keys, order) = (ByteColumn::new(), Vec::new());
-        Self::Map(Box::new(Map { offsets: vec![0], keys, values, order }))
+        Self::Map(Box::new(Map { ends: Ends::new(), keys, values, order }))
     }
 }
 
@@ -324,18 +325,17 @@ impl List {
     }
 
     fn close(&mut self) {
-        self.offsets.push(offset(self.elements.len()));
+        self.ends.push(self.elements.len());
     }
 
     fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        self.elements.truncate(self.offsets[len] as usize);
+        self.elements.truncate(self.ends.truncate(len));
     }
 
     fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
-        let offsets = finish_offsets(&mut self.offsets);
+        let ends = self.ends.finish();
         let elements = self.elements.finish();
-        Arc::new(ListArray::new(Arc::clone(self.elements.field()), offsets, elements, nulls))
+        Arc::new(ListArray::new(Arc::clone(self.elements.field()), ends, elements, nulls))
     }
 }
 
@@ -380,12 +380,11 @@ impl Map {
     }
 
     fn close(&mut self) {
-        self.offsets.push(offset(self.values.len()));
+        self.ends.push(self.values.len());
     }
 
     fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        let entries = self.offsets[len] as usize;
+        let entries = self.ends.truncate(len);
         self.keys.truncate(entries);
         self.values.truncate(entries);
     }
@@ -397,10 +396,10 @@ impl Map {
         let DataType::Struct(fields) = entries_field.data_type() else {
             unreachable!("a map's entries are structs")
         };
-        let offsets = finish_offsets(&mut self.offsets);
+        let ends = self.ends.finish();
         let arrays = vec![self.keys.finish_strings(None), self.values.finish()];
         let entries = StructArray::new(fields.clone(), arrays, None);
-        Arc::new(MapArray::new(Arc::clone(entries_field), offsets, entries, nulls, *sorted))
+        Arc::new(MapArray::new(Arc::clone(entries_field), ends, entries, nulls, *sorted))
     }
 }
 
@@ -442,13 +441,4 @@ fn push_text<T>(
 #[inline]
 fn narrow<T: TryFrom<i64>>(number: &Number<'_>) -> Result<T, Flaw> {
     T::try_from(number.integer()?).map_err(|_| Flaw::IntegerRange)
-}
-
-fn primitive<T: ArrowPrimitiveType>(
-    values: &mut Vec<T::Native>,
-    nulls: Option<NullBuffer>,
-    data_type: &DataType,
-) -> ArrayRef {
-    let array = PrimitiveArray::<T>::new(ScalarBuffer::from(take(values)), nulls);
-    Arc::new(array.with_data_type(data_type.clone()))
 }
