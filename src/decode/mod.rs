@@ -17,6 +17,7 @@ mod flaw;
 mod json;
 mod key;
 mod metadata;
+mod nested;
 mod payload;
 mod raw;
 pub mod registry;

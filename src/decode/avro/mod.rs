@@ -29,6 +29,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields as Columns};
 
 use super::error::DecodeError;
 use super::flaw::{self, Reject, Scan, Step as Place};
+use super::nested::Growing;
 use crate::config::{Avro, Framing, OnIncompatibleSchema, RESCUE_COLUMN, UnknownFields};
 use crate::schema::ddl::format_type;
 use column::Column;

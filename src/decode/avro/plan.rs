@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields as Columns, TimeUnit};
 
+use super::super::nested::map_value;
 use super::super::payload::JSON_TEXT;
-use super::column::{Column, map_value};
+use super::column::Column;
 use super::columns::duration_type;
 use super::default;
 use super::json_text;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 
 use super::super::flaw::{self, END_MICROS, FIRST_MICROS, Reject, Scan, Step as Place, bounded};
-use super::column::{Column, List, Map, Values};
+use super::super::nested::{Growing, List, Map};
+use super::column::{Column, Values};
 use super::flaws::Flaw;
 use super::json_text::{self, duration_parts};
 use super::types::{Type, Unit};
@@ -346,7 +347,7 @@ fn null_units(column: &Field) -> u64 {
 }
 
 impl Items {
-    fn list(&self, to: &mut List, wire: &mut Wire<'_>) -> Scan<()> {
+    fn list(&self, to: &mut List<Column>, wire: &mut Wire<'_>) -> Scan<()> {
         while let Some(block) = wire.block(self.smallest, self.units)? {
             for _ in 0..block.items {
                 if let Err(reject) = self.step.run(&mut to.elements, wire) {
@@ -359,20 +360,19 @@ impl Items {
         Ok(())
     }
 
-    fn map(&self, to: &mut Map, wire: &mut Wire<'_>) -> Scan<()> {
-        let (opening, start) = (wire.at(), to.start());
+    fn map(&self, to: &mut Map<Column>, wire: &mut Wire<'_>) -> Scan<()> {
+        let opening = wire.at();
         while let Some(block) = wire.block(self.smallest + 1, self.units + 1)? {
             for _ in 0..block.items {
-                let entry = to.keys.len() - start;
                 let read = wire.string().and_then(|key| {
                     to.keys.push(key);
                     self.step.run(&mut to.values, wire)
                 });
-                read.map_err(|reject| reject.inside(Place::Item(entry)))?;
+                read.map_err(|reject| reject.inside(Place::Item(to.open())))?;
             }
             wire.end_block(block)?;
         }
-        if to.has_twins(start) {
+        if to.has_twins() {
             return Err(Reject::new(flaw::Flaw::KeyTwice, opening));
         }
         to.close();
