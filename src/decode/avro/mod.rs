@@ -34,8 +34,8 @@ use crate::config::{Avro, Framing, OnIncompatibleSchema, RESCUE_COLUMN, UnknownF
 use crate::schema::ddl::format_type;
 use column::Column;
 pub(super) use flaws::Flaw;
+pub(super) use known::Known;
 use known::{FIXED, Lookup};
-pub(super) use known::{Known, Part};
 use plan::{Refusal, Unknown, plan};
 use step::Fields;
 use types::{Name, Record, RecordField, Row, Type};
@@ -124,7 +124,11 @@ impl Reader {
     ) -> Result<Self, DecodeError> {
         let mut columns = Vec::with_capacity(fields.len());
         for field in &fields {
-            columns.push(Column::new(field).ok_or_else(|| no_such_column(field, known.part()))?);
+            columns.push(Column::new(field).ok_or_else(|| DecodeError::AvroType {
+                part: known.part(),
+                column: field.name().clone(),
+                data_type: format_type(field.data_type()),
+            })?);
         }
         let unknown = Unknown { rule: spec.unknown_fields, envelope };
         let mut reader = Self {
@@ -348,8 +352,7 @@ impl Reader {
 
     fn refuse(&self, id: u32, reason: String) -> Result<Program, DecodeError> {
         if id == FIXED && self.framing != Framing::Confluent {
-            let is_key = self.known.part() == Part::Key;
-            return Err(DecodeError::AvroSchema { is_key, reason });
+            return Err(DecodeError::AvroSchema { part: self.known.part(), reason });
         }
         match self.known.policy() {
             OnIncompatibleSchema::Fail => {
@@ -403,15 +406,6 @@ impl Reason {
 
 fn origin(id: u32) -> String {
     format!("schema id {id}")
-}
-
-fn no_such_column(field: &Field, part: Part) -> DecodeError {
-    let part = match part {
-        Part::Key => flaw::Part::Key,
-        Part::Value | Part::Change => flaw::Part::Value,
-    };
-    let data_type = format_type(field.data_type());
-    DecodeError::AvroType { part, column: field.name().clone(), data_type }
 }
 
 #[cfg(test)]

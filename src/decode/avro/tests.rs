@@ -17,6 +17,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::config::AvroSchemas;
+use crate::decode::flaw::Part;
 use crate::decode::registry::{Reference, RegisteredSchema, SchemaKind};
 use crate::schema::ddl;
 use cells::cell;

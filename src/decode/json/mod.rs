@@ -53,7 +53,7 @@ impl Reader {
     /// Change events: the declared row twice, as the STRUCTs `before` (every column of it nullable) and `after`, then
     /// these columns. All else that an envelope holds is left out.
     pub(super) fn of_changes(spec: &Json, others: &[FieldRef]) -> Result<Self, DecodeError> {
-        let mut builder = Builder::new(spec, Part::Value);
+        let mut builder = Builder::new(spec, Part::Change);
         let row = spec.schema.arrow().fields();
         let nullable: Fields = row.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let rows = [("before", builder.row(&nullable)?), ("after", builder.row(row)?)];

@@ -127,8 +127,7 @@ fn what_has_no_rule_is_refused_by_name_and_type() {
         "`decode.value.avro_schema`: `value`: string, and no record: declare the one column `value`"
     );
     let error = try_reader(&declared(&record(r#""string""#), "f MAP<INT, STRING>")).err();
-    let part = crate::decode::flaw::Part::Value;
-    let (column, data_type) = ("f".to_owned(), "MAP<INT, STRING>".to_owned());
+    let (part, column, data_type) = (Part::Value, "f".into(), "MAP<INT, STRING>".into());
     assert_eq!(error, Some(DecodeError::AvroType { part, column, data_type }));
 }
 
