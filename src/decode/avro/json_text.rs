@@ -11,8 +11,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
 
 use super::super::flaw::Scan;
 use super::flaws::Flaw;
+use super::schema::{Fixed, Items, Record, Type, Unit};
 use super::step::{UUID_TEXT, unscaled, uuid_text};
-use super::types::{Fixed, Items, Record, Type, Unit};
 use super::wire::Wire;
 
 /// Appends the text of the value at hand.

@@ -14,7 +14,8 @@ use super::changes;
 use super::columns::columns;
 use super::merge::merge;
 use super::parse::parse;
-use super::types::{Row, Shape, Type};
+use super::schema::{Row, Type};
+use super::unions::Shape;
 use crate::config::{Avro, AvroSchemas, OnIncompatibleSchema, Registry};
 
 /// The only schema, where there is no registry.
@@ -309,7 +310,7 @@ fn collect<'a>(schema: &'a RegisteredSchema, seen: &mut BTreeSet<u32>, texts: &m
 /// The row that Debezium's envelopes hold as `before` and `after`.
 fn row_of_envelope(envelope: &Row) -> Result<Row, String> {
     let part = |name: &str| {
-        let field = envelope.record.fields.iter().find(|field| *field.name == *name)?;
+        let field = envelope.record.field(name)?;
         match field.of.shape() {
             Shape::One(Type::Record(record)) => Some(record.clone()),
             _ => None,

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use super::names::Name;
 use super::plan::same_type;
-use super::types::{Enum, Items, Name, Record, RecordField, Shape, Type, Wire};
+use super::schema::{Encoding, Enum, Items, Record, RecordField, Type};
+use super::unions::Shape;
 
 /// Two types of a field that no column can hold both of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,9 +111,10 @@ impl Merger {
             }
             // Spark's column for these; `shape` gives the wider type.
             (Type::Int | Type::Long | Type::Float | Type::Double, _)
-                if !second.has_meaning() && number(first.wire(), second.wire()).is_some() =>
+                if !second.has_meaning()
+                    && number(first.encoding(), second.encoding()).is_some() =>
             {
-                number(first.wire(), second.wire()).unwrap_or(Type::Double)
+                number(first.encoding(), second.encoding()).unwrap_or(Type::Double)
             }
             _ => alike(first, second).ok_or_else(|| self.conflict(first, second))?,
         })
@@ -178,14 +181,14 @@ fn decimal(first: &Type, second: &Type) -> Option<Type> {
 }
 
 /// The number type that holds both without loss.
-fn number(first: Wire, second: Wire) -> Option<Type> {
+fn number(first: Encoding, second: Encoding) -> Option<Type> {
     Some(match (first, second) {
-        (Wire::Int, Wire::Int) => Type::Int,
-        (Wire::Int | Wire::Long, Wire::Int | Wire::Long) => Type::Long,
-        (Wire::Float, Wire::Float) => Type::Float,
+        (Encoding::Int, Encoding::Int) => Type::Int,
+        (Encoding::Int | Encoding::Long, Encoding::Int | Encoding::Long) => Type::Long,
+        (Encoding::Float, Encoding::Float) => Type::Float,
         (
-            Wire::Int | Wire::Long | Wire::Float | Wire::Double,
-            Wire::Int | Wire::Long | Wire::Float | Wire::Double,
+            Encoding::Int | Encoding::Long | Encoding::Float | Encoding::Double,
+            Encoding::Int | Encoding::Long | Encoding::Float | Encoding::Double,
         ) => Type::Double,
         _ => return None,
     })
@@ -205,8 +208,9 @@ fn alike(first: &Type, second: &Type) -> Option<Type> {
         // Of a number or bytes with a meaning and without one, the first one's column takes both.
         (a, b) if a.has_meaning() && !b.has_meaning() || !a.has_meaning() && b.has_meaning() => {
             let sizes = [a, b].map(|of| of.fixed().map(|fixed| fixed.size));
-            let promoted = a.has_meaning() && a.wire() == Wire::Long && *b == Type::Int;
-            (a.wire() == b.wire() && sizes[0] == sizes[1] || promoted).then(|| first.clone())
+            let promoted = a.has_meaning() && a.encoding() == Encoding::Long && *b == Type::Int;
+            (a.encoding() == b.encoding() && sizes[0] == sizes[1] || promoted)
+                .then(|| first.clone())
         }
         (Type::String, Type::Bytes) | (Type::Bytes, Type::String) => Some(first.clone()),
         _ => None,

@@ -7,6 +7,7 @@
 //!
 //! Parsing schemas is `apache_avro`'s. A registry is asked, by way of [`Known`], only for ids that no record had before.
 
+mod bounds;
 mod canonical;
 mod changes;
 mod column;
@@ -16,10 +17,12 @@ mod flaws;
 mod json_text;
 mod known;
 mod merge;
+mod names;
 mod parse;
 mod plan;
+mod schema;
 mod step;
-mod types;
+mod unions;
 mod wire;
 
 use std::sync::Arc;
@@ -36,9 +39,10 @@ use column::Column;
 pub(super) use flaws::Flaw;
 pub(super) use known::Known;
 use known::{FIXED, Lookup};
+use names::Name;
 use plan::{Refusal, Unknown, plan};
+use schema::{Record, RecordField, Row, Type};
 use step::Fields;
-use types::{Name, Record, RecordField, Row, Type};
 use wire::Wire;
 
 /// Memory at which a chunk is full, in units of eight bytes, beside the bytes that its records had: schemas can make

@@ -16,8 +16,9 @@ use super::column::Column;
 use super::columns::duration_type;
 use super::default;
 use super::json_text;
+use super::schema::{self, Encoding, Record, RecordField, Row, Type, VALUE};
 use super::step::{FieldStep, Fields, Fill, Items, Step};
-use super::types::{self, Record, RecordField, Row, Shape, Type, VALUE, Wire, member_name};
+use super::unions::{Shape, has_members, member_name};
 use super::wire;
 use crate::config::{RESCUE_COLUMN, UnknownFields};
 use crate::schema::ddl::format_type;
@@ -102,7 +103,7 @@ impl Planner {
             steps.push(match column {
                 Some(place) => {
                     let column = &columns[place];
-                    let reader = reader.and_then(|reader| named(reader, column.name()));
+                    let reader = reader.and_then(|reader| reader.field(column.name()));
                     let step = self.named(column.name(), |planner| {
                         planner.step(&field.of, reader.map(|reader| &reader.of), column)
                     })?;
@@ -114,7 +115,7 @@ impl Planner {
         let mut fills = Vec::new();
         for (place, column) in columns.iter().enumerate() {
             if sources[place].is_none() && rescue != Some(place) {
-                let reader = reader.and_then(|reader| named(reader, column.name()));
+                let reader = reader.and_then(|reader| reader.field(column.name()));
                 let fill = self.named(column.name(), |planner| planner.fill(reader, column))?;
                 fills.push((place, fill));
             }
@@ -310,7 +311,7 @@ impl Planner {
 
     fn items(
         &mut self,
-        writer: &types::Items,
+        writer: &schema::Items,
         reader: Option<&Type>,
         column: &Field,
     ) -> Result<Items, Refusal> {
@@ -372,7 +373,7 @@ fn sources(writer: &Record, reader: Option<&Record>, columns: &Columns) -> Vec<O
         if sources[place].is_some() {
             continue;
         }
-        let aliases = reader.and_then(|reader| named(reader, column.name()));
+        let aliases = reader.and_then(|reader| reader.field(column.name()));
         let aliases = aliases.map_or(&[][..], |field| &field.aliases);
         let found = aliases.iter().find_map(|alias| by_name(alias)).or_else(|| {
             let is_alias = |alias: &Arc<str>| **alias == **column.name();
@@ -381,21 +382,6 @@ fn sources(writer: &Record, reader: Option<&Record>, columns: &Columns) -> Vec<O
         sources[place] = found.filter(|found| !sources.contains(&Some(*found)));
     }
     sources
-}
-
-fn named<'a>(record: &'a Record, name: &str) -> Option<&'a RecordField> {
-    record.fields.iter().find(|field| *field.name == *name)
-}
-
-/// Whether a declared STRUCT is a union's.
-fn has_members(data_type: &DataType) -> bool {
-    let is_member = |name: &str| {
-        name.strip_prefix("member").is_some_and(|n| n.parse().is_ok_and(|n| member_name(n) == name))
-    };
-    match data_type {
-        DataType::Struct(fields) => fields.iter().all(|field| is_member(field.name())),
-        _ => false,
-    }
 }
 
 fn is_duration(data_type: &DataType) -> bool {
@@ -418,7 +404,7 @@ pub(super) fn branch_for(writer: &Type, reader: &[&Type]) -> Option<usize> {
         .find(|(_, reader)| full(reader))
         .or_else(|| matching().next())
         .map(|(index, _)| index)
-        .or_else(|| reader.iter().position(|reader| promotes(writer.wire(), reader.wire())))
+        .or_else(|| reader.iter().position(|reader| promotes(writer.encoding(), reader.encoding())))
 }
 
 /// Whether two types are of one kind, and of names that match.
@@ -427,17 +413,17 @@ pub(super) fn same_type(writer: &Type, reader: &Type) -> bool {
         (Some(writer), Some(reader)) => reader.reads(writer),
         _ => true,
     };
-    writer.wire() == reader.wire() && names
+    writer.encoding() == reader.encoding() && names
 }
 
-fn promotes(writer: Wire, reader: Wire) -> bool {
+fn promotes(writer: Encoding, reader: Encoding) -> bool {
     matches!(
         (writer, reader),
-        (Wire::Int, Wire::Long | Wire::Float | Wire::Double)
-            | (Wire::Long, Wire::Float | Wire::Double)
-            | (Wire::Float, Wire::Double)
-            | (Wire::String, Wire::Bytes)
-            | (Wire::Bytes, Wire::String)
+        (Encoding::Int, Encoding::Long | Encoding::Float | Encoding::Double)
+            | (Encoding::Long, Encoding::Float | Encoding::Double)
+            | (Encoding::Float, Encoding::Double)
+            | (Encoding::String, Encoding::Bytes)
+            | (Encoding::Bytes, Encoding::String)
     )
 }
 
@@ -445,9 +431,9 @@ fn promotes(writer: Wire, reader: Wire) -> bool {
 fn with_meaning<'a>(writer: &Type, reader: &'a Type) -> Option<&'a Type> {
     let plain = !writer.has_meaning() && reader.has_meaning();
     let size = |of: &Type| of.fixed().map(|fixed| fixed.size);
-    let beneath = writer.wire() == reader.wire() && size(writer) == size(reader);
+    let beneath = writer.encoding() == reader.encoding() && size(writer) == size(reader);
     // An int that became a long; it lies on the wire as one.
-    let promoted = writer.wire() == Wire::Int && reader.wire() == Wire::Long;
+    let promoted = writer.encoding() == Encoding::Int && reader.encoding() == Encoding::Long;
     (plain && (beneath || promoted)).then_some(reader)
 }
 
@@ -456,25 +442,25 @@ fn scalar(writer: &Type, column: &DataType) -> Option<Step> {
     if let Some(step) = logical(writer, column) {
         return Some(step);
     }
-    Some(match (writer.wire(), column) {
-        (Wire::Boolean, DataType::Boolean) => Step::Boolean,
-        (Wire::Int, DataType::Int8) => Step::IntToTiny,
-        (Wire::Int, DataType::Int16) => Step::IntToSmall,
-        (Wire::Int, DataType::Int32) => Step::Int,
-        (Wire::Int, DataType::Int64) => Step::IntToLong,
-        (Wire::Int, DataType::Float32) => Step::IntToFloat,
-        (Wire::Int, DataType::Float64) => Step::IntToDouble,
-        (Wire::Long, DataType::Int64) => Step::Long,
-        (Wire::Long, DataType::Float32) => Step::LongToFloat,
-        (Wire::Long, DataType::Float64) => Step::LongToDouble,
-        (Wire::Float, DataType::Float32) => Step::Float,
-        (Wire::Float, DataType::Float64) => Step::FloatToDouble,
-        (Wire::Double, DataType::Float64) => Step::Double,
-        (Wire::String, DataType::Utf8) => Step::Text,
-        (Wire::String, DataType::Binary) => Step::TextToBytes,
-        (Wire::Bytes, DataType::Binary) => Step::Bytes,
-        (Wire::Bytes, DataType::Utf8) if !writer.has_meaning() => Step::BytesToText,
-        (Wire::Fixed, DataType::Binary) => Step::Fixed(writer.fixed()?.size),
+    Some(match (writer.encoding(), column) {
+        (Encoding::Boolean, DataType::Boolean) => Step::Boolean,
+        (Encoding::Int, DataType::Int8) => Step::IntToTiny,
+        (Encoding::Int, DataType::Int16) => Step::IntToSmall,
+        (Encoding::Int, DataType::Int32) => Step::Int,
+        (Encoding::Int, DataType::Int64) => Step::IntToLong,
+        (Encoding::Int, DataType::Float32) => Step::IntToFloat,
+        (Encoding::Int, DataType::Float64) => Step::IntToDouble,
+        (Encoding::Long, DataType::Int64) => Step::Long,
+        (Encoding::Long, DataType::Float32) => Step::LongToFloat,
+        (Encoding::Long, DataType::Float64) => Step::LongToDouble,
+        (Encoding::Float, DataType::Float32) => Step::Float,
+        (Encoding::Float, DataType::Float64) => Step::FloatToDouble,
+        (Encoding::Double, DataType::Float64) => Step::Double,
+        (Encoding::String, DataType::Utf8) => Step::Text,
+        (Encoding::String, DataType::Binary) => Step::TextToBytes,
+        (Encoding::Bytes, DataType::Binary) => Step::Bytes,
+        (Encoding::Bytes, DataType::Utf8) if !writer.has_meaning() => Step::BytesToText,
+        (Encoding::Fixed, DataType::Binary) => Step::Fixed(writer.fixed()?.size),
         _ => return None,
     })
 }

@@ -5,14 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
-
 use super::super::flaw::{self, END_MICROS, FIRST_MICROS, Reject, Scan, Step as Place, bounded};
 use super::super::nested::{Growing, List, Map};
 use super::column::{Column, Values};
 use super::flaws::Flaw;
 use super::json_text::{self, duration_parts};
-use super::types::{Type, Unit};
+use super::schema::{Type, Unit};
 use super::wire::Wire;
 use crate::schema::ddl::format_type;
 
@@ -289,60 +287,6 @@ impl Step {
             (step, _) => unreachable!("{step:?} is not for {}", column.field()),
         }
         Ok(true)
-    }
-
-    /// Memory of one value beside that of its bytes, at most, in units of eight bytes. Arrays and maps are counted as
-    /// they are read.
-    pub(super) fn units(&self, column: &Field) -> u64 {
-        let null = || null_units(column);
-        match self {
-            Self::Symbol(symbols) => {
-                let longest = symbols.iter().map(|symbol| symbol.len()).max();
-                1 + longest.unwrap_or(0) as u64 / 8
-            }
-            Self::Decimal { .. } | Self::Uuid => 5,
-            Self::Optional { step, .. } => step.units(column).max(null()),
-            Self::Union(branches) => branches.iter().map(|s| s.units(column)).max().unwrap_or(1),
-            Self::Struct(fields) => fields.units(children(column)),
-            Self::Member { index, step } => null() + step.units(&children(column)[*index]),
-            _ => null(),
-        }
-    }
-}
-
-impl Fields {
-    pub(super) fn units(&self, columns: &arrow::datatypes::Fields) -> u64 {
-        let steps = self.steps.iter().map(|step| match step {
-            FieldStep::Column(index, step) => step.units(&columns[*index]),
-            FieldStep::Skip { .. } => 0,
-            FieldStep::Rescue { token, of, .. } => {
-                let text = super::types::Items::new(of.clone());
-                text.text_units + token.len() as u64 / 8
-            }
-        });
-        let fills = self.fills.iter().map(|(index, fill)| match fill {
-            Fill::Null => null_units(&columns[*index]),
-            Fill::Default { datum, step } => step.units(&columns[*index]) + datum.len() as u64 / 8,
-        });
-        1 + steps.chain(fills).sum::<u64>()
-    }
-}
-
-fn children(column: &Field) -> &arrow::datatypes::Fields {
-    match column.data_type() {
-        arrow::datatypes::DataType::Struct(fields) => fields,
-        other => unreachable!("made for a struct, not {other}"),
-    }
-}
-
-/// Memory of a null.
-fn null_units(column: &Field) -> u64 {
-    match column.data_type() {
-        arrow::datatypes::DataType::Struct(fields) => {
-            1 + fields.iter().map(|field| null_units(field)).sum::<u64>()
-        }
-        arrow::datatypes::DataType::Decimal128(..) => 2,
-        _ => 1,
     }
 }
 

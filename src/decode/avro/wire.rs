@@ -3,7 +3,7 @@
 
 use super::super::flaw::{self, Reject, Scan};
 use super::flaws::Flaw;
-use super::types::{Items, Type};
+use super::schema::{Items, Type};
 
 /// Values of arrays and maps in one record, each counted by what it takes in memory in units of eight bytes: one byte
 /// on the wire can stand for a record of a thousand nulls.

@@ -14,7 +14,8 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::cells::hex;
 use super::*;
-use types::{Shape, Unit};
+use schema::Unit;
+use unions::{Shape, member_name};
 
 /// Decisions, from random bytes; zeros when they are used up, so that everything ends.
 struct Tape<'a>(std::slice::Iter<'a, u8>);
@@ -212,7 +213,7 @@ fn expected(of: &Type, value: &Value) -> Json {
                         Some(own) if own == i => expected(branch, value),
                         _ => Json::Null,
                     };
-                    let names = (0..members.len()).map(|i| (types::member_name(i), member(i)));
+                    let names = (0..members.len()).map(|i| (member_name(i), member(i)));
                     Json::Object(names.collect())
                 }
                 Shape::One(one) if branch != one => widened(value),
