@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::names::Name;
-use super::plan::same_type;
+use super::resolution::{counterparts, same_type};
 use super::schema::{Encoding, Enum, Items, Record, RecordField, Type};
 use super::unions::Shape;
 
@@ -30,7 +30,8 @@ struct Merger {
 impl Merger {
     fn record(&mut self, first: &Record, second: &Record) -> Result<Record, Conflict> {
         let mut fields: Vec<RecordField> = Vec::with_capacity(first.fields.len());
-        let pairs = pairs(first, second);
+        let names = first.fields.iter().map(|field| (&*field.name, field.aliases.as_slice()));
+        let pairs = counterparts(names, &second.fields);
         for (field, partner) in first.fields.iter().zip(&pairs) {
             fields.push(match partner {
                 Some(partner) => self.field(field, &second.fields[*partner])?,
@@ -133,27 +134,6 @@ impl Merger {
     }
 }
 
-/// For each field of the first, its place in the second: of the same name, or else by an alias of either.
-fn pairs(first: &Record, second: &Record) -> Vec<Option<usize>> {
-    let by_name = |name: &str| second.fields.iter().position(|field| *field.name == *name);
-    let mut pairs: Vec<Option<usize>> = first.fields.iter().map(|f| by_name(&f.name)).collect();
-    for (place, field) in first.fields.iter().enumerate() {
-        if pairs[place].is_some() {
-            continue;
-        }
-        let found =
-            field.aliases.iter().find_map(|alias| by_name(alias)).or_else(|| {
-                second.fields.iter().position(|other| other.aliases.contains(&field.name))
-            });
-        let has_own = |found: &usize| {
-            let name = &second.fields[*found].name;
-            first.fields.iter().any(|field| field.name == *name)
-        };
-        pairs[place] = found.filter(|found| !pairs.contains(&Some(*found)) && !has_own(found));
-    }
-    pairs
-}
-
 fn or_null(field: &RecordField) -> RecordField {
     RecordField { of: field.of.clone().or_null(), ..field.clone() }
 }
@@ -206,11 +186,9 @@ fn alike(first: &Type, second: &Type) -> Option<Type> {
         },
         (a, b) if text(a) && text(b) => Some(Type::String),
         // Of a number or bytes with a meaning and without one, the first one's column takes both.
-        (a, b) if a.has_meaning() && !b.has_meaning() || !a.has_meaning() && b.has_meaning() => {
-            let sizes = [a, b].map(|of| of.fixed().map(|fixed| fixed.size));
+        (a, b) if a.has_meaning() != b.has_meaning() => {
             let promoted = a.has_meaning() && a.encoding() == Encoding::Long && *b == Type::Int;
-            (a.encoding() == b.encoding() && sizes[0] == sizes[1] || promoted)
-                .then(|| first.clone())
+            (a.lies_like(b) || promoted).then(|| first.clone())
         }
         (Type::String, Type::Bytes) | (Type::Bytes, Type::String) => Some(first.clone()),
         _ => None,

@@ -12,6 +12,7 @@ mod canonical;
 mod changes;
 mod column;
 mod columns;
+mod compile;
 mod default;
 mod flaws;
 mod json_text;
@@ -19,7 +20,8 @@ mod known;
 mod merge;
 mod names;
 mod parse;
-mod plan;
+mod resolution;
+mod scalars;
 mod schema;
 mod step;
 mod unions;
@@ -36,11 +38,11 @@ use super::nested::Growing;
 use crate::config::{Avro, Framing, OnIncompatibleSchema, RESCUE_COLUMN, UnknownFields};
 use crate::schema::ddl::format_type;
 use column::Column;
+use compile::{Refusal, Unknown};
 pub(super) use flaws::Flaw;
 pub(super) use known::Known;
 use known::{FIXED, Lookup};
 use names::Name;
-use plan::{Refusal, Unknown, plan};
 use schema::{Record, RecordField, Row, Type};
 use step::Fields;
 use wire::Wire;
@@ -320,7 +322,7 @@ impl Reader {
                 }
             },
         };
-        match plan(writer, reader.as_ref(), &self.fields, self.unknown) {
+        match compile::compile(writer, reader.as_ref(), &self.fields, self.unknown) {
             Ok(fields) => {
                 let units = fields.units(&self.fields);
                 Ok(Program::Read { fields, units })

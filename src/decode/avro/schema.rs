@@ -169,6 +169,21 @@ impl Type {
         }
     }
 
+    /// Of an array or a map.
+    pub(super) fn items(&self) -> Option<&Items> {
+        match self {
+            Self::Array(items) | Self::Map(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(super) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            _ => None,
+        }
+    }
+
     /// The fixed type that it is, or lies on.
     pub(super) fn fixed(&self) -> Option<&Fixed> {
         match self {
@@ -178,6 +193,12 @@ impl Type {
             | Self::Duration(fixed) => Some(fixed),
             _ => None,
         }
+    }
+
+    /// Whether values of both take the same bytes, names and meanings aside.
+    pub(super) fn lies_like(&self, other: &Self) -> bool {
+        let size = |of: &Self| of.fixed().map(|fixed| fixed.size);
+        self.encoding() == other.encoding() && size(self) == size(other)
     }
 
     /// Whether it is more than the type on the wire.
