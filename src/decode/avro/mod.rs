@@ -17,6 +17,7 @@ mod default;
 mod flaws;
 mod json_text;
 mod known;
+mod logical;
 mod merge;
 mod names;
 mod parse;

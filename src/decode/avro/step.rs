@@ -9,7 +9,8 @@ use super::super::flaw::{self, END_MICROS, FIRST_MICROS, Reject, Scan, Step as P
 use super::super::nested::{Growing, List, Map};
 use super::column::{Column, Values};
 use super::flaws::Flaw;
-use super::json_text::{self, duration_parts};
+use super::json_text;
+use super::logical::{duration_parts, unscaled, uuid_text};
 use super::schema::{Type, Unit};
 use super::wire::Wire;
 use crate::schema::ddl::format_type;
@@ -292,30 +293,23 @@ impl Step {
 
 impl Items {
     fn list(&self, to: &mut List<Column>, wire: &mut Wire<'_>) -> Scan<()> {
-        while let Some(block) = wire.block(self.smallest, self.units)? {
-            for _ in 0..block.items {
-                if let Err(reject) = self.step.run(&mut to.elements, wire) {
-                    return Err(reject.inside(Place::Item(to.open())));
-                }
-            }
-            wire.end_block(block)?;
-        }
+        wire.items(self.smallest, self.units, |wire| {
+            let read = self.step.run(&mut to.elements, wire);
+            read.map_err(|reject| reject.inside(Place::Item(to.open())))
+        })?;
         to.close();
         Ok(())
     }
 
     fn map(&self, to: &mut Map<Column>, wire: &mut Wire<'_>) -> Scan<()> {
         let opening = wire.at();
-        while let Some(block) = wire.block(self.smallest + 1, self.units + 1)? {
-            for _ in 0..block.items {
-                let read = wire.string().and_then(|key| {
-                    to.keys.push(key);
-                    self.step.run(&mut to.values, wire)
-                });
-                read.map_err(|reject| reject.inside(Place::Item(to.open())))?;
-            }
-            wire.end_block(block)?;
-        }
+        wire.items(self.smallest + 1, self.units + 1, |wire| {
+            let read = wire.string().and_then(|key| {
+                to.keys.push(key);
+                self.step.run(&mut to.values, wire)
+            });
+            read.map_err(|reject| reject.inside(Place::Item(to.open())))
+        })?;
         if to.has_twins() {
             return Err(Reject::new(flaw::Flaw::KeyTwice, opening));
         }
@@ -352,72 +346,9 @@ fn narrow<T: TryFrom<i32>>(wire: &mut Wire<'_>) -> Scan<T> {
 
 #[inline]
 fn decimal(wire: &mut Wire<'_>, limit: i128, size: Option<usize>) -> Scan<i128> {
-    let before = *wire;
-    let bytes = match size {
-        Some(size) => wire.slice(size)?,
-        None => wire.bytes()?,
-    };
-    if bytes.is_empty() {
-        return before.fail(Flaw::NoDigits);
-    }
-    match unscaled(bytes) {
+    let at = wire.at();
+    match unscaled(wire.digits(size)?) {
         Some(value) if -limit < value && value < limit => Ok(value),
-        _ => Err(Reject::new(flaw::Flaw::DecimalRange, before.at())),
-    }
-}
-
-/// A whole number of any length, the highest byte first; `None` where it needs more than 128 bits.
-#[inline]
-pub(super) fn unscaled(bytes: &[u8]) -> Option<i128> {
-    let sign = if bytes.first()?.cast_signed() < 0 { 0xFF } else { 0 };
-    let spare = bytes.len().saturating_sub(16);
-    let (spare, bytes) = bytes.split_at(spare);
-    if spare.iter().any(|byte| *byte != sign) {
-        return None;
-    }
-    let mut whole = [sign; 16];
-    whole[16 - bytes.len()..].copy_from_slice(bytes);
-    let value = i128::from_be_bytes(whole);
-    ((value < 0) == (sign == 0xFF)).then_some(value)
-}
-
-/// Bytes of a UUID's text.
-pub(super) const UUID_TEXT: usize = 36;
-
-/// As RFC 9562 writes it.
-pub(super) fn uuid_text(bytes: [u8; 16]) -> [u8; UUID_TEXT] {
-    let mut text = [0; UUID_TEXT];
-    uuid::Uuid::from_bytes(bytes).hyphenated().encode_lower(&mut text);
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unscaled_numbers_of_any_length() {
-        for (bytes, value) in [
-            (&[0][..], Some(0)),
-            (&[0x7F], Some(127)),
-            (&[0x80], Some(-128)),
-            (&[0, 0x80], Some(128)),
-            (&[0xFF, 0x7F], Some(-129)),
-            (&[0xFF; 40], Some(-1)),
-            (&[0; 40], Some(0)),
-            (
-                &[
-                    0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
-                    0xFF, 0xFF, 0xFF,
-                ],
-                Some(i128::MAX),
-            ),
-            (&[0x00, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
-            (&[0xFF, 0x7F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
-            (&[0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
-            (&[], None),
-        ] {
-            assert_eq!(unscaled(bytes), value, "{bytes:02x?}");
-        }
+        _ => Err(Reject::new(flaw::Flaw::DecimalRange, at)),
     }
 }
