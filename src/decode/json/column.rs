@@ -328,13 +328,8 @@ fn push<T>(
     convert: impl FnOnce(&Number<'_>) -> Result<T, Flaw>,
 ) -> Scan<()> {
     let number = json.number()?;
-    match convert(&number) {
-        Ok(value) => {
-            values.push(value);
-            Ok(())
-        }
-        Err(flaw) => Err(Reject::new(flaw, start)),
-    }
+    values.push(convert(&number).map_err(|flaw| Reject::new(flaw, start))?);
+    Ok(())
 }
 
 /// Reads a string and appends what `convert` makes of it.
@@ -345,13 +340,8 @@ fn push_text<T>(
     start: usize,
     convert: impl FnOnce(&[u8]) -> Result<T, Flaw>,
 ) -> Scan<()> {
-    match convert(json.text()?) {
-        Ok(value) => {
-            values.push(value);
-            Ok(())
-        }
-        Err(flaw) => Err(Reject::new(flaw, start)),
-    }
+    values.push(convert(json.text()?).map_err(|flaw| Reject::new(flaw, start))?);
+    Ok(())
 }
 
 #[inline]
