@@ -13,14 +13,10 @@ pub(super) struct Name {
 }
 
 impl Name {
-    pub(super) fn simple(&self) -> &str {
-        simple(&self.full)
-    }
-
     /// Whether a reader's name, or an alias of it, is this writer's, namespaces aside.
     pub(super) fn reads(&self, writer: &Name) -> bool {
-        let wanted = writer.simple();
-        self.simple() == wanted || self.aliases.iter().any(|alias| simple(alias) == wanted)
+        let wanted = simple(&writer.full);
+        simple(&self.full) == wanted || self.aliases.iter().any(|alias| simple(alias) == wanted)
     }
 
     /// Goes by another's names, too.
@@ -33,6 +29,7 @@ impl Name {
     }
 }
 
+/// Without its namespace.
 fn simple(full: &str) -> &str {
     full.rsplit('.').next().unwrap_or(full)
 }
