@@ -1,24 +1,25 @@
-//! A growing column of texts or byte strings: one buffer and the offsets in it.
+//! A growing column of texts or byte strings: one buffer and where each value ends in it.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, StringArray};
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 
-/// Written at the end, truncated to roll back. Arrow's own builders can't be truncated.
+use super::buffers::{Ends, take};
+
 #[derive(Debug)]
 pub(super) struct ByteColumn {
     bytes: Vec<u8>,
-    offsets: Vec<i32>,
+    ends: Ends,
 }
 
 impl ByteColumn {
     pub(super) fn new() -> Self {
-        Self { bytes: Vec::new(), offsets: vec![0] }
+        Self { bytes: Vec::new(), ends: Ends::new() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.offsets.len() - 1
+        self.ends.len()
     }
 
     /// Appends a value: what `write` puts at the end of the buffer. When it fails, the column is as it was.
@@ -44,8 +45,7 @@ impl ByteColumn {
 
     /// What has been written at the end and is no value yet; `truncate` takes it back.
     pub(super) fn tail(&self) -> &[u8] {
-        let start = self.offsets.last().map_or(0, |start| *start as usize);
-        &self.bytes[start..]
+        &self.bytes[self.ends.last()..]
     }
 
     /// Where more of the tail is written.
@@ -56,17 +56,16 @@ impl ByteColumn {
     /// Makes a value of the tail.
     #[inline]
     pub(super) fn close(&mut self) {
-        self.offsets.push(offset(self.bytes.len()));
+        self.ends.push(self.bytes.len());
     }
 
     /// The bytes of one value.
     pub(super) fn get(&self, index: usize) -> &[u8] {
-        &self.bytes[self.offsets[index] as usize..self.offsets[index + 1] as usize]
+        &self.bytes[self.ends.range(index)]
     }
 
     pub(super) fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        self.bytes.truncate(self.offsets[len] as usize);
+        self.bytes.truncate(self.ends.truncate(len));
     }
 
     /// The column so far as STRING; the values must be UTF-8.
@@ -85,25 +84,6 @@ impl ByteColumn {
 
     fn finish(&mut self) -> (OffsetBuffer<i32>, Buffer) {
         let bytes = take(&mut self.bytes);
-        (finish_offsets(&mut self.offsets), Buffer::from_vec(bytes))
+        (self.ends.finish(), Buffer::from_vec(bytes))
     }
-}
-
-/// A position in a chunk's buffer as Arrow wants it.
-#[inline]
-pub(super) fn offset(position: usize) -> i32 {
-    i32::try_from(position).expect("`is_full` ends a chunk long before 2 GiB")
-}
-
-/// The offsets so far; leaves those of an empty column.
-pub(super) fn finish_offsets(offsets: &mut Vec<i32>) -> OffsetBuffer<i32> {
-    let finished = take(offsets);
-    offsets.push(0);
-    OffsetBuffer::new(ScalarBuffer::from(finished))
-}
-
-/// The values so far. The next chunk will be about as large, so it starts with as much room: no growing by doubling.
-pub(super) fn take<T>(values: &mut Vec<T>) -> Vec<T> {
-    let room = values.len();
-    std::mem::replace(values, Vec::with_capacity(room))
 }

@@ -53,8 +53,8 @@ pub enum DecodeError {
     Envelope,
     #[error("`decode.{part}.schema`: no Avro value can be read as {data_type} (`{column}`)")]
     AvroType { part: Part, column: String, data_type: String },
-    #[error("`decode.{}.avro_schema`: {reason}", if *is_key { "key" } else { "value" })]
-    AvroSchema { is_key: bool, reason: String },
+    #[error("`decode.{part}.avro_schema`: {reason}")]
+    AvroSchema { part: Part, reason: String },
     /// Under `on_incompatible_schema: fail`.
     #[error(
         "{origin} can't be read into the columns: {reason}; change the schema or the columns, or set \

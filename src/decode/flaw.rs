@@ -72,13 +72,15 @@ pub(super) enum Flaw {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Value,
+    /// A value that is Debezium's change event: its columns are those of the row inside.
+    Change,
     Key,
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Value => "value",
+            Self::Value | Self::Change => "value",
             Self::Key => "key",
         })
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, NullBufferBuilder, StructArray};
+use arrow::array::{ArrayRef, NullBufferBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 
 use super::flaw::{Part, Scan};
+use super::nested::structs;
 use super::{DecodeError, Schemas, payload};
 use crate::config::DecodeKey;
 
@@ -82,10 +83,7 @@ impl KeyRows {
         let mut columns = self.reader.finish();
         match self.field.data_type() {
             DataType::Struct(fields) if self.reader.is_record() => {
-                let array = StructArray::try_new_with_length(fields.clone(), columns, nulls, rows);
-                Arc::new(
-                    array.expect("each field got one value per key, and nulls only where allowed"),
-                )
+                structs(fields, columns, nulls, rows)
             }
             _ => columns.pop().expect("a key that is no record has one column"),
         }

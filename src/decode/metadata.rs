@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Int32Array, Int64Array, ListArray, NullBufferBuilder, StringArray, StructArray,
-    TimestampMicrosecondArray,
 };
-use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, TimestampMicrosecondType};
 
-use super::bytes::{ByteColumn, finish_offsets, offset, take};
+use super::buffers::{Ends, primitive};
+use super::bytes::ByteColumn;
 use super::flaw::{Flaw, Reject, Scan, bounded};
 use crate::chunk::SourcePartition;
 use crate::config::MetadataColumn;
@@ -149,9 +148,8 @@ impl TimestampColumn {
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
-        let micros = ScalarBuffer::from(take(&mut self.micros));
-        let array = TimestampMicrosecondArray::new(micros, self.nulls.finish());
-        Arc::new(array.with_timezone("UTC"))
+        let nulls = self.nulls.finish();
+        primitive::<TimestampMicrosecondType>(&mut self.micros, nulls, &timestamp_type())
     }
 }
 
@@ -178,7 +176,7 @@ impl NullableBytes {
 
 /// `ARRAY<STRUCT<key: STRING, value: BINARY>>`; null for a record without headers.
 pub(super) struct HeaderColumn {
-    offsets: Vec<i32>,
+    ends: Ends,
     nulls: NullBufferBuilder,
     names: ByteColumn,
     values: NullableBytes,
@@ -187,7 +185,7 @@ pub(super) struct HeaderColumn {
 impl HeaderColumn {
     pub(super) fn new() -> Self {
         Self {
-            offsets: vec![0],
+            ends: Ends::new(),
             nulls: NullBufferBuilder::new(0),
             names: ByteColumn::new(),
             values: NullableBytes::new(),
@@ -200,19 +198,14 @@ impl HeaderColumn {
             self.names.push(String::from_utf8_lossy(header.name).as_bytes());
             self.values.push(header.value);
         }
-        self.offsets.push(offset(self.names.len()));
+        self.ends.push(self.names.len());
         self.nulls.append(!headers.is_empty());
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
         let arrays = vec![self.names.finish_strings(None), self.values.finish()];
         let entries = StructArray::new(header_fields(), arrays, None);
-        let offsets = finish_offsets(&mut self.offsets);
-        Arc::new(ListArray::new(
-            Arc::new(header_field()),
-            offsets,
-            Arc::new(entries),
-            self.nulls.finish(),
-        ))
+        let (ends, nulls) = (self.ends.finish(), self.nulls.finish());
+        Arc::new(ListArray::new(Arc::new(header_field()), ends, Arc::new(entries), nulls))
     }
 }

@@ -7,6 +7,7 @@
 //! Does not read Kafka, filter, or judge how many bad records are too many: the engine does, from the fates.
 
 mod avro;
+mod buffers;
 mod bytes;
 mod dead_letters;
 mod debezium;
@@ -16,6 +17,7 @@ mod flaw;
 mod json;
 mod key;
 mod metadata;
+mod nested;
 mod payload;
 mod raw;
 pub mod registry;
@@ -39,7 +41,7 @@ use crate::chunk::{Chunk, MAX_CHUNK_ROWS, SourcePartition};
 use crate::config::{Decode, MetadataColumn, OnBadRecord};
 use crate::message::Message;
 use crate::offsets::{Fates, OffsetRange};
-use bytes::take;
+use buffers::take;
 use dead_letters::DeadLetterRows;
 use flaw::{Flaw, Reject, Scan};
 use metadata::MetadataRows;

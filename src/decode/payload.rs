@@ -26,7 +26,7 @@ impl Reader {
             Payload::String => Ok(Self::Raw(raw::Reader::strings())),
             Payload::Bytes => Ok(Self::Raw(raw::Reader::bytes())),
             Payload::Avro(spec) => {
-                let known = schemas.avro(spec, avro_part(part))?;
+                let known = schemas.avro(spec, part)?;
                 Ok(Self::Avro(Box::new(avro::Reader::new(spec, known)?)))
             }
         }
@@ -42,7 +42,7 @@ impl Reader {
         match spec {
             Payload::Json(spec) => Ok(Self::Json(json::Reader::of_changes(spec, others)?)),
             Payload::Avro(spec) => {
-                let known = schemas.avro(spec, avro::Part::Change)?;
+                let known = schemas.avro(spec, Part::Change)?;
                 Ok(Self::Avro(Box::new(avro::Reader::of_changes(spec, others, known)?)))
             }
             Payload::String | Payload::Bytes => Err(DecodeError::Envelope),
@@ -163,12 +163,5 @@ impl Reader {
             Self::Avro(reader) => reader.finish(),
             Self::Raw(reader) => vec![reader.finish()],
         }
-    }
-}
-
-fn avro_part(part: Part) -> avro::Part {
-    match part {
-        Part::Value => avro::Part::Value,
-        Part::Key => avro::Part::Key,
     }
 }

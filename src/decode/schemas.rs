@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 
 use super::DecodeError;
-use super::avro::{Known, Part};
+use super::avro::Known;
+use super::flaw::Part;
 use crate::config::{Avro, Decode, Payload};
 
 /// What is known of the schemas of some topics that are read alike.

@@ -4,17 +4,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, ListArray, MapArray,
-    NullBufferBuilder, PrimitiveArray, StructArray,
-};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, NullBufferBuilder};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 
-use super::super::bytes::{ByteColumn, finish_offsets, offset, take};
+use super::super::buffers::primitive;
+use super::super::bytes::ByteColumn;
+use super::super::nested::{Growing, List, Map, map_value, structs};
 
 /// A column, or the elements of an array, or the values of a map.
 pub(super) struct Column {
@@ -37,22 +35,9 @@ pub(super) enum Values {
     Decimal(Vec<i128>),
     String(ByteColumn),
     Binary(ByteColumn),
-    List(Box<List>),
-    Map(Box<Map>),
+    List(Box<List<Column>>),
+    Map(Box<Map<Column>>),
     Struct(Vec<Column>),
-}
-
-pub(super) struct List {
-    offsets: Vec<i32>,
-    pub(super) elements: Column,
-}
-
-pub(super) struct Map {
-    offsets: Vec<i32>,
-    pub(super) keys: ByteColumn,
-    pub(super) values: Column,
-    /// For finding a key that comes twice; reused.
-    order: Vec<u32>,
 }
 
 impl Column {
@@ -71,14 +56,9 @@ impl Column {
             DataType::Decimal128(..) => Values::Decimal(Vec::new()),
             DataType::Utf8 => Values::String(ByteColumn::new()),
             DataType::Binary => Values::Binary(ByteColumn::new()),
-            DataType::List(element) => {
-                let elements = Self::new(element)?;
-                Values::List(Box::new(List { offsets: vec![0], elements }))
-            }
+            DataType::List(element) => Values::List(Box::new(List::new(Self::new(element)?))),
             DataType::Map(entries, _) => {
-                let values = Self::new(map_value(entries)?)?;
-                let (keys, order) = (ByteColumn::new(), Vec::new());
-                Values::Map(Box::new(Map { offsets: vec![0], keys, values, order }))
+                Values::Map(Box::new(Map::new(Self::new(map_value(entries)?)?)))
             }
             DataType::Struct(fields) => {
                 Values::Struct(fields.iter().map(Self::new).collect::<Option<_>>()?)
@@ -86,14 +66,6 @@ impl Column {
             _ => return None,
         };
         Some(Self { field: Arc::clone(field), nulls: NullBufferBuilder::new(0), values })
-    }
-
-    pub(super) fn field(&self) -> &FieldRef {
-        &self.field
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.nulls.len()
     }
 
     /// Says that the value just appended is one.
@@ -121,25 +93,6 @@ impl Column {
         }
     }
 
-    /// Drops all values from `len` on, complete or not.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.nulls.truncate(len);
-        match &mut self.values {
-            Values::Boolean(values) => values.truncate(len),
-            Values::Int8(values) => values.truncate(len),
-            Values::Int16(values) => values.truncate(len),
-            Values::Int32(values) => values.truncate(len),
-            Values::Int64(values) => values.truncate(len),
-            Values::Float32(values) => values.truncate(len),
-            Values::Float64(values) => values.truncate(len),
-            Values::Decimal(values) => values.truncate(len),
-            Values::String(column) | Values::Binary(column) => column.truncate(len),
-            Values::List(list) => list.truncate(len),
-            Values::Map(map) => map.truncate(len),
-            Values::Struct(columns) => columns.iter_mut().for_each(|column| column.truncate(len)),
-        }
-    }
-
     /// Whether the last value is null.
     pub(super) fn last_is_null(&self) -> bool {
         self.len().checked_sub(1).is_some_and(|last| !self.nulls.is_valid(last))
@@ -162,9 +115,37 @@ impl Column {
             _ => None,
         }
     }
+}
 
-    /// The column so far; leaves it empty.
-    pub(super) fn finish(&mut self) -> ArrayRef {
+impl Growing for Column {
+    fn field(&self) -> &FieldRef {
+        &self.field
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.nulls.len()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.nulls.truncate(len);
+        match &mut self.values {
+            Values::Boolean(values) => values.truncate(len),
+            Values::Int8(values) => values.truncate(len),
+            Values::Int16(values) => values.truncate(len),
+            Values::Int32(values) => values.truncate(len),
+            Values::Int64(values) => values.truncate(len),
+            Values::Float32(values) => values.truncate(len),
+            Values::Float64(values) => values.truncate(len),
+            Values::Decimal(values) => values.truncate(len),
+            Values::String(column) | Values::Binary(column) => column.truncate(len),
+            Values::List(list) => list.truncate(len),
+            Values::Map(map) => map.truncate(len),
+            Values::Struct(columns) => columns.iter_mut().for_each(|column| column.truncate(len)),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
         let len = self.len();
         let nulls = self.nulls.finish();
         let data_type = self.field.data_type();
@@ -192,106 +173,8 @@ impl Column {
             Values::Struct(columns) => {
                 let DataType::Struct(fields) = data_type else { unreachable!("made for a struct") };
                 let arrays = columns.iter_mut().map(Self::finish).collect();
-                let array = StructArray::try_new_with_length(fields.clone(), arrays, nulls, len);
-                Arc::new(
-                    array.expect(
-                        "each field got one value per struct, and nulls only where allowed",
-                    ),
-                )
+                structs(fields, arrays, nulls, len)
             }
         }
     }
-}
-
-impl List {
-    /// Ends an array behind the elements so far.
-    #[inline]
-    pub(super) fn close(&mut self) {
-        self.offsets.push(offset(self.elements.len()));
-    }
-
-    /// Elements of the array that is not closed yet.
-    #[cold]
-    pub(super) fn open(&self) -> usize {
-        self.elements.len() - self.offsets.last().map_or(0, |start| *start as usize)
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        self.elements.truncate(self.offsets[len] as usize);
-    }
-
-    fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
-        let offsets = finish_offsets(&mut self.offsets);
-        let elements = self.elements.finish();
-        Arc::new(ListArray::new(Arc::clone(self.elements.field()), offsets, elements, nulls))
-    }
-}
-
-impl Map {
-    /// Ends a map behind the entries so far.
-    #[inline]
-    pub(super) fn close(&mut self) {
-        self.offsets.push(offset(self.values.len()));
-    }
-
-    /// The first entry of the map that is not closed yet.
-    #[inline]
-    pub(super) fn start(&self) -> usize {
-        self.offsets.last().map_or(0, |start| *start as usize)
-    }
-
-    /// Whether a key comes twice from entry `start` on: by pairs while they are few, else by sorting.
-    pub(super) fn has_twins(&mut self, start: usize) -> bool {
-        const FEW: usize = 12;
-        let (keys, end) = (&self.keys, self.keys.len());
-        if end - start <= FEW {
-            return (start..end).any(|i| (start..i).any(|j| keys.get(i) == keys.get(j)));
-        }
-        self.order.clear();
-        self.order.extend((start..end).map(|i| i as u32));
-        self.order.sort_unstable_by(|a, b| keys.get(*a as usize).cmp(keys.get(*b as usize)));
-        self.order.windows(2).any(|pair| keys.get(pair[0] as usize) == keys.get(pair[1] as usize))
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        let entries = self.offsets[len] as usize;
-        self.keys.truncate(entries);
-        self.values.truncate(entries);
-    }
-
-    fn finish(&mut self, nulls: Option<NullBuffer>, data_type: &DataType) -> ArrayRef {
-        let DataType::Map(entries_field, sorted) = data_type else {
-            unreachable!("made for a map")
-        };
-        let DataType::Struct(fields) = entries_field.data_type() else {
-            unreachable!("a map's entries are structs")
-        };
-        let offsets = finish_offsets(&mut self.offsets);
-        let arrays = vec![self.keys.finish_strings(None), self.values.finish()];
-        let entries = StructArray::new(fields.clone(), arrays, None);
-        Arc::new(MapArray::new(Arc::clone(entries_field), offsets, entries, nulls, *sorted))
-    }
-}
-
-/// The value of a map whose keys are STRING.
-pub(super) fn map_value(entries: &Field) -> Option<&FieldRef> {
-    match entries.data_type() {
-        DataType::Struct(pair) if pair.len() == 2 && *pair[0].data_type() == DataType::Utf8 => {
-            Some(&pair[1])
-        }
-        _ => None,
-    }
-}
-
-fn primitive<T: ArrowPrimitiveType>(
-    values: &mut Vec<T::Native>,
-    nulls: Option<NullBuffer>,
-    data_type: &DataType,
-) -> ArrayRef {
-    let array = PrimitiveArray::<T>::new(ScalarBuffer::from(take(values)), nulls);
-    let array = array.with_data_type(data_type.clone());
-    debug_assert_eq!(array.data_type(), data_type);
-    Arc::new(array)
 }

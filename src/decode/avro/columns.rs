@@ -3,7 +3,8 @@
 use arrow::datatypes::{DataType, Field, Fields};
 use thiserror::Error;
 
-use super::types::{Record, RecordField, Shape, Type, member_name};
+use super::schema::{Record, RecordField, Type};
+use super::unions::{Shape, member_name};
 use crate::schema::{ddl, list_type, map_type, timestamp_type};
 
 /// Digits of Delta's and Arrow's decimals.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::types::{Record, Type};
+use super::schema::{Record, Type};
 
 /// `None`: the text is no value of the type.
 pub(super) fn encode(of: &Type, value: &Value) -> Option<Vec<u8>> {

@@ -6,7 +6,7 @@ use arrow::datatypes::Field;
 
 use super::columns::columns;
 use super::merge::merge;
-use super::types::Row;
+use super::schema::Row;
 
 /// In the order in which they were met: where two differ in what a table can't tell, the first one's stays.
 #[derive(Debug, Default)]

@@ -11,8 +11,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
 
 use super::super::flaw::Scan;
 use super::flaws::Flaw;
-use super::step::{UUID_TEXT, unscaled, uuid_text};
-use super::types::{Fixed, Items, Record, Type, Unit};
+use super::logical::{duration_parts, unscaled, uuid_text};
+use super::schema::{Fixed, Items, Record, Type, Unit};
 use super::wire::Wire;
 
 /// Appends the text of the value at hand.
@@ -27,7 +27,7 @@ pub(super) fn write(of: &Type, wire: &mut Wire<'_>, out: &mut Vec<u8>) -> Scan<(
         Type::Bytes => base64(out, wire.bytes()?),
         Type::Fixed(fixed) => base64(out, wire.slice(fixed.size)?),
         Type::String | Type::Uuid(None) => string(out, wire.string()?),
-        Type::Uuid(Some(_)) => string(out, &uuid(wire)?),
+        Type::Uuid(Some(_)) => string(out, &uuid_text(wire.take()?)),
         Type::Enum(of) => {
             string(out, of.symbols[wire.index(of.symbols.len(), Flaw::Symbol)?].as_bytes());
         }
@@ -110,20 +110,13 @@ fn float(out: &mut Vec<u8>, value: f32) {
     }
 }
 
-fn uuid(wire: &mut Wire<'_>) -> Scan<[u8; UUID_TEXT]> {
-    Ok(uuid_text(wire.take()?))
-}
-
 fn array(items: &Items, wire: &mut Wire<'_>, out: &mut Vec<u8>) -> Scan<()> {
     out.push(b'[');
     let mut first = true;
-    while let Some(block) = wire.block(items.smallest, items.text_units)? {
-        for _ in 0..block.items {
-            separate(out, &mut first);
-            write(&items.of, wire, out)?;
-        }
-        wire.end_block(block)?;
-    }
+    wire.items(items.smallest, items.text_units, |wire| {
+        separate(out, &mut first);
+        write(&items.of, wire, out)
+    })?;
     out.push(b']');
     Ok(())
 }
@@ -131,15 +124,12 @@ fn array(items: &Items, wire: &mut Wire<'_>, out: &mut Vec<u8>) -> Scan<()> {
 fn map(items: &Items, wire: &mut Wire<'_>, out: &mut Vec<u8>) -> Scan<()> {
     out.push(b'{');
     let mut first = true;
-    while let Some(block) = wire.block(items.smallest + 1, items.text_units)? {
-        for _ in 0..block.items {
-            separate(out, &mut first);
-            string(out, wire.string()?);
-            out.push(b':');
-            write(&items.of, wire, out)?;
-        }
-        wire.end_block(block)?;
-    }
+    wire.items(items.smallest + 1, items.text_units, |wire| {
+        separate(out, &mut first);
+        string(out, wire.string()?);
+        out.push(b':');
+        write(&items.of, wire, out)
+    })?;
     out.push(b'}');
     Ok(())
 }
@@ -193,14 +183,7 @@ fn instant(value: i64, unit: Unit) -> Option<NaiveDateTime> {
 
 /// As a number, with `scale` digits after the point. One that is longer than 128 bits: its bytes in base64.
 fn decimal(out: &mut Vec<u8>, wire: &mut Wire<'_>, scale: usize, of: Option<&Fixed>) -> Scan<()> {
-    let before = *wire;
-    let bytes = match of {
-        Some(fixed) => wire.slice(fixed.size)?,
-        None => wire.bytes()?,
-    };
-    if bytes.is_empty() {
-        return before.fail(Flaw::NoDigits);
-    }
+    let bytes = wire.digits(of.map(|fixed| fixed.size))?;
     let Some(value) = unscaled(bytes) else {
         base64(out, bytes);
         return Ok(());
@@ -223,11 +206,4 @@ fn duration(out: &mut Vec<u8>, wire: &mut Wire<'_>) -> Scan<()> {
     let text = format_args!(r#"{{"months":{months},"days":{days},"milliseconds":{milliseconds}}}"#);
     print(out, text);
     Ok(())
-}
-
-/// Months, days, milliseconds.
-pub(super) fn duration_parts(bytes: [u8; 12]) -> [u32; 3] {
-    let part =
-        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    [part(0), part(4), part(8)]
 }

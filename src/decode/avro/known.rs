@@ -8,13 +8,15 @@ use arrow::datatypes::Field;
 use tokio::runtime::Handle;
 
 use super::super::error::DecodeError;
+use super::super::flaw::Part;
 use super::super::registry::{Client, RegisteredSchema, RegistryError, SchemaKind, subject_of};
 use super::changes;
 use super::columns::columns;
 use super::followed::{Followed, Schema};
 use super::merge::merge;
 use super::parse::parse;
-use super::types::{Row, Shape, Type};
+use super::schema::{Row, Type};
+use super::unions::Shape;
 use crate::config::{Avro, AvroSchemas, OnIncompatibleSchema, Registry};
 
 /// The only schema, where there is no registry.
@@ -32,15 +34,6 @@ struct Shared {
     followed: bool,
     policy: OnIncompatibleSchema,
     learnt: Mutex<Learnt>,
-}
-
-/// What of a record is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Part {
-    Value,
-    /// Debezium's change event: the columns are those of the row inside.
-    Change,
-    Key,
 }
 
 #[derive(Debug)]
@@ -99,11 +92,11 @@ impl Known {
 
     /// Without asking anybody: a fixed schema, or declared columns.
     pub(in super::super) fn offline(spec: &Avro, part: Part) -> Result<Self, DecodeError> {
-        let (is_key, policy) = (part == Part::Key, OnIncompatibleSchema::Fail);
+        let policy = OnIncompatibleSchema::Fail;
         let AvroSchemas::Fixed(text) = &spec.schemas else {
             return Ok(Self::new(Source::Offline, spec, part, policy));
         };
-        let refused = |reason: String| DecodeError::AvroSchema { is_key, reason };
+        let refused = |reason: String| DecodeError::AvroSchema { part, reason };
         let parsed = parse(text, &[]).map_err(|error| refused(error.to_string()))?;
         let fingerprint = parsed.fingerprint.expect("a schema without references has one");
         let known = Self::new(Source::Fixed { fingerprint }, spec, part, policy);
@@ -342,7 +335,7 @@ fn collect<'a>(schema: &'a RegisteredSchema, seen: &mut BTreeSet<u32>, texts: &m
 /// The row that Debezium's envelopes hold as `before` and `after`.
 fn row_of_envelope(envelope: &Row) -> Result<Row, String> {
     let part = |name: &str| {
-        let field = envelope.record.fields.iter().find(|field| *field.name == *name)?;
+        let field = envelope.record.field(name)?;
         match field.of.shape() {
             Shape::One(Type::Record(record)) => Some(record.clone()),
             _ => None,

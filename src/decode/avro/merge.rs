@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use super::plan::same_type;
-use super::types::{Enum, Items, Name, Record, RecordField, Shape, Type, Wire};
+use super::names::Name;
+use super::resolution::{counterparts, same_type};
+use super::schema::{Encoding, Enum, Items, Record, RecordField, Type};
+use super::unions::Shape;
 
 /// Two types of a field that no column can hold both of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +30,8 @@ struct Merger {
 impl Merger {
     fn record(&mut self, first: &Record, second: &Record) -> Result<Record, Conflict> {
         let mut fields: Vec<RecordField> = Vec::with_capacity(first.fields.len());
-        let pairs = pairs(first, second);
+        let names = first.fields.iter().map(|field| (&*field.name, field.aliases.as_slice()));
+        let pairs = counterparts(names, &second.fields);
         for (field, partner) in first.fields.iter().zip(&pairs) {
             fields.push(match partner {
                 Some(partner) => self.field(field, &second.fields[*partner])?,
@@ -109,9 +112,10 @@ impl Merger {
             }
             // Spark's column for these; `shape` gives the wider type.
             (Type::Int | Type::Long | Type::Float | Type::Double, _)
-                if !second.has_meaning() && number(first.wire(), second.wire()).is_some() =>
+                if !second.has_meaning()
+                    && number(first.encoding(), second.encoding()).is_some() =>
             {
-                number(first.wire(), second.wire()).unwrap_or(Type::Double)
+                number(first.encoding(), second.encoding()).unwrap_or(Type::Double)
             }
             _ => alike(first, second).ok_or_else(|| self.conflict(first, second))?,
         })
@@ -128,27 +132,6 @@ impl Merger {
         let path = self.path.join(".");
         Conflict { path, first: first.to_string(), second: second.to_string() }
     }
-}
-
-/// For each field of the first, its place in the second: of the same name, or else by an alias of either.
-fn pairs(first: &Record, second: &Record) -> Vec<Option<usize>> {
-    let by_name = |name: &str| second.fields.iter().position(|field| *field.name == *name);
-    let mut pairs: Vec<Option<usize>> = first.fields.iter().map(|f| by_name(&f.name)).collect();
-    for (place, field) in first.fields.iter().enumerate() {
-        if pairs[place].is_some() {
-            continue;
-        }
-        let found =
-            field.aliases.iter().find_map(|alias| by_name(alias)).or_else(|| {
-                second.fields.iter().position(|other| other.aliases.contains(&field.name))
-            });
-        let has_own = |found: &usize| {
-            let name = &second.fields[*found].name;
-            first.fields.iter().any(|field| field.name == *name)
-        };
-        pairs[place] = found.filter(|found| !pairs.contains(&Some(*found)) && !has_own(found));
-    }
-    pairs
 }
 
 fn or_null(field: &RecordField) -> RecordField {
@@ -178,14 +161,14 @@ fn decimal(first: &Type, second: &Type) -> Option<Type> {
 }
 
 /// The number type that holds both without loss.
-fn number(first: Wire, second: Wire) -> Option<Type> {
+fn number(first: Encoding, second: Encoding) -> Option<Type> {
     Some(match (first, second) {
-        (Wire::Int, Wire::Int) => Type::Int,
-        (Wire::Int | Wire::Long, Wire::Int | Wire::Long) => Type::Long,
-        (Wire::Float, Wire::Float) => Type::Float,
+        (Encoding::Int, Encoding::Int) => Type::Int,
+        (Encoding::Int | Encoding::Long, Encoding::Int | Encoding::Long) => Type::Long,
+        (Encoding::Float, Encoding::Float) => Type::Float,
         (
-            Wire::Int | Wire::Long | Wire::Float | Wire::Double,
-            Wire::Int | Wire::Long | Wire::Float | Wire::Double,
+            Encoding::Int | Encoding::Long | Encoding::Float | Encoding::Double,
+            Encoding::Int | Encoding::Long | Encoding::Float | Encoding::Double,
         ) => Type::Double,
         _ => return None,
     })
@@ -203,10 +186,9 @@ fn alike(first: &Type, second: &Type) -> Option<Type> {
         },
         (a, b) if text(a) && text(b) => Some(Type::String),
         // Of a number or bytes with a meaning and without one, the first one's column takes both.
-        (a, b) if a.has_meaning() && !b.has_meaning() || !a.has_meaning() && b.has_meaning() => {
-            let sizes = [a, b].map(|of| of.fixed().map(|fixed| fixed.size));
-            let promoted = a.has_meaning() && a.wire() == Wire::Long && *b == Type::Int;
-            (a.wire() == b.wire() && sizes[0] == sizes[1] || promoted).then(|| first.clone())
+        (a, b) if a.has_meaning() != b.has_meaning() => {
+            let promoted = a.has_meaning() && a.encoding() == Encoding::Long && *b == Type::Int;
+            (a.lies_like(b) || promoted).then(|| first.clone())
         }
         (Type::String, Type::Bytes) | (Type::Bytes, Type::String) => Some(first.clone()),
         _ => None,

@@ -7,20 +7,26 @@
 //!
 //! Parsing schemas is `apache_avro`'s. A registry is asked, by way of [`Known`], only for ids that no record had before.
 
+mod bounds;
 mod canonical;
 mod changes;
 mod column;
 mod columns;
+mod compile;
 mod default;
 mod flaws;
 mod followed;
 mod json_text;
 mod known;
+mod logical;
 mod merge;
+mod names;
 mod parse;
-mod plan;
+mod resolution;
+mod scalars;
+mod schema;
 mod step;
-mod types;
+mod unions;
 mod wire;
 
 use std::sync::Arc;
@@ -30,15 +36,17 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields as Columns};
 
 use super::error::DecodeError;
 use super::flaw::{self, Reject, Scan, Step as Place};
+use super::nested::Growing;
 use crate::config::{Avro, Framing, OnIncompatibleSchema, RESCUE_COLUMN, UnknownFields};
 use crate::schema::ddl::format_type;
 use column::Column;
+use compile::{Refusal, Unknown};
 pub(super) use flaws::Flaw;
+pub(super) use known::Known;
 use known::{FIXED, Lookup};
-pub(super) use known::{Known, Part};
-use plan::{Refusal, Unknown, plan};
+use names::Name;
+use schema::{Record, RecordField, Row, Type};
 use step::Fields;
-use types::{Name, Record, RecordField, Row, Type};
 use wire::Wire;
 
 /// Memory at which a chunk is full, in units of eight bytes, beside the bytes that its records had: schemas can make
@@ -124,7 +132,11 @@ impl Reader {
     ) -> Result<Self, DecodeError> {
         let mut columns = Vec::with_capacity(fields.len());
         for field in &fields {
-            columns.push(Column::new(field).ok_or_else(|| no_such_column(field, known.part()))?);
+            columns.push(Column::new(field).ok_or_else(|| DecodeError::AvroType {
+                part: known.part(),
+                column: field.name().clone(),
+                data_type: format_type(field.data_type()),
+            })?);
         }
         let unknown = Unknown { rule: spec.unknown_fields, envelope };
         let mut reader = Self {
@@ -312,7 +324,7 @@ impl Reader {
                 }
             },
         };
-        match plan(writer, reader.as_ref(), &self.fields, self.unknown) {
+        match compile::compile(writer, reader.as_ref(), &self.fields, self.unknown) {
             Ok(fields) => {
                 let units = fields.units(&self.fields);
                 Ok(Program::Read { fields, units })
@@ -348,8 +360,7 @@ impl Reader {
 
     fn refuse(&self, id: u32, reason: String) -> Result<Program, DecodeError> {
         if id == FIXED && self.framing != Framing::Confluent {
-            let is_key = self.known.part() == Part::Key;
-            return Err(DecodeError::AvroSchema { is_key, reason });
+            return Err(DecodeError::AvroSchema { part: self.known.part(), reason });
         }
         match self.known.policy() {
             OnIncompatibleSchema::Fail => {
@@ -403,15 +414,6 @@ impl Reason {
 
 fn origin(id: u32) -> String {
     format!("schema id {id}")
-}
-
-fn no_such_column(field: &Field, part: Part) -> DecodeError {
-    let part = match part {
-        Part::Key => flaw::Part::Key,
-        Part::Value | Part::Change => flaw::Part::Value,
-    };
-    let data_type = format_type(field.data_type());
-    DecodeError::AvroType { part, column: field.name().clone(), data_type }
 }
 
 #[cfg(test)]

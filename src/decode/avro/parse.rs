@@ -12,7 +12,8 @@ use apache_avro::schema::{
 use thiserror::Error;
 
 use super::canonical::fingerprint;
-use super::types::{Enum, Fixed, Items, Name, Record, RecordField, Type, Unit};
+use super::names::Name;
+use super::schema::{Enum, Fixed, Items, Record, RecordField, Type, Unit};
 
 /// How deep types may nest, unions included.
 const MAX_DEPTH: usize = 64;

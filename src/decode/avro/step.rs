@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
-
 use super::super::flaw::{self, END_MICROS, FIRST_MICROS, Reject, Scan, Step as Place, bounded};
-use super::column::{Column, List, Map, Values};
+use super::super::nested::{Growing, List, Map};
+use super::column::{Column, Values};
 use super::flaws::Flaw;
-use super::json_text::{self, duration_parts};
-use super::types::{Type, Unit};
+use super::json_text;
+use super::logical::{duration_parts, unscaled, uuid_text};
+use super::schema::{Type, Unit};
 use super::wire::Wire;
 use crate::schema::ddl::format_type;
 
@@ -289,90 +289,28 @@ impl Step {
         }
         Ok(true)
     }
-
-    /// Memory of one value beside that of its bytes, at most, in units of eight bytes. Arrays and maps are counted as
-    /// they are read.
-    pub(super) fn units(&self, column: &Field) -> u64 {
-        let null = || null_units(column);
-        match self {
-            Self::Symbol(symbols) => {
-                let longest = symbols.iter().map(|symbol| symbol.len()).max();
-                1 + longest.unwrap_or(0) as u64 / 8
-            }
-            Self::Decimal { .. } | Self::Uuid => 5,
-            Self::Optional { step, .. } => step.units(column).max(null()),
-            Self::Union(branches) => branches.iter().map(|s| s.units(column)).max().unwrap_or(1),
-            Self::Struct(fields) => fields.units(children(column)),
-            Self::Member { index, step } => null() + step.units(&children(column)[*index]),
-            _ => null(),
-        }
-    }
-}
-
-impl Fields {
-    pub(super) fn units(&self, columns: &arrow::datatypes::Fields) -> u64 {
-        let steps = self.steps.iter().map(|step| match step {
-            FieldStep::Column(index, step) => step.units(&columns[*index]),
-            FieldStep::Skip { .. } => 0,
-            FieldStep::Rescue { token, of, .. } => {
-                let text = super::types::Items::new(of.clone());
-                text.text_units + token.len() as u64 / 8
-            }
-        });
-        let fills = self.fills.iter().map(|(index, fill)| match fill {
-            Fill::Null => null_units(&columns[*index]),
-            Fill::Default { datum, step } => step.units(&columns[*index]) + datum.len() as u64 / 8,
-        });
-        1 + steps.chain(fills).sum::<u64>()
-    }
-}
-
-fn children(column: &Field) -> &arrow::datatypes::Fields {
-    match column.data_type() {
-        arrow::datatypes::DataType::Struct(fields) => fields,
-        other => unreachable!("made for a struct, not {other}"),
-    }
-}
-
-/// Memory of a null.
-fn null_units(column: &Field) -> u64 {
-    match column.data_type() {
-        arrow::datatypes::DataType::Struct(fields) => {
-            1 + fields.iter().map(|field| null_units(field)).sum::<u64>()
-        }
-        arrow::datatypes::DataType::Decimal128(..) => 2,
-        _ => 1,
-    }
 }
 
 impl Items {
-    fn list(&self, to: &mut List, wire: &mut Wire<'_>) -> Scan<()> {
-        while let Some(block) = wire.block(self.smallest, self.units)? {
-            for _ in 0..block.items {
-                if let Err(reject) = self.step.run(&mut to.elements, wire) {
-                    return Err(reject.inside(Place::Item(to.open())));
-                }
-            }
-            wire.end_block(block)?;
-        }
+    fn list(&self, to: &mut List<Column>, wire: &mut Wire<'_>) -> Scan<()> {
+        wire.items(self.smallest, self.units, |wire| {
+            let read = self.step.run(&mut to.elements, wire);
+            read.map_err(|reject| reject.inside(Place::Item(to.open())))
+        })?;
         to.close();
         Ok(())
     }
 
-    fn map(&self, to: &mut Map, wire: &mut Wire<'_>) -> Scan<()> {
-        let (opening, start) = (wire.at(), to.start());
-        while let Some(block) = wire.block(self.smallest + 1, self.units + 1)? {
-            for _ in 0..block.items {
-                let entry = to.keys.len() - start;
-                let read = wire.string().and_then(|key| {
-                    to.keys.push(key);
-                    self.step.run(&mut to.values, wire)
-                });
-                read.map_err(|reject| reject.inside(Place::Item(entry)))?;
-            }
-            wire.end_block(block)?;
-        }
-        if to.has_twins(start) {
+    fn map(&self, to: &mut Map<Column>, wire: &mut Wire<'_>) -> Scan<()> {
+        let opening = wire.at();
+        wire.items(self.smallest + 1, self.units + 1, |wire| {
+            let read = wire.string().and_then(|key| {
+                to.keys.push(key);
+                self.step.run(&mut to.values, wire)
+            });
+            read.map_err(|reject| reject.inside(Place::Item(to.open())))
+        })?;
+        if to.has_twins() {
             return Err(Reject::new(flaw::Flaw::KeyTwice, opening));
         }
         to.close();
@@ -408,72 +346,9 @@ fn narrow<T: TryFrom<i32>>(wire: &mut Wire<'_>) -> Scan<T> {
 
 #[inline]
 fn decimal(wire: &mut Wire<'_>, limit: i128, size: Option<usize>) -> Scan<i128> {
-    let before = *wire;
-    let bytes = match size {
-        Some(size) => wire.slice(size)?,
-        None => wire.bytes()?,
-    };
-    if bytes.is_empty() {
-        return before.fail(Flaw::NoDigits);
-    }
-    match unscaled(bytes) {
+    let at = wire.at();
+    match unscaled(wire.digits(size)?) {
         Some(value) if -limit < value && value < limit => Ok(value),
-        _ => Err(Reject::new(flaw::Flaw::DecimalRange, before.at())),
-    }
-}
-
-/// A whole number of any length, the highest byte first; `None` where it needs more than 128 bits.
-#[inline]
-pub(super) fn unscaled(bytes: &[u8]) -> Option<i128> {
-    let sign = if bytes.first()?.cast_signed() < 0 { 0xFF } else { 0 };
-    let spare = bytes.len().saturating_sub(16);
-    let (spare, bytes) = bytes.split_at(spare);
-    if spare.iter().any(|byte| *byte != sign) {
-        return None;
-    }
-    let mut whole = [sign; 16];
-    whole[16 - bytes.len()..].copy_from_slice(bytes);
-    let value = i128::from_be_bytes(whole);
-    ((value < 0) == (sign == 0xFF)).then_some(value)
-}
-
-/// Bytes of a UUID's text.
-pub(super) const UUID_TEXT: usize = 36;
-
-/// As RFC 9562 writes it.
-pub(super) fn uuid_text(bytes: [u8; 16]) -> [u8; UUID_TEXT] {
-    let mut text = [0; UUID_TEXT];
-    uuid::Uuid::from_bytes(bytes).hyphenated().encode_lower(&mut text);
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unscaled_numbers_of_any_length() {
-        for (bytes, value) in [
-            (&[0][..], Some(0)),
-            (&[0x7F], Some(127)),
-            (&[0x80], Some(-128)),
-            (&[0, 0x80], Some(128)),
-            (&[0xFF, 0x7F], Some(-129)),
-            (&[0xFF; 40], Some(-1)),
-            (&[0; 40], Some(0)),
-            (
-                &[
-                    0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
-                    0xFF, 0xFF, 0xFF,
-                ],
-                Some(i128::MAX),
-            ),
-            (&[0x00, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
-            (&[0xFF, 0x7F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
-            (&[0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
-            (&[], None),
-        ] {
-            assert_eq!(unscaled(bytes), value, "{bytes:02x?}");
-        }
+        _ => Err(Reject::new(flaw::Flaw::DecimalRange, at)),
     }
 }

@@ -17,6 +17,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::config::AvroSchemas;
+use crate::decode::flaw::Part;
 use crate::decode::registry::{Reference, RegisteredSchema, SchemaKind};
 use crate::schema::ddl;
 use cells::cell;
@@ -36,9 +37,17 @@ fn declared(schema: &str, columns: &str) -> Avro {
     Avro { columns: Some(Arc::new(ddl::parse(columns).expect("columns"))), ..fixed(schema) }
 }
 
+fn field(name: &str, of: &str) -> String {
+    format!(r#"{{"name": "{name}", "type": {of}}}"#)
+}
+
+fn record_of(fields: &str) -> String {
+    format!(r#"{{"type": "record", "name": "r", "fields": [{fields}]}}"#)
+}
+
 /// A record with one field `f` of a type.
 fn record(of: &str) -> String {
-    format!(r#"{{"type": "record", "name": "r", "fields": [{{"name": "f", "type": {of}}}]}}"#)
+    record_of(&field("f", of))
 }
 
 fn reader(spec: &Avro) -> Reader {
@@ -100,13 +109,6 @@ fn rows(reader: &mut Reader) -> Vec<Json> {
         cells.map(|(field, column)| (field.name().clone(), cell(column, row))).collect()
     };
     (0..count).map(|at| Json::Object(row(at))).collect()
-}
-
-/// What stands in the column `f` after reading one datum of a type.
-fn value_of(of: &str, datum: &[u8]) -> Json {
-    let mut reader = reader(&fixed(&record(of)));
-    push(&mut reader, datum).unwrap_or_else(|reject| panic!("{of}: {reject}"));
-    rows(&mut reader).remove(0)["f"].take()
 }
 
 /// Numbers as Avro writes them.

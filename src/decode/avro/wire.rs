@@ -3,7 +3,7 @@
 
 use super::super::flaw::{self, Reject, Scan};
 use super::flaws::Flaw;
-use super::types::{Items, Type};
+use super::schema::{Items, Type};
 
 /// Values of arrays and maps in one record, each counted by what it takes in memory in units of eight bytes: one byte
 /// on the wire can stand for a record of a thousand nulls.
@@ -22,8 +22,8 @@ pub(super) struct Wire<'a> {
 
 /// How many items follow, and where they must end if the writer said so.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
-    pub(super) items: usize,
+struct Block {
+    items: usize,
     left_after: Option<usize>,
 }
 
@@ -199,9 +199,38 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// The head of an array's or a map's next block; `None` behind the last one. `units`: what an item takes.
+    /// The digits of a decimal: a fixed of this size, or bytes behind their length.
     #[inline]
-    pub(super) fn block(&mut self, smallest: usize, units: u64) -> Scan<Option<Block>> {
+    pub(super) fn digits(&mut self, size: Option<usize>) -> Scan<&'a [u8]> {
+        let before = *self;
+        let digits = match size {
+            Some(size) => self.slice(size)?,
+            None => self.bytes()?,
+        };
+        if digits.is_empty() { before.fail(Flaw::NoDigits) } else { Ok(digits) }
+    }
+
+    /// Reads the items of an array or a map, one after the other, through all blocks. `smallest`: the bytes of one at
+    /// least; `units`: what one takes in memory.
+    #[inline]
+    pub(super) fn items(
+        &mut self,
+        smallest: usize,
+        units: u64,
+        mut read: impl FnMut(&mut Self) -> Scan<()>,
+    ) -> Scan<()> {
+        while let Some(block) = self.block(smallest, units)? {
+            for _ in 0..block.items {
+                read(self)?;
+            }
+            self.end_block(block)?;
+        }
+        Ok(())
+    }
+
+    /// The head of the next block; `None` behind the last one.
+    #[inline]
+    fn block(&mut self, smallest: usize, units: u64) -> Scan<Option<Block>> {
         let before = *self;
         let count = self.long()?;
         if count == 0 {
@@ -235,7 +264,7 @@ impl<'a> Wire<'a> {
 
     /// Whether a block was as long as the writer said.
     #[inline]
-    pub(super) fn end_block(&self, block: Block) -> Scan<()> {
+    fn end_block(&self, block: Block) -> Scan<()> {
         match block.left_after {
             Some(left) if left != self.rest.len() => self.fail(Flaw::BlockSize),
             _ => Ok(()),
@@ -269,16 +298,12 @@ impl<'a> Wire<'a> {
     }
 
     fn skip_items(&mut self, items: &Items, keys: bool) -> Scan<()> {
-        while let Some(block) = self.block(items.smallest + usize::from(keys), 1)? {
-            for _ in 0..block.items {
-                if keys {
-                    self.string()?;
-                }
-                self.skip(&items.of)?;
+        self.items(items.smallest + usize::from(keys), 1, |wire| {
+            if keys {
+                wire.string()?;
             }
-            self.end_block(block)?;
-        }
-        Ok(())
+            wire.skip(&items.of)
+        })
     }
 }
 
@@ -297,16 +322,12 @@ fn zigzag(encoded: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::default::long;
     use super::*;
 
     fn written(value: i64) -> Vec<u8> {
-        let mut encoded = ((value << 1) ^ (value >> 63)).cast_unsigned();
         let mut bytes = Vec::new();
-        while encoded >= 0x80 {
-            bytes.push(encoded as u8 | 0x80);
-            encoded >>= 7;
-        }
-        bytes.push(encoded as u8);
+        long(&mut bytes, value);
         bytes
     }
 

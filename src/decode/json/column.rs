@@ -5,21 +5,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, ListArray, MapArray,
-    NullBufferBuilder, PrimitiveArray, StructArray,
-};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, NullBufferBuilder};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, TimestampMicrosecondType,
+    Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimestampMicrosecondType,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 
-use super::super::bytes::{ByteColumn, finish_offsets, offset, take};
+use super::super::buffers::primitive;
+use super::super::bytes::ByteColumn;
 use super::super::flaw::{Flaw, Found, Reject, Scan, Step};
+use super::super::nested::{Growing, List, Map, structs};
 use super::number::Number;
 use super::object::Object;
 use super::scan::Scanner;
@@ -63,47 +61,14 @@ pub(super) enum Values {
     /// Any value, as its text.
     JsonText(ByteColumn),
     Binary(ByteColumn),
-    List(Box<List>),
-    Map(Box<Map>),
+    List(Box<List<Column>>),
+    Map(Box<Map<Column>>),
     Struct(Box<Object>),
-}
-
-pub(super) struct List {
-    offsets: Vec<i32>,
-    elements: Column,
-}
-
-pub(super) struct Map {
-    offsets: Vec<i32>,
-    keys: ByteColumn,
-    values: Column,
-    /// For finding a key that comes twice; reused.
-    order: Vec<u32>,
-}
-
-impl Values {
-    pub(super) fn list(elements: Column) -> Self {
-        Self::List(Box::new(List { offsets: vec![0], elements }))
-    }
-
-    pub(super) fn map(values: Column) -> Self {
-        let (keys, order) = (ByteColumn::new(), Vec::new());
-        Self::Map(Box::new(Map { offsets: vec![0], keys, values, order }))
-    }
 }
 
 impl Column {
     pub(super) fn new(field: FieldRef, values: Values) -> Self {
         Self { field, nulls: NullBufferBuilder::new(0), values, len: 0 }
-    }
-
-    pub(super) fn field(&self) -> &FieldRef {
-        &self.field
-    }
-
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.len
     }
 
     /// Whether the last value is null.
@@ -247,9 +212,19 @@ impl Column {
             Values::Struct(object) => object.append_null(),
         }
     }
+}
 
-    /// Drops all values from `len` on, complete or not.
-    pub(super) fn truncate(&mut self, len: usize) {
+impl Growing for Column {
+    fn field(&self) -> &FieldRef {
+        &self.field
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn truncate(&mut self, len: usize) {
         self.nulls.truncate(len);
         self.len = len;
         match &mut self.values {
@@ -270,8 +245,7 @@ impl Column {
         }
     }
 
-    /// The column so far; leaves it empty.
-    pub(super) fn finish(&mut self) -> ArrayRef {
+    fn finish(&mut self) -> ArrayRef {
         let nulls = self.nulls.finish();
         self.len = 0;
         let data_type = self.field.data_type();
@@ -294,25 +268,19 @@ impl Column {
             Values::Map(map) => map.finish(nulls, data_type),
             Values::Struct(object) => {
                 let (fields, arrays, len) = object.finish();
-                let array = StructArray::try_new_with_length(fields, arrays, nulls, len);
-                Arc::new(
-                    array.expect(
-                        "each field got one value per struct, and nulls only where allowed",
-                    ),
-                )
+                structs(&fields, arrays, nulls, len)
             }
         }
     }
 }
 
-impl List {
+impl List<Column> {
     fn read(&mut self, json: &mut Scanner<'_>) -> Scan<()> {
         json.enter()?;
-        let start = self.elements.len();
         if !json.closes(b']') {
             loop {
                 if let Err(reject) = self.elements.read(json) {
-                    return Err(reject.inside(Step::Item(self.elements.len() - start)));
+                    return Err(reject.inside(Step::Item(self.open())));
                 }
                 if !json.another(b']')? {
                     break;
@@ -322,28 +290,12 @@ impl List {
         self.close();
         Ok(())
     }
-
-    fn close(&mut self) {
-        self.offsets.push(offset(self.elements.len()));
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        self.elements.truncate(self.offsets[len] as usize);
-    }
-
-    fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
-        let offsets = finish_offsets(&mut self.offsets);
-        let elements = self.elements.finish();
-        Arc::new(ListArray::new(Arc::clone(self.elements.field()), offsets, elements, nulls))
-    }
 }
 
-impl Map {
+impl Map<Column> {
     fn read(&mut self, json: &mut Scanner<'_>) -> Scan<()> {
         let opening = json.at();
         json.enter()?;
-        let start = self.keys.len();
         if !json.closes(b'}') {
             loop {
                 if json.peek() != Some(b'"') {
@@ -352,55 +304,18 @@ impl Map {
                 self.keys.push_with(|out| json.string_into(out))?;
                 json.colon()?;
                 if let Err(reject) = self.values.read(json) {
-                    return Err(reject.inside(Step::Item(self.values.len() - start)));
+                    return Err(reject.inside(Step::Item(self.open())));
                 }
                 if !json.another(b'}')? {
                     break;
                 }
             }
         }
-        if self.has_twins(start) {
+        if self.has_twins() {
             return Err(Reject::new(Flaw::KeyTwice, opening));
         }
         self.close();
         Ok(())
-    }
-
-    /// Whether a key comes twice from entry `start` on: by pairs while they are few, else by sorting.
-    fn has_twins(&mut self, start: usize) -> bool {
-        const FEW: usize = 12;
-        let (keys, end) = (&self.keys, self.keys.len());
-        if end - start <= FEW {
-            return (start..end).any(|i| (start..i).any(|j| keys.get(i) == keys.get(j)));
-        }
-        self.order.clear();
-        self.order.extend((start..end).map(|i| i as u32));
-        self.order.sort_unstable_by(|a, b| keys.get(*a as usize).cmp(keys.get(*b as usize)));
-        self.order.windows(2).any(|pair| keys.get(pair[0] as usize) == keys.get(pair[1] as usize))
-    }
-
-    fn close(&mut self) {
-        self.offsets.push(offset(self.values.len()));
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        let entries = self.offsets[len] as usize;
-        self.keys.truncate(entries);
-        self.values.truncate(entries);
-    }
-
-    fn finish(&mut self, nulls: Option<NullBuffer>, data_type: &DataType) -> ArrayRef {
-        let DataType::Map(entries_field, sorted) = data_type else {
-            unreachable!("made for a map")
-        };
-        let DataType::Struct(fields) = entries_field.data_type() else {
-            unreachable!("a map's entries are structs")
-        };
-        let offsets = finish_offsets(&mut self.offsets);
-        let arrays = vec![self.keys.finish_strings(None), self.values.finish()];
-        let entries = StructArray::new(fields.clone(), arrays, None);
-        Arc::new(MapArray::new(Arc::clone(entries_field), offsets, entries, nulls, *sorted))
     }
 }
 
@@ -413,13 +328,8 @@ fn push<T>(
     convert: impl FnOnce(&Number<'_>) -> Result<T, Flaw>,
 ) -> Scan<()> {
     let number = json.number()?;
-    match convert(&number) {
-        Ok(value) => {
-            values.push(value);
-            Ok(())
-        }
-        Err(flaw) => Err(Reject::new(flaw, start)),
-    }
+    values.push(convert(&number).map_err(|flaw| Reject::new(flaw, start))?);
+    Ok(())
 }
 
 /// Reads a string and appends what `convert` makes of it.
@@ -430,25 +340,11 @@ fn push_text<T>(
     start: usize,
     convert: impl FnOnce(&[u8]) -> Result<T, Flaw>,
 ) -> Scan<()> {
-    match convert(json.text()?) {
-        Ok(value) => {
-            values.push(value);
-            Ok(())
-        }
-        Err(flaw) => Err(Reject::new(flaw, start)),
-    }
+    values.push(convert(json.text()?).map_err(|flaw| Reject::new(flaw, start))?);
+    Ok(())
 }
 
 #[inline]
 fn narrow<T: TryFrom<i64>>(number: &Number<'_>) -> Result<T, Flaw> {
     T::try_from(number.integer()?).map_err(|_| Flaw::IntegerRange)
-}
-
-fn primitive<T: ArrowPrimitiveType>(
-    values: &mut Vec<T::Native>,
-    nulls: Option<NullBuffer>,
-    data_type: &DataType,
-) -> ArrayRef {
-    let array = PrimitiveArray::<T>::new(ScalarBuffer::from(take(values)), nulls);
-    Arc::new(array.with_data_type(data_type.clone()))
 }

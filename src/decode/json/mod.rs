@@ -20,6 +20,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use super::bytes::ByteColumn;
 use super::error::DecodeError;
 use super::flaw::{Flaw, Part, Reject, Scan, Step};
+use super::nested::{Growing, List, Map, map_value};
 use super::payload::JSON_TEXT;
 use crate::config::{Framing, Json, RESCUE_COLUMN, TimestampFormat, UnknownFields};
 use crate::schema::ddl::format_type;
@@ -52,7 +53,7 @@ impl Reader {
     /// Change events: the declared row twice, as the STRUCTs `before` (every column of it nullable) and `after`, then
     /// these columns. All else that an envelope holds is left out.
     pub(super) fn of_changes(spec: &Json, others: &[FieldRef]) -> Result<Self, DecodeError> {
-        let mut builder = Builder::new(spec, Part::Value);
+        let mut builder = Builder::new(spec, Part::Change);
         let row = spec.schema.arrow().fields();
         let nullable: Fields = row.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let rows = [("before", builder.row(&nullable)?), ("after", builder.row(row)?)];
@@ -279,9 +280,12 @@ impl<'a> Builder<'a> {
             DataType::Utf8 => Values::String(ByteColumn::new()),
             DataType::Binary => Values::Binary(ByteColumn::new()),
             DataType::List(element) => {
-                Values::list(self.column(element, &format!("{path}.element"))?)
+                let elements = self.column(element, &format!("{path}.element"))?;
+                Values::List(Box::new(List::new(elements)))
             }
-            DataType::Map(entries, _) => Values::map(self.map_values(entries, path)?),
+            DataType::Map(entries, _) => {
+                Values::Map(Box::new(Map::new(self.map_values(entries, path)?)))
+            }
             DataType::Struct(fields) => Values::Struct(Box::new(self.object(fields, path)?)),
             other => {
                 let (part, column) = (self.part, path.to_owned());
@@ -292,11 +296,9 @@ impl<'a> Builder<'a> {
     }
 
     fn map_values(&mut self, entries: &FieldRef, path: &str) -> Result<Column, DecodeError> {
-        match entries.data_type() {
-            DataType::Struct(pair) if pair.len() == 2 && *pair[0].data_type() == DataType::Utf8 => {
-                self.column(&pair[1], &format!("{path}.value"))
-            }
-            _ => Err(DecodeError::MapKey { part: self.part, column: path.to_owned() }),
+        match map_value(entries) {
+            Some(value) => self.column(value, &format!("{path}.value")),
+            None => Err(DecodeError::MapKey { part: self.part, column: path.to_owned() }),
         }
     }
 

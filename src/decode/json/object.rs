@@ -9,6 +9,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Fields};
 
 use super::super::flaw::{Flaw, Reject, Scan, Step};
+use super::super::nested::Growing;
 use super::column::{Column, Values};
 use super::rescue::Rescued;
 use super::scan::{Scanner, Token};

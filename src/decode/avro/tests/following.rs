@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn schema(fields: &str) -> String {
-    format!(r#"{{"type": "record", "name": "r", "fields": [{fields}]}}"#)
-}
-
-fn field(name: &str, of: &str) -> String {
-    format!(r#"{{"name": "{name}", "type": {of}}}"#)
-}
-
 /// Columns after following both, and whether the second changed anything.
 fn merged(first: &str, second: &str) -> Result<(String, bool), String> {
     let (_, known) = with_registry(None, OnIncompatibleSchema::Fail, []);
@@ -26,9 +18,14 @@ fn merged(first: &str, second: &str) -> Result<(String, bool), String> {
     Ok((text, before != after))
 }
 
+fn check(first: &str, second: &str, expected: Result<(&str, bool), &str>) {
+    let expected = expected.map(|(columns, new)| (columns.to_owned(), new));
+    assert_eq!(merged(first, second), expected.map_err(str::to_owned), "{first} and {second}");
+}
+
 /// Of one field `f` in both.
 fn merged_types(first: &str, second: &str) -> Result<String, String> {
-    merged(&schema(&field("f", first)), &schema(&field("f", second))).map(|(columns, _)| columns)
+    merged(&record(first), &record(second)).map(|(columns, _)| columns)
 }
 
 #[test]
@@ -123,42 +120,36 @@ fn types_merge_to_one_that_holds_both() {
 
 #[test]
 fn records_merge_by_name_with_new_fields_behind() {
-    let first = schema(&[field("a", r#""int""#), field("b", r#""string""#)].join(","));
-    let second = schema(&[field("c", r#""long""#), field("a", r#""int""#)].join(","));
-    assert_eq!(merged(&first, &second), Ok(("a INT, b STRING, c BIGINT".into(), true)));
-    let inner = |fields: &str| {
-        schema(&field(
-            "s",
-            &format!(
-                r#"{{"type": "array", "items": {{"type": "record", "name": "s", "fields": [{fields}]}}}}"#
-            ),
-        ))
+    let int = |name: &str| field(name, r#""int""#);
+    let items = |fields: &str| {
+        let record = format!(r#"{{"type": "record", "name": "s", "fields": [{fields}]}}"#);
+        field("s", &format!(r#"{{"type": "array", "items": {record}}}"#))
     };
-    let nested = merged(&inner(&field("x", r#""int""#)), &inner(&field("y", r#""int""#)));
-    assert_eq!(nested, Ok(("s ARRAY<STRUCT<x: INT, y: INT>>".into(), true)));
+    let a_and_b = [int("a"), field("b", r#""string""#)].join(",");
+    let c_and_a = [field("c", r#""long""#), int("a")].join(",");
     // A default stands in for a field that a writer has not.
-    let with_default = schema(
-        &[field("a", r#""int""#), r#"{"name": "b", "type": "int", "default": 7}"#.into()].join(","),
-    );
-    let without = schema(&field("a", r#""int""#));
-    assert_eq!(merged(&with_default, &without), Ok(("a INT, b INT".into(), false)));
-    assert_eq!(merged(&without, &with_default), Ok(("a INT, b INT".into(), true)));
-    let twins = merged(&schema(&field("id", r#""int""#)), &schema(&field("ID", r#""int""#)));
-    assert_eq!(
-        twins,
-        Err("`ID` and `id` are the same name to Delta Lake, which ignores case".into())
-    );
-    let none = merged(&without, r#""string""#);
-    assert_eq!(none, Err("string, and the schemas before it are records".into()));
+    let with_default = [int("a"), r#"{"name": "b", "type": "int", "default": 7}"#.into()].join(",");
+    let twins = "`ID` and `id` are the same name to Delta Lake, which ignores case";
+    for (first, second, expected) in [
+        (&a_and_b, &c_and_a, Ok(("a INT, b STRING, c BIGINT", true))),
+        (&items(&int("x")), &items(&int("y")), Ok(("s ARRAY<STRUCT<x: INT, y: INT>>", true))),
+        (&with_default, &int("a"), Ok(("a INT, b INT", false))),
+        (&int("a"), &with_default, Ok(("a INT, b INT", true))),
+        (&int("id"), &int("ID"), Err(twins)),
+    ] {
+        check(&record_of(first), &record_of(second), expected);
+    }
+    let none = "string, and the schemas before it are records";
+    check(&record_of(&int("a")), r#""string""#, Err(none));
 }
 
 #[test]
 fn a_renamed_field_is_found_by_its_alias() {
-    let old = schema(&field("old", r#""int""#));
-    let new = schema(r#"{"name": "new", "aliases": ["old"], "type": "long"}"#);
+    let old = record_of(&field("old", r#""int""#));
+    let new = record_of(r#"{"name": "new", "aliases": ["old"], "type": "long"}"#);
     // The column has the newer name, whichever of the two was met first.
-    assert_eq!(merged(&new, &old), Ok(("new BIGINT".into(), false)));
-    assert_eq!(merged(&old, &new), Ok(("new BIGINT".into(), true)));
+    check(&new, &old, Ok(("new BIGINT", false)));
+    check(&old, &new, Ok(("new BIGINT", true)));
     let (spec, known) =
         with_registry(None, OnIncompatibleSchema::Fail, [registered(1, &new), registered(2, &old)]);
     let mut reader = ready(&spec, &known, &[1]);
@@ -181,9 +172,9 @@ fn ready(spec: &Avro, known: &Known, ids: &[u32]) -> Reader {
 
 #[test]
 fn a_new_schema_changes_the_columns_of_the_next_reader() {
-    let one = schema(&field("a", r#""int""#));
-    let two = schema(&[field("a", r#""long""#), field("b", r#"["null", "string"]"#)].join(","));
-    let three = schema(
+    let one = record_of(&field("a", r#""int""#));
+    let two = record_of(&[field("a", r#""long""#), field("b", r#"["null", "string"]"#)].join(","));
+    let three = record_of(
         r#"{"name": "a", "type": "int"}, {"name": "b", "type": "string", "default": "none"}"#,
     );
     let schemas = [registered(1, &one), registered(2, &two), registered(3, &three)];
@@ -263,8 +254,8 @@ fn defaults_of_every_type_stand_in_for_fields_that_are_missing() {
         })
         .collect();
     let poor = field("id", r#""int""#);
-    let rich = schema(&format!("{poor}, {}", rich.join(", ")));
-    let schemas = [registered(1, &rich), registered(2, &schema(&poor))];
+    let rich = record_of(&format!("{poor}, {}", rich.join(", ")));
+    let schemas = [registered(1, &rich), registered(2, &record_of(&poor))];
     let (spec, known) = with_registry(None, OnIncompatibleSchema::Fail, schemas);
     let mut reader = ready(&spec, &known, &[1]);
     push(&mut reader, &confluent(2, &[2])).expect("a record");
@@ -276,11 +267,11 @@ fn defaults_of_every_type_stand_in_for_fields_that_are_missing() {
 
 #[test]
 fn types_of_a_union_keep_their_fields() {
-    let one = schema(&field(
+    let one = record_of(&field(
         "f",
         r#"["int", {"type": "record", "name": "n.A", "fields": [{"name": "x", "type": "int"}]}, "string"]"#,
     ));
-    let two = schema(&field(
+    let two = record_of(&field(
         "f",
         r#"["boolean", {"type": "record", "name": "m.B", "aliases": ["A"], "fields": [{"name": "x", "type": "int"}]}, "string", "null", "int"]"#,
     ));
@@ -309,7 +300,7 @@ fn types_of_a_union_keep_their_fields() {
 #[test]
 fn an_enum_of_both_schemas_keeps_what_was_written() {
     let colours = |symbols: &str| {
-        schema(&field(
+        record_of(&field(
             "f",
             &format!(r#"{{"type": "enum", "name": "e", "symbols": [{symbols}], "default": "A"}}"#),
         ))
@@ -325,21 +316,18 @@ fn an_enum_of_both_schemas_keeps_what_was_written() {
 
 #[test]
 fn what_can_not_be_followed_stops_or_goes_to_the_dead_letters() {
-    let one = schema(&field("a", r#""int""#));
-    let other = schema(&field("a", r#""string""#));
-    let recursive = schema(&field("a", r#"["null", "r"]"#));
-    let json = RegisteredSchema { kind: SchemaKind::Json, ..registered(5, "{}") };
-    let protobuf = RegisteredSchema { kind: SchemaKind::Protobuf, ..registered(6, "") };
+    let one = record_of(&field("a", r#""int""#));
+    let other = record_of(&field("a", r#""string""#));
+    let recursive = record_of(&field("a", r#"["null", "r"]"#));
+    let of_kind = |id, kind, text| RegisteredSchema { kind, ..registered(id, text) };
     let schemas = || {
-        let json = RegisteredSchema { kind: json.kind, ..registered(5, "{}") };
-        let protobuf = RegisteredSchema { kind: protobuf.kind, ..registered(6, "") };
         [
             registered(1, &one),
             registered(2, &other),
             registered(3, &recursive),
             registered(4, "{"),
-            json,
-            protobuf,
+            of_kind(5, SchemaKind::Json, "{}"),
+            of_kind(6, SchemaKind::Protobuf, ""),
         ]
     };
     let reasons = [
@@ -381,9 +369,9 @@ fn what_can_not_be_followed_stops_or_goes_to_the_dead_letters() {
 
 #[test]
 fn declared_columns_follow_nothing_and_name_what_does_not_fit() {
-    let one = schema(&field("a", r#""int""#));
-    let other = schema(&[field("a", r#""string""#), field("b", r#""int""#)].join(","));
-    let more = schema(&[field("a", r#"["null", "int"]"#), field("c", r#""int""#)].join(","));
+    let one = record_of(&field("a", r#""int""#));
+    let other = record_of(&[field("a", r#""string""#), field("b", r#""int""#)].join(","));
+    let more = record_of(&[field("a", r#"["null", "int"]"#), field("c", r#""int""#)].join(","));
     let schemas = || [registered(1, &one), registered(2, &other), registered(3, &more)];
     let (spec, known) =
         with_registry(Some("a BIGINT, b INT"), OnIncompatibleSchema::Fail, schemas());

@@ -14,7 +14,8 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::cells::hex;
 use super::*;
-use types::{Shape, Unit};
+use schema::Unit;
+use unions::{Shape, member_name};
 
 /// Decisions, from random bytes; zeros when they are used up, so that everything ends.
 struct Tape<'a>(std::slice::Iter<'a, u8>);
@@ -212,7 +213,7 @@ fn expected(of: &Type, value: &Value) -> Json {
                         Some(own) if own == i => expected(branch, value),
                         _ => Json::Null,
                     };
-                    let names = (0..members.len()).map(|i| (types::member_name(i), member(i)));
+                    let names = (0..members.len()).map(|i| (member_name(i), member(i)));
                     Json::Object(names.collect())
                 }
                 Shape::One(one) if branch != one => widened(value),
@@ -343,18 +344,26 @@ fn check(tape: &[u8], tally: &RefCell<[u64; 4]>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn cases() -> u32 {
+    std::env::var("SLUICE_AVRO_CASES")
+        .map_or(4_000, |text| text.parse().expect("a number of cases"))
+}
+
+fn runner() -> TestRunner {
+    let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+}
+
 #[test]
 fn the_decoder_agrees_with_apache_avro() {
-    let cases = std::env::var("SLUICE_AVRO_CASES")
-        .map_or(4_000, |text| text.parse().expect("a number of cases"));
     let tally = RefCell::new([0; 4]);
     let tapes = proptest::collection::vec(any::<u8>(), 0..200);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config)
-        .run(&tapes, |tape| check(&tape, &tally))
-        .unwrap_or_else(|error| panic!("{error}"));
+    runner().run(&tapes, |tape| check(&tape, &tally)).unwrap_or_else(|error| panic!("{error}"));
     let [no_columns, accepted, refused, _] = tally.into_inner();
-    assert!(no_columns * 2 < u64::from(cases), "most schemas have columns: {no_columns} have none");
+    assert!(
+        no_columns * 2 < u64::from(cases()),
+        "most schemas have columns: {no_columns} have none"
+    );
     let rarer = accepted.min(refused);
     assert!(rarer * 6 > accepted + refused, "both kinds are tried: {accepted} and {refused}");
 }
@@ -368,12 +377,9 @@ fn nothing_makes_it_panic() {
         r#"[{"type":"enum","name":"e","symbols":["A"],"default":"A"},{"type":"array","items":"e"},"null"]"#,
     ];
     const BYTES: &[u8] = b"{}[]\",:ab0129-. \\nulx";
-    let cases = std::env::var("SLUICE_AVRO_CASES")
-        .map_or(4_000, |text| text.parse().expect("a number of cases"));
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let edits = proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6);
     let payload = proptest::collection::vec(any::<u8>(), 0..40);
-    TestRunner::new(config)
+    runner()
         .run(&(0..SEEDS.len(), edits, payload), |(seed, edits, payload)| {
             let mut text = SEEDS[seed].as_bytes().to_vec();
             for (at, byte) in edits {

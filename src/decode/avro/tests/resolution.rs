@@ -1,15 +1,16 @@
 //! One schema's data in columns that are declared, or that other schemas have: Avro's rules of schema resolution.
 
 use super::*;
+use crate::decode::payload::JSON_TEXT;
 
-/// A datum of one type in a declared column `f`.
-fn into(of: &str, column: &str, datum: &[u8]) -> Json {
+/// What stands in a declared column `f` after reading one datum of a type.
+fn check(of: &str, column: &str, datum: &[u8], expected: Json) {
     let mut reader = reader(&declared(&record(of), &format!("f {column}")));
     push(&mut reader, datum).unwrap_or_else(|reject| panic!("{of} in {column}: {reject}"));
-    rows(&mut reader).remove(0)["f"].take()
+    assert_eq!(rows(&mut reader), [json!({"f": expected})], "{of} in {column}");
 }
 
-fn no_way(of: &str, column: &str, expected: &str) {
+fn refused(of: &str, column: &str, expected: &str) {
     let error = try_reader(&declared(&record(of), &format!("f {column}")));
     let error = error.err().unwrap_or_else(|| panic!("{of} in {column} is taken")).to_string();
     assert_eq!(error, format!("`decode.value.avro_schema`: {expected}"));
@@ -56,7 +57,7 @@ fn numbers_and_texts_are_promoted() {
             json!({"a": 1}),
         ),
     ] {
-        assert_eq!(into(of, column, &datum), expected, "{of} in {column}");
+        check(of, column, &datum, expected);
     }
 }
 
@@ -118,7 +119,7 @@ fn what_has_no_rule_is_refused_by_name_and_type() {
         (r#"["null", "string"]"#, "INT", "`f`: string can't be read as INT"),
         (r#"["string", "boolean"]"#, "INT", "`f`: union of string, boolean can't be read as INT"),
     ] {
-        no_way(of, column, expected);
+        refused(of, column, expected);
     }
     let error =
         try_reader(&declared(r#""string""#, "f STRING")).err().expect("no record").to_string();
@@ -127,8 +128,7 @@ fn what_has_no_rule_is_refused_by_name_and_type() {
         "`decode.value.avro_schema`: `value`: string, and no record: declare the one column `value`"
     );
     let error = try_reader(&declared(&record(r#""string""#), "f MAP<INT, STRING>")).err();
-    let part = crate::decode::flaw::Part::Value;
-    let (column, data_type) = ("f".to_owned(), "MAP<INT, STRING>".to_owned());
+    let (part, column, data_type) = (Part::Value, "f".into(), "MAP<INT, STRING>".into());
     assert_eq!(error, Some(DecodeError::AvroType { part, column, data_type }));
 }
 
@@ -229,6 +229,11 @@ fn unions_go_where_their_types_can() {
     assert_eq!(reason, "`f`, byte 1: string, for which `member1` is not declared");
 }
 
+fn json_text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+        .with_metadata([(JSON_TEXT.to_owned(), String::new())].into())
+}
+
 #[test]
 fn a_column_of_json_text_takes_any_type() {
     let schema = r#"{"type": "record", "name": "r", "fields": [{"name": "f", "type": ["null", {"type": "record", "name": "s", "fields": [
@@ -243,10 +248,8 @@ fn a_column_of_json_text_takes_any_type() {
         {"name": "long", "type": {"type": "fixed", "name": "dur", "size": 12, "logicalType": "duration"}},
         {"name": "e", "type": {"type": "enum", "name": "e", "symbols": ["A", "B"]}},
         {"name": "a", "type": {"type": "array", "items": "int"}}]}]}]}"#;
-    let text = Field::new("f", DataType::Utf8, true)
-        .with_metadata([(crate::decode::payload::JSON_TEXT.to_owned(), String::new())].into());
     let spec = Avro {
-        columns: Some(Arc::new(crate::schema::TableSchema::new(vec![text]))),
+        columns: Some(Arc::new(crate::schema::TableSchema::new(vec![json_text("f")]))),
         ..fixed(schema)
     };
     let mut reader = reader(&spec);
@@ -292,9 +295,7 @@ fn envelopes_give_the_row_before_and_after() {
         {{"name": "after", "type": ["null", "Value"]}}, {{"name": "source", "type": {{"type": "record", "name": "S", "fields": [{{"name": "lsn", "type": "long"}}]}}}},
         {{"name": "op", "type": "string"}}, {{"name": "ts_ms", "type": ["null", "long"]}}]}}"#
     );
-    let source = Field::new("source", DataType::Utf8, true)
-        .with_metadata([(crate::decode::payload::JSON_TEXT.to_owned(), String::new())].into());
-    let others = [Arc::new(Field::new("op", DataType::Utf8, true)), Arc::new(source)];
+    let others = [Arc::new(Field::new("op", DataType::Utf8, true)), Arc::new(json_text("source"))];
     let row = [&long(7)[..], &[2], &sized(b"x")].concat();
     let datum = [&[0, 2][..], &row, &long(99), &sized(b"c"), &[2], &long(5)].concat();
     for (columns, expected) in [

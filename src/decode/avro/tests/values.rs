@@ -2,75 +2,84 @@
 
 use super::*;
 
+/// What stands in the column after reading one datum of a type.
+fn check(of: &str, datum: &[u8], expected: Json) {
+    let mut reader = reader(&fixed(&record(of)));
+    push(&mut reader, datum).unwrap_or_else(|reject| panic!("{of}: {reject}"));
+    assert_eq!(rows(&mut reader), [json!({"f": expected})], "{of} {datum:02x?}");
+}
+
 #[test]
 fn primitive_values() {
-    assert_eq!(value_of(r#""boolean""#, &[1]), json!(true));
-    assert_eq!(value_of(r#""boolean""#, &[0]), json!(false));
+    for (of, datum, expected) in [
+        (r#""boolean""#, vec![1], json!(true)),
+        (r#""boolean""#, vec![0], json!(false)),
+        (r#""double""#, f64::NAN.to_le_bytes().to_vec(), json!("NaN")),
+        (r#""float""#, f32::NEG_INFINITY.to_le_bytes().to_vec(), json!("-inf")),
+        (r#""bytes""#, sized(&[0, 0xFF]), json!("00ff")),
+        (r#"{"type": "fixed", "name": "x", "size": 3}"#, vec![1, 2, 3], json!("010203")),
+        (r#"{"type": "fixed", "name": "x", "size": 0}"#, vec![], json!("")),
+        (r#"{"type": "enum", "name": "e", "symbols": ["RED", "GREEN"]}"#, long(1), json!("GREEN")),
+    ] {
+        check(of, &datum, expected);
+    }
     for value in [0, -1, 63, -64, 64, 1_000_000, i32::MAX, i32::MIN] {
-        assert_eq!(value_of(r#""int""#, &long(value.into())), json!(value));
+        check(r#""int""#, &long(value.into()), json!(value));
     }
     for value in [0, -1, 1 << 40, i64::MAX, i64::MIN] {
-        assert_eq!(value_of(r#""long""#, &long(value)), json!(value));
+        check(r#""long""#, &long(value), json!(value));
     }
     for value in [0.0f32, -1.5, 1e-45, f32::MAX] {
-        assert_eq!(value_of(r#""float""#, &value.to_le_bytes()), json!(f64::from(value)));
+        check(r#""float""#, &value.to_le_bytes(), json!(f64::from(value)));
     }
     for value in [0.1, -0.0, f64::MIN_POSITIVE, f64::MAX] {
-        assert_eq!(value_of(r#""double""#, &f64::to_le_bytes(value)), json!(value));
+        check(r#""double""#, &f64::to_le_bytes(value), json!(value));
     }
-    assert_eq!(value_of(r#""double""#, &f64::NAN.to_le_bytes()), json!("NaN"));
-    assert_eq!(value_of(r#""float""#, &f32::NEG_INFINITY.to_le_bytes()), json!("-inf"));
-    assert_eq!(value_of(r#""bytes""#, &sized(&[0, 0xFF])), json!("00ff"));
     for text in ["", "a", "zwölf Boxkämpfer", "\u{1F600}\0"] {
-        assert_eq!(value_of(r#""string""#, &sized(text.as_bytes())), json!(text));
+        check(r#""string""#, &sized(text.as_bytes()), json!(text));
     }
-    assert_eq!(
-        value_of(r#"{"type": "fixed", "name": "x", "size": 3}"#, &[1, 2, 3]),
-        json!("010203")
-    );
-    assert_eq!(value_of(r#"{"type": "fixed", "name": "x", "size": 0}"#, &[]), json!(""));
-    let colour = r#"{"type": "enum", "name": "e", "symbols": ["RED", "GREEN"]}"#;
-    assert_eq!(value_of(colour, &long(1)), json!("GREEN"));
 }
 
 #[test]
 fn arrays_and_maps_come_in_blocks() {
     let ints = r#"{"type": "array", "items": "int"}"#;
-    assert_eq!(value_of(ints, &[0]), json!([]));
-    assert_eq!(value_of(ints, &[4, 2, 4, 0]), json!([1, 2]));
-    assert_eq!(value_of(ints, &[2, 2, 4, 4, 6, 0]), json!([1, 2, 3]), "two blocks");
-    assert_eq!(
-        value_of(ints, &[3, 4, 2, 4, 2, 6, 0]),
-        json!([1, 2, 3]),
-        "the first with its bytes"
-    );
     let map = r#"{"type": "map", "values": ["null", "long"]}"#;
-    assert_eq!(value_of(map, &[0]), json!({}));
-    assert_eq!(value_of(map, &[4, 2, b'a', 2, 2, 2, b'b', 0, 0]), json!({"a": 1, "b": null}));
-    assert_eq!(value_of(map, &[1, 8, 2, b'a', 2, 2, 0]), json!({"a": 1}));
     let nested = r#"{"type": "array", "items": {"type": "array", "items": ["null", "string"]}}"#;
-    let datum = [&[6, 0, 4, 0, 2][..], &sized(b"x"), &[0, 0, 0]].concat();
-    assert_eq!(value_of(nested, &datum), json!([[], [null, "x"], []]));
+    for (of, datum, expected) in [
+        (ints, &[0][..], json!([])),
+        (ints, &[4, 2, 4, 0], json!([1, 2])),
+        // Two blocks.
+        (ints, &[2, 2, 4, 4, 6, 0], json!([1, 2, 3])),
+        // The first with its bytes.
+        (ints, &[3, 4, 2, 4, 2, 6, 0], json!([1, 2, 3])),
+        (map, &[0], json!({})),
+        (map, &[4, 2, b'a', 2, 2, 2, b'b', 0, 0], json!({"a": 1, "b": null})),
+        (map, &[1, 8, 2, b'a', 2, 2, 0], json!({"a": 1})),
+        (nested, &[6, 0, 4, 0, 2, 2, b'x', 0, 0, 0], json!([[], [null, "x"], []])),
+    ] {
+        check(of, datum, expected);
+    }
 }
 
 #[test]
 fn unions_are_the_value_or_a_field_for_each_type() {
-    assert_eq!(value_of(r#"["null", "int"]"#, &[0]), json!(null));
-    assert_eq!(value_of(r#"["null", "int"]"#, &[2, 14]), json!(7));
-    assert_eq!(value_of(r#"["int", "null"]"#, &[0, 14]), json!(7));
-    assert_eq!(value_of(r#"["int", "null"]"#, &[2]), json!(null));
-    assert_eq!(value_of(r#"["int"]"#, &[0, 14]), json!(7));
-    assert_eq!(value_of(r#"["int", "long"]"#, &[2, 14]), json!(7));
-    assert_eq!(value_of(r#"["float", "double"]"#, &[0, 0, 0, 0xC0, 0x3F]), json!(1.5));
     let three = r#"["string", "null", "int", {"type": "array", "items": "int"}]"#;
     let members = |a: Json, b: Json, c: Json| json!({"member0": a, "member1": b, "member2": c});
-    assert_eq!(
-        value_of(three, &[&[0][..], &sized(b"x")].concat()),
-        members(json!("x"), json!(null), json!(null))
-    );
-    assert_eq!(value_of(three, &[2]), json!(null));
-    assert_eq!(value_of(three, &[4, 14]), members(json!(null), json!(7), json!(null)));
-    assert_eq!(value_of(three, &[6, 2, 2, 0]), members(json!(null), json!(null), json!([1])));
+    for (of, datum, expected) in [
+        (r#"["null", "int"]"#, &[0][..], json!(null)),
+        (r#"["null", "int"]"#, &[2, 14], json!(7)),
+        (r#"["int", "null"]"#, &[0, 14], json!(7)),
+        (r#"["int", "null"]"#, &[2], json!(null)),
+        (r#"["int"]"#, &[0, 14], json!(7)),
+        (r#"["int", "long"]"#, &[2, 14], json!(7)),
+        (r#"["float", "double"]"#, &[0, 0, 0, 0xC0, 0x3F], json!(1.5)),
+        (three, &[0, 2, b'x'], members(json!("x"), json!(null), json!(null))),
+        (three, &[2], json!(null)),
+        (three, &[4, 14], members(json!(null), json!(7), json!(null))),
+        (three, &[6, 2, 2, 0], members(json!(null), json!(null), json!([1]))),
+    ] {
+        check(of, datum, expected);
+    }
 }
 
 #[test]
@@ -85,56 +94,59 @@ fn decimals_keep_every_digit() {
         ((10i128.pow(38) - 1).to_be_bytes().to_vec(), "9999999999999999999999999999999999.9999"),
         ((1 - 10i128.pow(38)).to_be_bytes().to_vec(), "-9999999999999999999999999999999999.9999"),
     ] {
-        assert_eq!(value_of(bytes, &sized(&unscaled)), json!(expected));
+        check(bytes, &sized(&unscaled), json!(expected));
     }
     let fixed = r#"{"type": "fixed", "name": "x", "size": 2, "logicalType": "decimal", "precision": 4, "scale": 2}"#;
-    assert_eq!(value_of(fixed, &9999i16.to_be_bytes()), json!("99.99"));
-    assert_eq!(value_of(fixed, &(-1i16).to_be_bytes()), json!("-0.01"));
+    check(fixed, &9999i16.to_be_bytes(), json!("99.99"));
+    check(fixed, &(-1i16).to_be_bytes(), json!("-0.01"));
 }
 
 #[test]
 fn dates_and_times() {
-    let date = r#"{"type": "int", "logicalType": "date"}"#;
-    for (days, expected) in
-        [(0, "1970-01-01"), (-1, "1969-12-31"), (-719_162, "0001-01-01"), (2_932_896, "9999-12-31")]
-    {
-        assert_eq!(value_of(date, &long(days)), json!(expected));
-    }
-    let time = |unit: &str| format!(r#"{{"type": "long", "logicalType": "{unit}"}}"#);
-    for (unit, value, expected) in [
-        ("timestamp-millis", 1, "1970-01-01T00:00:00.001000Z"),
-        ("timestamp-millis", -1, "1969-12-31T23:59:59.999000Z"),
-        ("timestamp-micros", -1, "1969-12-31T23:59:59.999999Z"),
-        ("timestamp-nanos", 1_999, "1970-01-01T00:00:00.000001Z"),
-        ("timestamp-nanos", -1, "1969-12-31T23:59:59.999999Z"),
-        ("timestamp-nanos", -1000, "1969-12-31T23:59:59.999999Z"),
-        ("timestamp-nanos", -1001, "1969-12-31T23:59:59.999998Z"),
-        ("local-timestamp-millis", 1, "1970-01-01T00:00:00.001000"),
-        ("local-timestamp-micros", 1, "1970-01-01T00:00:00.000001"),
-        ("local-timestamp-nanos", -1, "1969-12-31T23:59:59.999999"),
-        ("timestamp-millis", 253_402_300_799_999, "9999-12-31T23:59:59.999000Z"),
-        ("timestamp-millis", -62_135_596_800_000, "0001-01-01T00:00:00.000000Z"),
+    for (of, meaning, value, expected) in [
+        ("int", "date", 0, json!("1970-01-01")),
+        ("int", "date", -1, json!("1969-12-31")),
+        ("int", "date", -719_162, json!("0001-01-01")),
+        ("int", "date", 2_932_896, json!("9999-12-31")),
+        ("long", "timestamp-millis", 1, json!("1970-01-01T00:00:00.001000Z")),
+        ("long", "timestamp-millis", -1, json!("1969-12-31T23:59:59.999000Z")),
+        ("long", "timestamp-micros", -1, json!("1969-12-31T23:59:59.999999Z")),
+        ("long", "timestamp-nanos", 1_999, json!("1970-01-01T00:00:00.000001Z")),
+        ("long", "timestamp-nanos", -1, json!("1969-12-31T23:59:59.999999Z")),
+        ("long", "timestamp-nanos", -1000, json!("1969-12-31T23:59:59.999999Z")),
+        ("long", "timestamp-nanos", -1001, json!("1969-12-31T23:59:59.999998Z")),
+        ("long", "local-timestamp-millis", 1, json!("1970-01-01T00:00:00.001000")),
+        ("long", "local-timestamp-micros", 1, json!("1970-01-01T00:00:00.000001")),
+        ("long", "local-timestamp-nanos", -1, json!("1969-12-31T23:59:59.999999")),
+        ("long", "timestamp-millis", 253_402_300_799_999, json!("9999-12-31T23:59:59.999000Z")),
+        ("long", "timestamp-millis", -62_135_596_800_000, json!("0001-01-01T00:00:00.000000Z")),
+        ("int", "time-millis", 86_399_999, json!(86_399_999)),
+        ("long", "time-micros", 86_399_999_999, json!(86_399_999_999i64)),
     ] {
-        assert_eq!(value_of(&time(unit), &long(value)), json!(expected), "{unit} {value}");
+        let of = format!(r#"{{"type": "{of}", "logicalType": "{meaning}"}}"#);
+        check(&of, &long(value), expected);
     }
-    let millis = r#"{"type": "int", "logicalType": "time-millis"}"#;
-    assert_eq!(value_of(millis, &long(86_399_999)), json!(86_399_999));
-    assert_eq!(value_of(&time("time-micros"), &long(86_399_999_999)), json!(86_399_999_999i64));
 }
 
 #[test]
 fn uuids_and_durations() {
     let text = "123e4567-e89b-12d3-a456-426614174000";
-    assert_eq!(
-        value_of(r#"{"type": "string", "logicalType": "uuid"}"#, &sized(text.as_bytes())),
-        json!(text)
-    );
     let bytes = uuid::Uuid::parse_str(text).expect("a UUID").into_bytes();
-    let fixed = r#"{"type": "fixed", "name": "x", "size": 16, "logicalType": "uuid"}"#;
-    assert_eq!(value_of(fixed, &bytes), json!(text));
-    let duration = r#"{"type": "fixed", "name": "x", "size": 12, "logicalType": "duration"}"#;
-    let expected = json!({"months": 1, "days": 2, "milliseconds": 4_294_967_295u32});
-    assert_eq!(value_of(duration, &[1, 0, 0, 0, 2, 0, 0, 0, 255, 255, 255, 255]), expected);
+    for (of, datum, expected) in [
+        (r#"{"type": "string", "logicalType": "uuid"}"#, sized(text.as_bytes()), json!(text)),
+        (
+            r#"{"type": "fixed", "name": "x", "size": 16, "logicalType": "uuid"}"#,
+            bytes.to_vec(),
+            json!(text),
+        ),
+        (
+            r#"{"type": "fixed", "name": "x", "size": 12, "logicalType": "duration"}"#,
+            vec![1, 0, 0, 0, 2, 0, 0, 0, 255, 255, 255, 255],
+            json!({"months": 1, "days": 2, "milliseconds": 4_294_967_295u32}),
+        ),
+    ] {
+        check(of, &datum, expected);
+    }
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! From the schema that a record was written with to the columns that take it: Avro's rules of schema resolution,
-//! worked out once per schema.
+//! From the schema that a record was written with to steps into the columns that take it, once per schema.
 //!
 //! What a value is, the writer's schema says; where it goes, the column. The reader's schema (where the columns follow
 //! schemas) adds aliases, defaults, the places of a union's types, and the logical types of plain numbers.
@@ -8,15 +7,18 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields as Columns, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields as Columns};
 
+use super::super::nested::map_value;
 use super::super::payload::JSON_TEXT;
-use super::column::{Column, map_value};
-use super::columns::duration_type;
+use super::column::Column;
 use super::default;
 use super::json_text;
+use super::resolution::{branch_for, counterparts, with_meaning};
+use super::scalars::scalar;
+use super::schema::{self, Record, RecordField, Row, Type, VALUE};
 use super::step::{FieldStep, Fields, Fill, Items, Step};
-use super::types::{self, Record, RecordField, Row, Shape, Type, VALUE, Wire, member_name};
+use super::unions::{Shape, has_members, member_name};
 use super::wire;
 use crate::config::{RESCUE_COLUMN, UnknownFields};
 use crate::schema::ddl::format_type;
@@ -60,7 +62,7 @@ impl Unknown {
 }
 
 /// Compiles a writer's schema. `reader`: the merged schema that the columns come from; `None`: they are declared.
-pub(super) fn plan(
+pub(super) fn compile(
     writer: &Row,
     reader: Option<&Record>,
     columns: &Columns,
@@ -73,16 +75,16 @@ pub(super) fn plan(
         );
         return Err(Refusal::Column { path: VALUE.into(), what });
     }
-    let mut planner = Planner { unknown, path: Vec::new() };
-    planner.fields(&writer.record, reader, columns)
+    let mut compiler = Compiler { unknown, path: Vec::new() };
+    compiler.fields(&writer.record, reader, columns)
 }
 
-struct Planner {
+struct Compiler {
     unknown: Unknown,
     path: Vec<String>,
 }
 
-impl Planner {
+impl Compiler {
     fn fields(
         &mut self,
         writer: &Record,
@@ -90,6 +92,7 @@ impl Planner {
         columns: &Columns,
     ) -> Result<Fields, Refusal> {
         let sources = sources(writer, reader, columns);
+        let followed = |column: &Field| reader.and_then(|reader| reader.field(column.name()));
         let unknown = self.unknown.at(self.path.len());
         let rescue = match unknown {
             UnknownFields::Rescue => columns.iter().position(|c| c.name() == RESCUE_COLUMN),
@@ -101,9 +104,9 @@ impl Planner {
             steps.push(match column {
                 Some(place) => {
                     let column = &columns[place];
-                    let reader = reader.and_then(|reader| named(reader, column.name()));
-                    let step = self.named(column.name(), |planner| {
-                        planner.step(&field.of, reader.map(|reader| &reader.of), column)
+                    let reader = followed(column).map(|field| &field.of);
+                    let step = self.inside(column.name(), |compiler| {
+                        compiler.step(&field.of, reader, column)
                     })?;
                     FieldStep::Column(place, step)
                 }
@@ -113,8 +116,8 @@ impl Planner {
         let mut fills = Vec::new();
         for (place, column) in columns.iter().enumerate() {
             if sources[place].is_none() && rescue != Some(place) {
-                let reader = reader.and_then(|reader| named(reader, column.name()));
-                let fill = self.named(column.name(), |planner| planner.fill(reader, column))?;
+                let fill =
+                    self.inside(column.name(), |compiler| compiler.fill(followed(column), column))?;
                 fills.push((place, fill));
             }
         }
@@ -234,16 +237,12 @@ impl Planner {
         members: &[&Type],
         column: &Field,
     ) -> Result<Step, Refusal> {
-        let DataType::Struct(fields) = column.data_type() else {
-            return Err(self.mismatch(writer, column));
-        };
-        let Some(index) = branch_for(writer, members) else {
-            return Err(self.mismatch(writer, column));
-        };
-        let name = member_name(index);
-        let step =
-            self.named(&name, |planner| planner.one(writer, Some(members[index]), &fields[index]))?;
-        Ok(Step::Member { index, step: Box::new(step) })
+        match (branch_for(writer, members), column.data_type()) {
+            (Some(index), DataType::Struct(fields)) => {
+                self.member_at(writer, Some(members[index]), index, &fields[index])
+            }
+            _ => Err(self.mismatch(writer, column)),
+        }
     }
 
     /// The same for a STRUCT that is declared with a union's fields.
@@ -255,11 +254,20 @@ impl Planner {
     ) -> Result<Step, Refusal> {
         let DataType::Struct(fields) = column.data_type() else { unreachable!("it has members") };
         let name = member_name(member);
-        let Some((index, field)) = fields.find(&name) else {
-            let what = format!("{writer}, for which `{name}` is not declared");
-            return Err(self.refuse(what));
-        };
-        let step = self.named(&name, |planner| planner.step(writer, None, field))?;
+        match fields.find(&name) {
+            Some((index, field)) => self.member_at(writer, None, index, field),
+            None => Err(self.refuse(format!("{writer}, for which `{name}` is not declared"))),
+        }
+    }
+
+    fn member_at(
+        &mut self,
+        writer: &Type,
+        reader: Option<&Type>,
+        index: usize,
+        field: &Field,
+    ) -> Result<Step, Refusal> {
+        let step = self.inside(field.name(), |compiler| compiler.step(writer, reader, field))?;
         Ok(Step::Member { index, step: Box::new(step) })
     }
 
@@ -270,37 +278,19 @@ impl Planner {
         reader: Option<&Type>,
         column: &Field,
     ) -> Result<Step, Refusal> {
-        if column.metadata().contains_key(JSON_TEXT) {
-            return Ok(json_text(writer, column));
-        }
         let writer = reader.and_then(|reader| with_meaning(writer, reader)).unwrap_or(writer);
         match (writer, column.data_type()) {
             (Type::Array(items), DataType::List(element)) => {
-                let reader = match reader {
-                    Some(Type::Array(reader)) => Some(&*reader.of),
-                    _ => None,
-                };
                 Ok(Step::List(Box::new(self.items(items, reader, element)?)))
             }
             (Type::Map(items), DataType::Map(entries, _)) => {
-                let Some(value) = map_value(entries) else {
-                    return Err(self.mismatch(writer, column));
-                };
-                let reader = match reader {
-                    Some(Type::Map(reader)) => Some(&*reader.of),
-                    _ => None,
-                };
+                let value = map_value(entries).ok_or_else(|| self.mismatch(writer, column))?;
                 Ok(Step::Map(Box::new(self.items(items, reader, value)?)))
             }
             (Type::Record(record), DataType::Struct(fields)) => {
-                let reader = match reader {
-                    Some(Type::Record(reader)) => Some(reader),
-                    _ => None,
-                };
-                let fields = self.fields(record, reader, fields)?;
-                Ok(Step::Struct(Box::new(fields)))
+                let reader = reader.and_then(Type::record);
+                Ok(Step::Struct(Box::new(self.fields(record, reader, fields)?)))
             }
-            (Type::Duration(_), data_type) if is_duration(data_type) => Ok(Step::Duration),
             (writer, data_type) => {
                 scalar(writer, data_type).ok_or_else(|| self.mismatch(writer, column))
             }
@@ -309,20 +299,22 @@ impl Planner {
 
     fn items(
         &mut self,
-        writer: &types::Items,
+        writer: &schema::Items,
         reader: Option<&Type>,
         column: &Field,
     ) -> Result<Items, Refusal> {
-        let step = self.named(column.name(), |planner| planner.step(&writer.of, reader, column))?;
+        let reader = reader.and_then(Type::items).map(|items| &*items.of);
+        let step =
+            self.inside(column.name(), |compiler| compiler.step(&writer.of, reader, column))?;
         let units = step.units(column);
         Ok(Items { step, smallest: writer.smallest, units })
     }
 
-    fn named<T>(&mut self, name: &str, plan: impl FnOnce(&mut Self) -> T) -> T {
+    fn inside<T>(&mut self, name: &str, compile: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(name.to_owned());
-        let planned = plan(self);
+        let compiled = compile(self);
         self.path.pop();
-        planned
+        compiled
     }
 
     /// A refusal in a message that names this place already.
@@ -362,138 +354,11 @@ fn json_text(writer: &Type, column: &Field) -> Step {
     }
 }
 
-/// For each column, the writer's field that goes there: of the column's name; else of one that the reader's schema
-/// gives as an alias; else one that has the column's name as an alias itself.
+/// For each column, the writer's field that goes there. The reader's schema may give the column aliases.
 fn sources(writer: &Record, reader: Option<&Record>, columns: &Columns) -> Vec<Option<usize>> {
-    let by_name = |name: &str| writer.fields.iter().position(|field| *field.name == *name);
-    let mut sources: Vec<Option<usize>> = columns.iter().map(|c| by_name(c.name())).collect();
-    for (place, column) in columns.iter().enumerate() {
-        if sources[place].is_some() {
-            continue;
-        }
-        let aliases = reader.and_then(|reader| named(reader, column.name()));
-        let aliases = aliases.map_or(&[][..], |field| &field.aliases);
-        let found = aliases.iter().find_map(|alias| by_name(alias)).or_else(|| {
-            let is_alias = |alias: &Arc<str>| **alias == **column.name();
-            writer.fields.iter().position(|field| field.aliases.iter().any(is_alias))
-        });
-        sources[place] = found.filter(|found| !sources.contains(&Some(*found)));
-    }
-    sources
-}
-
-fn named<'a>(record: &'a Record, name: &str) -> Option<&'a RecordField> {
-    record.fields.iter().find(|field| *field.name == *name)
-}
-
-/// Whether a declared STRUCT is a union's.
-fn has_members(data_type: &DataType) -> bool {
-    let is_member = |name: &str| {
-        name.strip_prefix("member").is_some_and(|n| n.parse().is_ok_and(|n| member_name(n) == name))
-    };
-    match data_type {
-        DataType::Struct(fields) => fields.iter().all(|field| is_member(field.name())),
-        _ => false,
-    }
-}
-
-fn is_duration(data_type: &DataType) -> bool {
-    let shape = |data_type: &DataType| match data_type {
-        DataType::Struct(fields) => {
-            fields.iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()
-        }
-        _ => Vec::new(),
-    };
-    shape(data_type) == shape(&duration_type())
-}
-
-/// The type of a reader's union that a writer's type is read as: of its own kind and name, of its own kind and the
-/// name without namespace or an alias, or the first that it can be promoted to.
-pub(super) fn branch_for(writer: &Type, reader: &[&Type]) -> Option<usize> {
-    let same = |reader: &&&Type| same_type(writer, reader);
-    let full = |reader: &&Type| writer.name().map(|n| &n.full) == reader.name().map(|n| &n.full);
-    let matching = || reader.iter().enumerate().filter(|(_, reader)| same(reader));
-    matching()
-        .find(|(_, reader)| full(reader))
-        .or_else(|| matching().next())
-        .map(|(index, _)| index)
-        .or_else(|| reader.iter().position(|reader| promotes(writer.wire(), reader.wire())))
-}
-
-/// Whether two types are of one kind, and of names that match.
-pub(super) fn same_type(writer: &Type, reader: &Type) -> bool {
-    let names = match (writer.name(), reader.name()) {
-        (Some(writer), Some(reader)) => reader.reads(writer),
-        _ => true,
-    };
-    writer.wire() == reader.wire() && names
-}
-
-fn promotes(writer: Wire, reader: Wire) -> bool {
-    matches!(
-        (writer, reader),
-        (Wire::Int, Wire::Long | Wire::Float | Wire::Double)
-            | (Wire::Long, Wire::Float | Wire::Double)
-            | (Wire::Float, Wire::Double)
-            | (Wire::String, Wire::Bytes)
-            | (Wire::Bytes, Wire::String)
-    )
-}
-
-/// A plain number or plain bytes are what the reader's logical type makes of them.
-fn with_meaning<'a>(writer: &Type, reader: &'a Type) -> Option<&'a Type> {
-    let plain = !writer.has_meaning() && reader.has_meaning();
-    let size = |of: &Type| of.fixed().map(|fixed| fixed.size);
-    let beneath = writer.wire() == reader.wire() && size(writer) == size(reader);
-    // An int that became a long; it lies on the wire as one.
-    let promoted = writer.wire() == Wire::Int && reader.wire() == Wire::Long;
-    (plain && (beneath || promoted)).then_some(reader)
-}
-
-/// What no other type is inside of.
-fn scalar(writer: &Type, column: &DataType) -> Option<Step> {
-    if let Some(step) = logical(writer, column) {
-        return Some(step);
-    }
-    Some(match (writer.wire(), column) {
-        (Wire::Boolean, DataType::Boolean) => Step::Boolean,
-        (Wire::Int, DataType::Int8) => Step::IntToTiny,
-        (Wire::Int, DataType::Int16) => Step::IntToSmall,
-        (Wire::Int, DataType::Int32) => Step::Int,
-        (Wire::Int, DataType::Int64) => Step::IntToLong,
-        (Wire::Int, DataType::Float32) => Step::IntToFloat,
-        (Wire::Int, DataType::Float64) => Step::IntToDouble,
-        (Wire::Long, DataType::Int64) => Step::Long,
-        (Wire::Long, DataType::Float32) => Step::LongToFloat,
-        (Wire::Long, DataType::Float64) => Step::LongToDouble,
-        (Wire::Float, DataType::Float32) => Step::Float,
-        (Wire::Float, DataType::Float64) => Step::FloatToDouble,
-        (Wire::Double, DataType::Float64) => Step::Double,
-        (Wire::String, DataType::Utf8) => Step::Text,
-        (Wire::String, DataType::Binary) => Step::TextToBytes,
-        (Wire::Bytes, DataType::Binary) => Step::Bytes,
-        (Wire::Bytes, DataType::Utf8) if !writer.has_meaning() => Step::BytesToText,
-        (Wire::Fixed, DataType::Binary) => Step::Fixed(writer.fixed()?.size),
-        _ => return None,
-    })
-}
-
-fn logical(writer: &Type, column: &DataType) -> Option<Step> {
-    match (writer, column) {
-        (Type::Date, DataType::Date32) => Some(Step::Date),
-        (Type::Timestamp { unit, local }, DataType::Timestamp(TimeUnit::Microsecond, zone))
-            if zone.is_none() == *local =>
-        {
-            Some(Step::Timestamp(*unit))
-        }
-        (Type::Decimal { scale, fixed, .. }, DataType::Decimal128(precision, to_scale))
-            if i8::try_from(*scale).is_ok_and(|scale| scale == *to_scale) =>
-        {
-            let limit = 10i128.checked_pow((*precision).into())?;
-            Some(Step::Decimal { limit, size: fixed.as_ref().map(|fixed| fixed.size) })
-        }
-        (Type::Uuid(Some(_)), DataType::Utf8) => Some(Step::Uuid),
-        (Type::Enum(of), DataType::Utf8) => Some(Step::Symbol(Arc::clone(&of.symbols))),
-        _ => None,
-    }
+    let names = columns.iter().map(|column| {
+        let field = reader.and_then(|reader| reader.field(column.name()));
+        (column.name().as_str(), field.map_or(&[][..], |field| &field.aliases))
+    });
+    counterparts(names, &writer.fields)
 }
