@@ -97,7 +97,7 @@ def test_a_store_that_is_away_for_a_while(
         log = lake.log("orders")
         producers.orders(kafka.bootstrap, topic, 0, 1_000)
         wait_version(process, log, 2)
-        s3.stop()
+        s3.kill()
         producers.orders(kafka.bootstrap, topic, 1_000, 1_000)
         wait_until("sluice to notice", lambda: "WARN" in process.output.upper(), 60)
         s3.start()

@@ -207,7 +207,7 @@ def test_an_outage_stops_nothing_that_is_known_and_loses_nothing_new(
     process, log = sluice.start(), local.log("orders")
     wait_caught_up(process, log, kafka, topic)
 
-    proxy.stop()
+    proxy.kill()
     send(kafka, topic, avro(first, V1, [{"id": n, "quantity": n} for n in range(2, 50)]))
     wait_caught_up(process, log, kafka, topic)
     assert len(rows(local, "id")) == 49, "a known schema needs no registry"
@@ -248,7 +248,7 @@ def test_a_new_instance_goes_on_when_the_registry_is_there_again(
 ) -> None:
     first = registry.register(f"{topic}-value", V1)
     send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
-    proxy.stop()
+    proxy.kill()
     sluice = connector(topic, local, decode=decode(proxy.url), outputs=outputs(local))
     process = sluice.start()
     wait_until("the outage to be told", lambda: "SL3205" in process.output, 60)
@@ -264,7 +264,7 @@ def test_of_several_urls_one_that_answers_is_enough(
     first = registry.register(f"{topic}-value", V1)
     send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
     gone = proxy.url
-    proxy.stop()
+    proxy.kill()
     sluice = connector(topic, local, decode=decode([gone, registry.url]), outputs=outputs(local))
     sluice.run(seconds=30)
     assert rows(local, "id, quantity") == [(1, 1)]
