@@ -8,10 +8,12 @@ import pytest
 
 from harness.delta_log import DeltaLog
 from harness.kafka import Kafka
-from harness.readers import spark_session
+from harness.readers import Duck, scan, spark_session
 from harness.registry import Proxy, Registry
 from harness.s3 import S3
 from harness.sluice import Sluice, configuration
+
+Connector = Callable[..., Sluice]
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +75,10 @@ class Lake:
     def log(self, name: str) -> DeltaLog:
         return DeltaLog(self.path(name))
 
+    def rows(self, columns: str, name: str = "orders", order: str = "ALL") -> list[tuple[Any, ...]]:
+        """What DuckDB selects from the table."""
+        return Duck(self.storage).rows(f"SELECT {columns} FROM {scan(self.table(name))} ORDER BY {order}")
+
 
 @pytest.fixture
 def local(tmp_path: Path) -> Lake:
@@ -94,8 +100,8 @@ def topic(kafka: Kafka, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def connector(kafka: Kafka, tmp_path: Path) -> Iterator[Callable[..., Sluice]]:
-    """`connector(topic, lake, **keys of the configuration's first level)`."""
+def connector(kafka: Kafka, tmp_path: Path) -> Iterator[Connector]:
+    """`connector(topic, lake, **keys of the configuration's first level)`; `output`: more keys of its one output."""
     made: list[Sluice] = []
 
     def make(topic: str | list[str], lake: Lake, table: str = "orders", kafka: Kafka = kafka, **top: Any) -> Sluice:

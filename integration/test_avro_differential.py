@@ -11,27 +11,21 @@ else.
 
 import io
 import os
-import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import fastavro
-import pytest
 from deltalake import DeltaTable
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.avro_pairs import Pair, Pairs, Schema, kind, logical
 from harness.avro_tables import column, ddl, from_avro, from_table, members, one, table_schema
 from harness.kafka import Kafka
 from harness.registry import Registry, framed
-from harness.sluice import Sluice
-
-Connector = Callable[..., Sluice]
+from harness.sluice import DEAD_LETTERS
 
 TOPICS, PAIRS = 25, 84
 SEED = int(os.environ.get("SLUICE_AVRO_SEED", "20261101"))
@@ -58,8 +52,7 @@ def decode(registry: Registry, **more: Any) -> dict[str, Any]:
 
 
 def with_dead_letters(registry: Registry, **value: Any) -> dict[str, Any]:
-    keys = {"on_bad_record": "dead_letter", "bad_record_limit": "100%", "on_incompatible_schema": "dead_letter"}
-    spec = decode(registry, **keys)
+    spec = decode(registry, **DEAD_LETTERS, on_incompatible_schema="dead_letter")
     spec["value"].update(value)
     return spec
 

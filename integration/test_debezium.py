@@ -3,20 +3,17 @@
 import datetime
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
 from harness.readers import Duck, scan, spark_rows
-from harness.sluice import Sluice
 
-Connector = Callable[..., Sluice]
 Records = list[tuple[bytes | None, bytes | None]]
 
 FIXTURES = Path(__file__).parent / "fixtures" / "debezium"

@@ -1,7 +1,6 @@
 """Schemas that change from run to run: what is added, what is widened, what is refused, and who reads it."""
 
 import json
-from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,13 +9,12 @@ import polars
 import pytest
 from deltalake import DeltaTable
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
 from harness.readers import Duck, delta_rs, polars_frame, scan, spark_rows
 from harness.sluice import CONTINUOUS, DATA_REFUSED, Answer, Sluice, wait_caught_up, wait_version
 
-Connector = Callable[..., Sluice]
 Row = dict[str, Any]
 
 WIDENING = {"delta.enableTypeWidening": "true"}

@@ -3,17 +3,13 @@
 import random
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers
 from harness.kafka import Kafka
-from harness.readers import Duck, scan
-from harness.sluice import CONTINUOUS, Sluice, wait_caught_up
-
-Connector = Callable[..., Sluice]
+from harness.sluice import CONTINUOUS, wait_caught_up
 
 KILLS = [pytest.param(20, id="20-kills"), pytest.param(100, id="100-kills", marks=pytest.mark.soak)]
 
@@ -84,9 +80,7 @@ def test_no_offset_is_missing_and_none_comes_twice(
     bad = [value == b'{"orderId":' for value in produced["v"].to_pylist()]
     good = produced.filter([not flag for flag in bad])
     rows = oracle.assert_exact(lake.table("orders"), kafka, topic, lake.storage, expected=good)
-    dead = Duck(lake.storage).rows(
-        f"SELECT kafka_partition, kafka_offset FROM {scan(lake.table('dead'))} ORDER BY ALL"
-    )
+    dead = lake.rows("kafka_partition, kafka_offset", "dead")
     places = zip(produced["p"].to_pylist(), produced["o"].to_pylist(), bad, strict=True)
     assert dead == sorted((p, o) for p, o, flag in places if flag)
     attempts = log.attempts()

@@ -1,20 +1,17 @@
 """Many topics through one process: memory stays bounded, and each table is right."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
 from harness.processes import Child
 from harness.readers import Duck, scan
-from harness.sluice import CONTINUOUS, Sluice
+from harness.sluice import CONTINUOUS
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 TOPICS = [pytest.param(40, id="40"), pytest.param(200, id="200", marks=pytest.mark.soak)]
 RECORDS = 2_000

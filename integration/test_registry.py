@@ -1,20 +1,17 @@
 """The schema registry: schemas that evolve in mid-stream, references, outages, credentials, TLS, ids nobody knows."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
 from harness.readers import Duck, scan, spark_rows
 from harness.registry import Proxy, Reference, Registry, avro, framed
-from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, Sluice, wait_caught_up
+from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, wait_caught_up
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 
 def record(name: str, fields: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,24 +1,18 @@
 """Dead letters replayed after a schema was repaired, against real parts: once, whatever is killed or runs beside it."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers
 from harness.kafka import Kafka
 from harness.producers import SCHEMA, order
-from harness.readers import Duck, scan
-from harness.sluice import CONTINUOUS, DONE, NEGATIVE_FINDING, Sluice, wait_caught_up
+from harness.sluice import CONTINUOUS, DEAD_LETTERS, DONE, NEGATIVE_FINDING, Sluice, wait_caught_up
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
-
-POLICY = {"on_bad_record": "dead_letter", "bad_record_limit": "100%"}
 
 
 def decode(unknown_fields: str) -> dict[str, Any]:
-    return {"value": {"format": "json", "schema": SCHEMA, "unknown_fields": unknown_fields}, **POLICY}
+    return {"value": {"format": "json", "schema": SCHEMA, "unknown_fields": unknown_fields}, **DEAD_LETTERS}
 
 
 STRICT, REPAIRED = decode("fail"), decode("ignore")
@@ -38,7 +32,7 @@ def produce(kafka: Kafka, topic: str, first: int, count: int, every: int) -> int
 
 
 def letters(lake: Lake) -> int:
-    ((count,),) = Duck(lake.storage).rows(f"SELECT count(*) FROM {scan(lake.table('dead'))}")
+    ((count,),) = lake.rows("count(*)", "dead")
     return count
 
 

@@ -1,17 +1,14 @@
 """Tables that Spark made, feature by feature: written to as each feature asks, or refused by name at the start."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers, readers
 from harness.kafka import Kafka
 from harness.readers import Duck, scan
-from harness.sluice import DATA_REFUSED, Sluice
-
-Connector = Callable[..., Sluice]
+from harness.sluice import DATA_REFUSED
 
 COLUMNS = (
     "orderId STRING NOT NULL, customerId BIGINT, country STRING, amount DECIMAL(18,4), price DOUBLE, quantity INT, "
@@ -98,7 +95,7 @@ def test_a_table_that_spark_made(
 
     producers.orders(kafka.bootstrap, topic, 0, 400)
     partition_by = {"partition_by": ["country"]} if case.clauses else {}
-    sluice = connector(topic, local, outputs={"orders": {"table": table, "create": "never", **partition_by}})
+    sluice = connector(topic, local, output={"create": "never", **partition_by})
     if case.refused:
         refusal = sluice.run(code=DATA_REFUSED)
         assert case.refused in refusal.stderr

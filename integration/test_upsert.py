@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,12 @@ import pytest
 from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
 from harness.processes import Child
 from harness.readers import Duck, delta_rs, polars_frame, scan, spark_rows
 from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, NEGATIVE_FINDING, Sluice, wait_caught_up
-
-Connector = Callable[..., Sluice]
 
 PARTITIONS = 4
 SIZES = [
