@@ -1,16 +1,15 @@
 """Change streams of Debezium, through Kafka: the history of a table by appending, the table itself by upserting."""
 
 import datetime
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
 
 from conftest import Connector, Lake
 from harness import producers
+from harness.avro import datum, record
 from harness.kafka import Kafka
 from harness.readers import Duck, scan, spark_rows
 
@@ -116,56 +115,38 @@ def test_the_table_itself_on_any_store_for_any_reader(
     assert spark_rows(spark, f"SELECT id, name, balance FROM delta.`{lake.path('rows')}` ORDER BY id") == wanted
 
 
-def optional(name: str, of: Any) -> dict[str, Any]:
-    return {"name": name, "type": ["null", of], "default": None}
+def connect_record(name: str, fields: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any]:
+    """A record as Connect writes it: optional fields are unions with null, which is their default."""
+    unions = {field: ["null", of] for field, of in optional.items()}
+    return record(name, fields | unions, dict.fromkeys(optional))
 
 
 def test_change_events_in_avro(kafka: Kafka, topic: str, local: Lake, connector: Connector) -> None:
     """The same stream as Kafka Connect's Avro converter writes it, and the columns are those of the schema."""
     records, expected = recording("postgres")
-    row = {
-        "type": "record",
-        "name": "shop.public.customers.Value",
-        "fields": [
-            {"name": "id", "type": "int"},
-            {"name": "name", "type": "string"},
-            optional("email", "string"),
-            optional("balance", "string"),
-            optional("vip", "boolean"),
-            optional("born", {"type": "int", "connect.name": "io.debezium.time.Date"}),
-            optional("updated", {"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"}),
-            optional("created", {"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"}),
-            optional("tags", {"type": "string", "connect.name": "io.debezium.data.Json"}),
-        ],
-    }
-    source = {
-        "type": "record",
-        "name": "io.debezium.connector.postgresql.Source",
-        "fields": [
-            {"name": "connector", "type": "string"},
-            {"name": "ts_ms", "type": "long"},
-            optional("lsn", "long"),
-        ],
-    }
-    envelope = {
-        "type": "record",
-        "name": "shop.public.customers.Envelope",
-        "fields": [
-            optional("before", row),
-            optional("after", "shop.public.customers.Value"),
-            {"name": "source", "type": source},
-            {"name": "op", "type": "string"},
-            optional("ts_ms", "long"),
-        ],
-    }
-    key = {"type": "record", "name": "shop.public.customers.Key", "fields": [{"name": "id", "type": "int"}]}
+    name = "shop.public.customers"
+    row = connect_record(
+        f"{name}.Value",
+        {"id": "int", "name": "string"},
+        {
+            "email": "string",
+            "balance": "string",
+            "vip": "boolean",
+            "born": {"type": "int", "connect.name": "io.debezium.time.Date"},
+            "updated": {"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"},
+            "created": {"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"},
+            "tags": {"type": "string", "connect.name": "io.debezium.data.Json"},
+        },
+    )
+    place = {"connector": "string", "ts_ms": "long"}
+    source = connect_record("io.debezium.connector.postgresql.Source", place, {"lsn": "long"})
+    sides = {"before": ["null", row], "after": ["null", f"{name}.Value"]}
+    rest = {"source": source, "op": "string", "ts_ms": ["null", "long"]}
+    envelope = record(f"{name}.Envelope", {**sides, **rest}, dict.fromkeys(["before", "after", "ts_ms"]))
+    key = record(f"{name}.Key", {"id": "int"})
 
     def written(schema: dict[str, Any], text: bytes | None) -> bytes | None:
-        if text is None:
-            return None
-        out = io.BytesIO()
-        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), json.loads(text))
-        return out.getvalue()
+        return None if text is None else datum(schema, json.loads(text))
 
     avro = [(written(key, each_key), written(envelope, value)) for each_key, value in records]
     producers.send_records(kafka.bootstrap, topic, avro)

@@ -10,6 +10,7 @@ import pytest
 
 from conftest import Lake
 from harness import oracle, places, producers
+from harness.avro import record
 from harness.kafka import Kafka
 from harness.readers import Duck, scan
 from harness.registry import Proxy, Registry, avro, framed
@@ -17,15 +18,8 @@ from harness.sluice import CONFIGURATION, NEGATIVE_FINDING, UNREACHABLE, USAGE, 
 
 Init = Callable[..., Answer]
 
-ORDER = {
-    "type": "record",
-    "name": "Order",
-    "fields": [
-        {"name": "id", "type": "long"},
-        {"name": "customer", "type": ["null", "string"]},
-        {"name": "made", "type": {"type": "long", "logicalType": "timestamp-micros"}},
-    ],
-}
+MADE = {"type": "long", "logicalType": "timestamp-micros"}
+ORDER = record("Order", {"id": "long", "customer": ["null", "string"], "made": MADE})
 ORDERS = [{"id": n, "customer": f"c{n}" if n % 3 else None, "made": 1_760_000_000_000_000 + n} for n in range(200)]
 
 
@@ -104,9 +98,9 @@ def test_what_cannot_be_a_column_is_kept(kafka: Kafka, topic: str, local: Lake, 
     query = 'SELECT id, lines[1].price, "größe", "$ref", rescued_data FROM {} ORDER BY id'
     rows = Duck().rows(query.format(scan(local.table("orders"))))
     assert len(rows) == 500
-    for record, (id, price, size, ref, rescued) in zip(records, rows, strict=True):
-        assert (id, price, size, ref) == (record["id"], record["lines"][0]["price"], record["id"], "x")
-        kept = {name: record[name] for name in ("odd", "never", "a b") if record[name] is not None}
+    for sent, (id, price, size, ref, rescued) in zip(records, rows, strict=True):
+        assert (id, price, size, ref) == (sent["id"], sent["lines"][0]["price"], sent["id"], "x")
+        kept = {name: sent[name] for name in ("odd", "never", "a b") if sent[name] is not None}
         assert {name: value for name, value in json.loads(rescued).items() if value is not None} == kept
 
 

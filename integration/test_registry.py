@@ -7,25 +7,16 @@ import pytest
 
 from conftest import Connector, Lake
 from harness import producers
+from harness.avro import record
 from harness.kafka import Kafka
 from harness.readers import Duck, scan, spark_rows
 from harness.registry import Proxy, Reference, Registry, avro, framed
 from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, wait_caught_up
 from harness.waiting import wait_until
 
-
-def record(name: str, fields: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
-    """An Avro record; fields named in `defaults` have one."""
-    listed = [{"name": field, "type": kind} for field, kind in fields.items()]
-    for field in listed:
-        if field["name"] in (defaults or {}):
-            field["default"] = defaults[field["name"]]
-    return {"type": "record", "name": name, "namespace": "shop", "fields": listed}
-
-
-V1 = record("Order", {"id": "long", "quantity": "int"})
-V2 = record("Order", {"id": "long", "quantity": "int", "country": "string"}, {"country": "XX"})
-V3 = record("Order", {"id": "long", "quantity": "long", "country": "string"}, {"country": "XX"})
+V1 = record("shop.Order", {"id": "long", "quantity": "int"})
+V2 = record("shop.Order", {"id": "long", "quantity": "int", "country": "string"}, {"country": "XX"})
+V3 = record("shop.Order", {"id": "long", "quantity": "long", "country": "string"}, {"country": "XX"})
 
 
 def decode(url: str | list[str], on_bad_record: str = "fail", **more: Any) -> dict[str, Any]:
@@ -117,7 +108,7 @@ def test_an_incompatible_change_is_refused_naming_field_and_schema(
     )
     sluice.run()
     registry.any_change(subject)
-    text = record("Order", {"id": "long", "quantity": "string"})
+    text = record("shop.Order", {"id": "long", "quantity": "string"})
     changed = registry.register(subject, text)
     send(kafka, topic, avro(changed, text, [{"id": 2, "quantity": "two"}]))
     answer = sluice.ask("run")
@@ -142,7 +133,7 @@ def test_records_of_an_incompatible_schema_become_dead_letters(
     process, log = sluice.start(), local.log("orders")
     wait_caught_up(process, log, kafka, topic)
     registry.any_change(subject)
-    text = record("Order", {"id": "long", "quantity": "string"})
+    text = record("shop.Order", {"id": "long", "quantity": "string"})
     changed = registry.register(subject, text)
     send(kafka, topic, avro(changed, text, [{"id": 2, "quantity": "two"}]))
     send(kafka, topic, avro(first, V1, [{"id": 3, "quantity": 3}]))
@@ -165,10 +156,10 @@ def test_references_between_subjects_are_resolved(
     kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector
 ) -> None:
     """An order refers to an address and to money; the address refers to a country: a diamond with money's."""
-    country = record("Country", {"code": "string"})
-    address = record("Address", {"street": "string", "country": "shop.Country"})
-    money = record("Money", {"cents": "long", "country": "shop.Country"})
-    order = record("Order", {"id": "long", "to": ["null", "shop.Address"], "total": "shop.Money"})
+    country = record("shop.Country", {"code": "string"})
+    address = record("shop.Address", {"street": "string", "country": "shop.Country"})
+    money = record("shop.Money", {"cents": "long", "country": "shop.Country"})
+    order = record("shop.Order", {"id": "long", "to": ["null", "shop.Address"], "total": "shop.Money"})
     stem = topic.replace("-", ".")
     registry.register(f"{stem}/country", country)
     to_country = Reference("shop.Country", f"{stem}/country", 1)

@@ -4,7 +4,6 @@ The registry keeps its schemas in memory: an outage is the proxy's, which can be
 them. By hand: `make registry`.
 """
 
-import io
 import json
 import struct
 import subprocess
@@ -19,6 +18,7 @@ from urllib.parse import quote
 import fastavro
 
 from harness import places
+from harness.avro import Schema, datum
 from harness.processes import free_ports
 from harness.server import Server, until_interrupted
 
@@ -170,15 +170,10 @@ def framed(schema_id: int, payload: bytes) -> bytes:
     return struct.pack(">bI", 0, schema_id) + payload
 
 
-def avro(schema_id: int, schema: Any, values: Iterable[Any], named: dict[str, Any] | None = None) -> list[bytes]:
+def avro(schema_id: int, schema: Schema, values: Iterable[Any], named: dict[str, Any] | None = None) -> list[bytes]:
     """Each value by the schema, framed. `named`: full names that the schema refers to, parsed before it."""
     parsed = fastavro.parse_schema(schema, named_schemas=dict(named or {}))
-    records = []
-    for value in values:
-        buffer = io.BytesIO()
-        fastavro.schemaless_writer(buffer, parsed, value)
-        records.append(framed(schema_id, buffer.getvalue()))
-    return records
+    return [framed(schema_id, datum(parsed, value)) for value in values]
 
 
 def main() -> None:
