@@ -1,5 +1,7 @@
 """The real parts, started once for all tests, and a connector for each test."""
 
+import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,14 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     if request.param == "local":
         return Lake(tmp_path)
     return Lake(tmp_path, request.getfixturevalue("s3"), stem=tmp_path.name)
+
+
+@pytest.fixture
+def seed() -> int:
+    """Another one each time, printed; `SLUICE_TEST_SEED` plays one again."""
+    seed = int(os.environ.get("SLUICE_TEST_SEED") or random.randrange(2**32))
+    print(f"seed {seed}")
+    return seed
 
 
 @pytest.fixture

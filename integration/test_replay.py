@@ -95,12 +95,11 @@ def test_a_record_that_stays_bad_holds_its_partition_until_it_is_passed_over(
 
 
 def test_replays_are_killed_and_race_while_the_connector_runs(
-    kafka: Kafka, topic: str, lake: Lake, connector: Connector
+    kafka: Kafka, topic: str, lake: Lake, connector: Connector, seed: int
 ) -> None:
     """Replays of 20 dead letters a commit are killed at random, two run at once, and the connector goes on reading by the
     schema that was wrong; each record is a row once in the end."""
-    chance = random.Random(seed := random.randrange(1_000_000))
-    print(f"seed {seed}")
+    chance = random.Random(seed)
     dead = {"table": lake.table("dead")}
     reading = connector(topic, lake, dead_letters=dead, decode=STRICT, trigger=CONTINUOUS)
     limits = {"max_records": 20}

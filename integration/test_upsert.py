@@ -2,8 +2,6 @@
 
 import json
 import random
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ from deltalake.exceptions import DeltaError
 
 from conftest import Connector, Lake
 from harness import producers
+from harness.background import Background
 from harness.kafka import Kafka
-from harness.processes import Child
+from harness.kills import kill_at_random
 from harness.readers import Duck, delta_rs, polars_frame, scan, spark_rows
 from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, NEGATIVE_FINDING, Sluice, wait_caught_up
 
@@ -119,30 +118,25 @@ def foreign_rows(ids: range) -> tuple[pyarrow.Table, dict[int, dict[str, Any]]]:
     return table, rows
 
 
-class OtherWriter:
+class OtherWriter(Background):
     """Compacts the table and appends to it, again and again, until stopped; most of it at the worst of times."""
 
     def __init__(self, table: str | Path, seed: int):
+        super().__init__()
         self.table = table
         self.rows: dict[int, dict[str, Any]] = {}
         self.optimized = self.appended = self.lost = 0
         self._chance = random.Random(seed)
-        self._error: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def _run(self) -> None:
+    def step(self) -> float:
         try:
-            while not self._stop.wait(self._chance.uniform(0.0, 0.2)):
-                try:
-                    self._step()
-                except DeltaError:
-                    # Lost against one of sluice's commits.
-                    self.lost += 1
-        except BaseException as error:
-            self._error = error
+            self._write()
+        except DeltaError:
+            # Lost against one of sluice's commits.
+            self.lost += 1
+        return self._chance.uniform(0.0, 0.2)
 
-    def _step(self) -> None:
+    def _write(self) -> None:
         first = -1 - len(self.rows)
         if self._chance.random() < 0.3 and len(self.rows) < FOREIGN:
             rows, added = foreign_rows(range(first - 9, first + 1))
@@ -153,24 +147,11 @@ class OtherWriter:
             found = delta_rs(self.table).optimize.compact()
             self.optimized += found["numFilesRemoved"] > 0
 
-    def __enter__(self) -> "OtherWriter":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(120)
-        if self._error:
-            raise self._error
-
 
 @pytest.mark.parametrize(("count", "keys", "kills", "batch"), SIZES)
 def test_changes_with_kills_and_other_writers_equal_the_model(
-    kafka: Kafka, topic: str, local: Lake, connector: Connector, count: int, keys: int, kills: int, batch: int
+    kafka: Kafka, topic: str, local: Lake, connector: Connector, seed: int, count: int, keys: int, kills: int, batch: int
 ) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
     sluice = configured(connector, topic, local, files={"target_size": "4MiB"})
     sluice.write(trigger=CONTINUOUS, limits={"max_records": batch})
     log, table = local.log("orders"), local.table("orders")
@@ -178,14 +159,8 @@ def test_changes_with_kills_and_other_writers_equal_the_model(
     # The table must be there before others write to it.
     sluice.start().wait_output("committed")
     sluice.processes[-1].kill()
-    before_a_commit = 0
     with OtherWriter(table, seed) as other:
-        for _ in range(kills):
-            before = log.version()
-            process = sluice.start()
-            random_moment(chance, log, before)
-            process.kill()
-            before_a_commit += log.version() == before
+        before_a_commit = kill_at_random(random.Random(seed), sluice, log, kills)
         process = sluice.start()
         wait_caught_up(process, log, kafka, topic, seconds=60 + count / 2_000)
     assert other.appended, "another writer's rows are part of this"
@@ -198,7 +173,7 @@ def test_changes_with_kills_and_other_writers_equal_the_model(
     ]
     send(kafka, topic, iter(again))
     wait_caught_up(process, log, kafka, topic)
-    peak = peak_memory(process)
+    peak = process.peak_memory()
     assert process.terminate() == 0
     for id, value in again:
         if value is None:
@@ -217,25 +192,6 @@ def test_changes_with_kills_and_other_writers_equal_the_model(
         f"{other.lost} lost races; {replanned} batches planned again; at most {peak >> 20} MiB\n{proof}"
     )
     assert peak < MOST_MEMORY
-
-
-def random_moment(chance: random.Random, log, before: int) -> None:
-    """A random time after the start, or a random few milliseconds after a commit."""
-    if chance.random() < 0.4:
-        time.sleep(chance.uniform(0.0, 0.5))
-        return
-    wanted = before + chance.randrange(1, 4)
-    deadline = time.monotonic() + 5
-    while log.version() < wanted and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0.0, 0.05))
-
-
-def peak_memory(process: Child) -> int:
-    """The largest RSS so far, in bytes."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) << 10
 
 
 def row(id: int, version: int, region: str | None = "north") -> tuple[int, dict[str, Any]]:
