@@ -27,7 +27,14 @@ def recording(database: str) -> tuple[Records, dict[str, Any]]:
     return records, json.loads((FIXTURES / f"{database}.expected.json").read_text())
 
 
-def decode(expected: dict[str, Any], **value: Any) -> dict[str, Any]:
+def sent(kafka: Kafka, topic: str, database: str) -> tuple[Records, dict[str, Any]]:
+    """The recording, which is in the topic now."""
+    records, expected = recording(database)
+    producers.send_records(kafka.bootstrap, topic, records)
+    return records, expected
+
+
+def decode(expected: dict[str, Any]) -> dict[str, Any]:
     return {
         "key": {"format": "json", "schema": expected["key_schema"]},
         "value": {
@@ -36,16 +43,16 @@ def decode(expected: dict[str, Any], **value: Any) -> dict[str, Any]:
             "schema": expected["schema"],
             "timestamps": expected["timestamps"],
             "change_columns": ["op", "timestamp", "source"],
-            **value,
         },
     }
 
 
-def outputs(lake: Lake) -> dict[str, Any]:
-    return {
-        "history": {"table": lake.table("history"), "metadata_columns": ["offset"]},
-        "rows": {"table": lake.table("rows"), "mode": "upsert", "merge_key": ["id"], "metadata_columns": []},
-    }
+def history(lake: Lake) -> dict[str, Any]:
+    return {"history": {"table": lake.table("history"), "metadata_columns": ["offset"]}}
+
+
+def rows(lake: Lake) -> dict[str, Any]:
+    return {"rows": {"table": lake.table("rows"), "mode": "upsert", "merge_key": ["id"], "metadata_columns": []}}
 
 
 def plain(value: Any) -> Any:
@@ -64,24 +71,20 @@ def read(lake: Lake, table: str, columns: list[str], order: str) -> list[list[An
     return [[plain(value) for value in row] for row in values]
 
 
-def assert_tables(lake: Lake, expected: dict[str, Any]) -> None:
-    columns = expected["columns"]
-    assert read(lake, "history", ["change_op", "change_timestamp", *columns], "kafka_offset") == expected["changes"]
-    assert read(lake, "rows", columns, "id") == expected["upsert"]
+def assert_history(lake: Lake, expected: dict[str, Any]) -> None:
+    columns = ["change_op", "change_timestamp", *expected["columns"]]
+    assert read(lake, "history", columns, "kafka_offset") == expected["changes"]
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_history_of_a_table(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, database: str
 ) -> None:
-    records, expected = recording(database)
-    producers.send_records(kafka.bootstrap, topic, records)
-    history = {"history": outputs(local)["history"]}
-    sluice = connector(topic, local, decode=decode(expected), outputs=history)
+    records, expected = sent(kafka, topic, database)
+    sluice = connector(topic, local, decode=decode(expected), outputs=history(local))
     sluice.run()
-    columns = ["change_op", "change_timestamp", *expected["columns"]]
-    assert read(local, "history", columns, "kafka_offset") == expected["changes"]
-    sources = Duck().rows(f"SELECT change_source FROM {scan(local.table('history'))} ORDER BY kafka_offset")
+    assert_history(local, expected)
+    sources = local.rows("change_source", "history", order="kafka_offset")
     envelopes = [json.loads(value) for _, value in records if value]
     expected_sources = [envelope.get("payload", envelope)["source"] for envelope in envelopes]
     assert [json.loads(source) for (source,) in sources] == expected_sources
@@ -93,25 +96,23 @@ def test_the_history_of_a_table(
 def test_the_table_itself_beside_its_history(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, database: str, batch: int
 ) -> None:
-    records, expected = recording(database)
-    producers.send_records(kafka.bootstrap, topic, records)
-    sluice = connector(
-        topic, local, decode=decode(expected), outputs=outputs(local), limits={"max_records": batch}
-    )
+    _, expected = sent(kafka, topic, database)
+    both = history(local) | rows(local)
+    sluice = connector(topic, local, decode=decode(expected), outputs=both, limits={"max_records": batch})
     sluice.run()
-    assert_tables(local, expected)
+    assert_history(local, expected)
+    assert read(local, "rows", expected["columns"], "id") == expected["upsert"]
     sluice.verify("--deep")
 
 
 def test_the_table_itself_on_any_store_for_any_reader(
     kafka: Kafka, topic: str, lake: Lake, connector: Connector, spark: Any
 ) -> None:
-    records, expected = recording("postgres")
-    producers.send_records(kafka.bootstrap, topic, records)
-    connector(topic, lake, decode=decode(expected), outputs=outputs(lake), limits={"max_records": 4}).run()
-    found = Duck(lake.storage).rows(f"SELECT id, name, balance FROM {scan(lake.table('rows'))} ORDER BY id")
+    _, expected = sent(kafka, topic, "postgres")
+    both = history(lake) | rows(lake)
+    connector(topic, lake, decode=decode(expected), outputs=both, limits={"max_records": 4}).run()
     wanted = [(row[0], row[1], row[3]) for row in expected["upsert"]]
-    assert found == wanted
+    assert lake.rows("id, name, balance", "rows", order="id") == wanted
     assert spark_rows(spark, f"SELECT id, name, balance FROM delta.`{lake.path('rows')}` ORDER BY id") == wanted
 
 
@@ -159,16 +160,14 @@ def test_change_events_in_avro(kafka: Kafka, topic: str, local: Lake, connector:
             "change_columns": ["op", "timestamp", "source"],
         },
     }
-    history = {"history": outputs(local)["history"]}
-    sluice = connector(topic, local, decode=read_as, outputs=history)
+    sluice = connector(topic, local, decode=read_as, outputs=history(local))
     sluice.run()
     # Debezium's own types are numbers and texts to Avro.
     columns = ["change_op", "change_timestamp", "id", "name", "email", "balance", "vip", "tags", "key.id"]
     wanted = [[*row[:7], row[-1], row[2]] for row in expected["changes"]]
     assert read(local, "history", columns, "kafka_offset") == wanted
-    ((born, updated, created, place),) = Duck().rows(
-        f"SELECT born, updated, created, change_source FROM {scan(local.table('history'))} WHERE kafka_offset = 0"
-    )
+    first, *_ = local.rows("born, updated, created, change_source", "history", order="kafka_offset")
+    born, updated, created, place = first
     assert (born, updated, created) == (-56270, 1709251200000000, "2024-03-01T00:00:00.123456Z")
     assert json.loads(place) == {"connector": "postgresql", "ts_ms": 1709251300000, "lsn": 24023128}
     sluice.verify("--deep")
