@@ -11,7 +11,7 @@ from conftest import Connector, Lake
 from harness import producers
 from harness.avro import datum, record
 from harness.kafka import Kafka
-from harness.readers import Duck, scan, spark_rows
+from harness.readers import Duck, by_path, scan, spark_rows
 
 Records = list[tuple[bytes | None, bytes | None]]
 
@@ -113,7 +113,7 @@ def test_the_table_itself_on_any_store_for_any_reader(
     connector(topic, lake, decode=decode(expected), outputs=both, limits={"max_records": 4}).run()
     wanted = [(row[0], row[1], row[3]) for row in expected["upsert"]]
     assert lake.rows("id, name, balance", "rows", order="id") == wanted
-    assert spark_rows(spark, f"SELECT id, name, balance FROM delta.`{lake.path('rows')}` ORDER BY id") == wanted
+    assert spark_rows(spark, f"SELECT id, name, balance FROM {by_path(lake.path('rows'))} ORDER BY id") == wanted
 
 
 def connect_record(name: str, fields: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from conftest import Connector, Lake
 from harness import oracle, producers, readers
 from harness.kafka import Kafka
-from harness.readers import Duck, scan, spark_rows
+from harness.readers import Duck, by_path, scan, spark_rows
 from harness.sluice import CONTINUOUS, caught_up, wait_caught_up
 from harness.waiting import wait_until
 
@@ -109,7 +109,7 @@ def test_odd_partition_values_survive(kafka: Kafka, topic: str, local: Lake, con
 
     expected = {n: value or None for n, value in enumerate(values)}  # Delta stores an empty string as NULL
     assert dict(local.rows("n, k")) == expected
-    assert {row.n: row.k for row in spark.sql(f"SELECT n, k FROM delta.`{table}`").collect()} == expected
+    assert {row.n: row.k for row in spark.sql(f"SELECT n, k FROM {by_path(table)}").collect()} == expected
     assert dict(readers.polars_frame(table).select("n", "k").collect().iter_rows()) == expected
     rows = readers.delta_rs(table).to_pyarrow_table(columns=["n", "k"]).to_pylist()
     assert {row["n"]: row["k"] for row in rows} == expected
@@ -145,11 +145,12 @@ def test_every_primitive_type_partitions_a_table(
     expected = Duck().rows(f"SELECT {text} FROM {scan(local.table('plain'))} ORDER BY kafka_offset")
     assert len(expected) == 3 and set(expected[2][:-1]) == {None}
     assert expected[0][5] == schema["large"][1][0] and expected[1][8] == schema["price"][1][1]
-    by_spark = spark_rows(spark, f"SELECT {', '.join(columns)} FROM delta.`{local.table('plain')}` ORDER BY kafka_offset")
+    query = f"SELECT {', '.join(columns)} FROM {{}} ORDER BY kafka_offset"
+    by_spark = spark_rows(spark, query.format(by_path(local.table("plain"))))
     for name in schema:
         table = local.table(f"by_{name}")
         assert Duck().rows(f"SELECT {text} FROM {scan(table)} ORDER BY kafka_offset") == expected, name
-        got = spark_rows(spark, f"SELECT {', '.join(columns)} FROM delta.`{table}` ORDER BY kafka_offset")
+        got = spark_rows(spark, query.format(by_path(table)))
         assert got == by_spark, name
         plain = readers.polars_frame(local.table("plain")).select(columns).sort("kafka_offset").collect()
         assert readers.polars_frame(table).select(columns).sort("kafka_offset").collect().equals(plain), name

@@ -15,6 +15,7 @@ from conftest import Connector, Lake
 from harness import oracle, producers, readers
 from harness.kafka import Kafka
 from harness.producers import SCHEMA, order
+from harness.readers import by_path
 from harness.s3 import S3
 from harness.s3_proxy import COMMIT, Request, S3Proxy, cut, landed_but, late, refused
 from harness.sluice import CONTINUOUS, DATA_REFUSED, DEAD_LETTERS, wait_caught_up, wait_version
@@ -326,7 +327,7 @@ def test_a_column_added_by_another_writer(
     log = local.log("orders")
     producers.orders(kafka.bootstrap, topic, 0, 1_000)
     wait_caught_up(process, log, kafka, topic)
-    spark.sql(f"ALTER TABLE delta.`{local.table('orders')}` ADD COLUMN (added STRING)")
+    spark.sql(f"ALTER TABLE {by_path(local.table('orders'))} ADD COLUMN (added STRING)")
     producers.orders(kafka.bootstrap, topic, 1_000, 1_000)
     wait_caught_up(process, log, kafka, topic)
     assert process.terminate() == 0

@@ -10,7 +10,7 @@ from conftest import Connector, Lake
 from harness import producers
 from harness.avro import record
 from harness.kafka import Kafka
-from harness.readers import spark_rows
+from harness.readers import by_path, spark_rows
 from harness.registry import Proxy, Reference, Registry, avro, framed
 from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, DEAD_LETTERS, wait_caught_up
 
@@ -66,12 +66,12 @@ def test_schemas_evolve_in_mid_stream(
     send(kafka, topic, avro(first, V1, orders([200])))
     wait_caught_up(process, log, kafka, topic)
     expected = [(n, n, None) for n in range(100)] + [(n, n, "DE") for n in range(100, 200)] + [(200, 200, "XX")]
-    table = local.table("orders")
+    table = by_path(local.table("orders"))
     query = "SELECT id, quantity, country FROM {} ORDER BY id"
     assert local.rows("id, quantity, country") == expected
-    assert spark_rows(spark, query.format(f"delta.`{table}`")) == expected
+    assert spark_rows(spark, query.format(table)) == expected
 
-    spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
     registry.any_change(subject)
     third = registry.register(subject, V3)
     large = {"id": 300, "quantity": 1 << 40, "country": "FR"}
@@ -80,7 +80,7 @@ def test_schemas_evolve_in_mid_stream(
     wait_caught_up(process, log, kafka, topic)
     process.terminate()
     expected += [(300, 1 << 40, "FR"), (301, 7, "FR")]
-    assert spark_rows(spark, query.format(f"delta.`{table}`")) == expected
+    assert spark_rows(spark, query.format(table)) == expected
     assert len(set(expected)) == len(expected)
     sluice.verify()
 

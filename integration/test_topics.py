@@ -8,6 +8,7 @@ from conftest import Connector, Lake
 from harness import oracle, producers
 from harness.kafka import Kafka
 from harness.producers import CODECS, order
+from harness.readers import by_path
 from harness.sluice import CONTINUOUS, caught_up, wait_caught_up
 from harness.waiting import wait_until
 
@@ -157,7 +158,7 @@ def test_keys_headers_and_times_become_columns(
     columns = ["topic", "partition", "offset", "timestamp", "key", "headers"]
     connector(topic, local, output={"metadata_columns": columns}).run()
     names = ", ".join(f"kafka_{column}" for column in columns)
-    first, second = spark.sql(f"SELECT {names} FROM delta.`{local.table('orders')}` ORDER BY kafka_offset").collect()
+    first, second = spark.sql(f"SELECT {names} FROM {by_path(local.table('orders'))} ORDER BY kafka_offset").collect()
     assert (first.kafka_topic, first.kafka_partition, first.kafka_offset) == (topic, 0, 0)
     assert first.kafka_timestamp.isoformat() == "2023-11-14T22:13:20.123000"
     assert bytes(first.kafka_key) == b"\x00key"
