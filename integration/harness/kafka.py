@@ -193,6 +193,8 @@ class Kafka(Part):
             return len(found) == count and all(p.leader > 0 and p.error is None for p in found)
 
         wait_until(f"{count} partitions of {name} with a leader", led, 30)
+        # The metadata is ahead of the broker that they name; a command that asks once would be told that it leads not.
+        self._list_offsets([TopicPartition(name, partition) for partition in range(count)], OffsetSpec.latest())
 
     def leader(self, name: str, partition: int) -> Broker:
         node = self.admin.list_topics(timeout=10).topics[name].partitions[partition].leader
