@@ -1,5 +1,7 @@
 """The real parts, started once for all tests, and a connector for each test."""
 
+import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,12 @@ import pytest
 
 from harness.delta_log import DeltaLog
 from harness.kafka import Kafka
-from harness.readers import spark_session
+from harness.readers import Duck, scan, spark_session
 from harness.registry import Proxy, Registry
 from harness.s3 import S3
 from harness.sluice import Sluice, configuration
+
+Connector = Callable[..., Sluice]
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +77,10 @@ class Lake:
     def log(self, name: str) -> DeltaLog:
         return DeltaLog(self.path(name))
 
+    def rows(self, columns: str, name: str = "orders", order: str = "ALL") -> list[tuple[Any, ...]]:
+        """What DuckDB selects from the table."""
+        return Duck(self.storage).rows(f"SELECT {columns} FROM {scan(self.table(name))} ORDER BY {order}")
+
 
 @pytest.fixture
 def local(tmp_path: Path) -> Lake:
@@ -88,14 +96,22 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
 
 
 @pytest.fixture
+def seed() -> int:
+    """Another one each time, printed; `SLUICE_TEST_SEED` plays one again."""
+    seed = int(os.environ.get("SLUICE_TEST_SEED") or random.randrange(2**32))
+    print(f"seed {seed}")
+    return seed
+
+
+@pytest.fixture
 def topic(kafka: Kafka, request: pytest.FixtureRequest) -> str:
     """An empty topic of four partitions, named after the test."""
     return kafka.create_topic(kafka.new_name(request.node.originalname[:40]), 4)
 
 
 @pytest.fixture
-def connector(kafka: Kafka, tmp_path: Path) -> Iterator[Callable[..., Sluice]]:
-    """`connector(topic, lake, **keys of the configuration's first level)`."""
+def connector(kafka: Kafka, tmp_path: Path) -> Iterator[Connector]:
+    """`connector(topic, lake, **keys of the configuration's first level)`; `output`: more keys of its one output."""
     made: list[Sluice] = []
 
     def make(topic: str | list[str], lake: Lake, table: str = "orders", kafka: Kafka = kafka, **top: Any) -> Sluice:

@@ -11,36 +11,25 @@ else.
 
 import io
 import os
-import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import fastavro
-import pytest
 from deltalake import DeltaTable
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
-from harness.avro_pairs import Pair, Pairs, Schema, kind, logical
+from harness.avro import Schema, datum, kind, logical, record
+from harness.avro_pairs import Pair, Pairs
 from harness.avro_tables import column, ddl, from_avro, from_table, members, one, table_schema
 from harness.kafka import Kafka
 from harness.registry import Registry, framed
-from harness.sluice import Sluice
-
-Connector = Callable[..., Sluice]
+from harness.sluice import DEAD_LETTERS
 
 TOPICS, PAIRS = 25, 84
 SEED = int(os.environ.get("SLUICE_AVRO_SEED", "20261101"))
-
-
-def written(schema: Schema, value: Any) -> bytes:
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
-    return out.getvalue()
 
 
 def read(datum: bytes, writer: Schema, reader: Schema) -> Any:
@@ -48,18 +37,12 @@ def read(datum: bytes, writer: Schema, reader: Schema) -> Any:
     return fastavro.schemaless_reader(io.BytesIO(datum), *parsed)
 
 
-def record(fields: dict[str, Schema]) -> Schema:
-    listed = [{"name": name, "type": of} for name, of in fields.items()]
-    return {"type": "record", "name": "Packed", "fields": listed}
-
-
 def decode(registry: Registry, **more: Any) -> dict[str, Any]:
     return {"value": {"format": "avro", "registry": {"url": registry.url}}, **more}
 
 
 def with_dead_letters(registry: Registry, **value: Any) -> dict[str, Any]:
-    keys = {"on_bad_record": "dead_letter", "bad_record_limit": "100%", "on_incompatible_schema": "dead_letter"}
-    spec = decode(registry, **keys)
+    spec = decode(registry, **DEAD_LETTERS, on_incompatible_schema="dead_letter")
     spec["value"].update(value)
     return spec
 
@@ -105,14 +88,14 @@ def test_pairs_of_schemas_are_read_as_fastavro_reads_them(
     for number in range(TOPICS):
         topic = one_partition(kafka, f"pairs-{number}")
         packs[topic] = pairs = [generator.pair(values=3) for _ in range(PAIRS)]
-        writer = record({f"p{n}": pair.writer for n, pair in enumerate(pairs)})
-        reader = record({f"p{n}": pair.reader for n, pair in enumerate(pairs)})
+        writer = record("Packed", {f"p{n}": pair.writer for n, pair in enumerate(pairs)})
+        reader = record("Packed", {f"p{n}": pair.reader for n, pair in enumerate(pairs)})
         subject = f"{topic}-value"
         old = registry.register(subject, writer)
         registry.any_change(subject)
         registry.register(subject, reader)
         values = [{f"p{n}": pair.data[row] for n, pair in enumerate(pairs)} for row in range(3)]
-        producers.send(kafka.bootstrap, topic, [framed(old, written(writer, value)) for value in values])
+        producers.send(kafka.bootstrap, topic, [framed(old, datum(writer, value)) for value in values])
         # Nullable throughout: what the writer lacks or may leave out is no matter for a table that exists.
         schema = table_schema({f"p{n}": pair.reader for n, pair in enumerate(pairs)})
         DeltaTable.create(local.table(topic), schema)
@@ -135,7 +118,7 @@ def test_pairs_of_schemas_are_read_as_fastavro_reads_them(
         assert len(rows) == 3, topic
         for n, pair in enumerate(pairs):
             for row, value in enumerate(pair.data):
-                expected = from_avro(pair.reader, read(written(pair.writer, value), pair.writer, pair.reader))
+                expected = from_avro(pair.reader, read(datum(pair.writer, value), pair.writer, pair.reader))
                 actual = from_table(pair.reader, rows[row][f"p{n}"])
                 for difference in differences(pair.reader, expected, actual, f"p{n}"):
                     wrong.append(f"{difference}\n  writer {pair.writer}\n  reader {pair.reader}\n  value {value!r}")
@@ -158,7 +141,7 @@ class Explained:
     @property
     def datum(self) -> bytes:
         """The value as the writer writes it; bytes are the datum itself."""
-        return self.value if isinstance(self.value, bytes) else written(self.writer, self.value)
+        return self.value if isinstance(self.value, bytes) else datum(self.writer, self.value)
 
 
 REFUSED = object()
@@ -232,9 +215,9 @@ def test_each_disagreement_is_the_one_that_is_explained(
         topic = one_partition(kafka, f"explained-{number}")
         topics[topic] = case
         subject = f"{topic}-value"
-        old = registry.register(subject, record({"f": case.writer}))
+        old = registry.register(subject, record("Packed", {"f": case.writer}))
         registry.any_change(subject)
-        registry.register(subject, record({"f": case.reader}))
+        registry.register(subject, record("Packed", {"f": case.reader}))
         producers.send(kafka.bootstrap, topic, [framed(old, case.datum)])
         # A table that is there already, with nullable columns that are wide enough: what becomes of others is
         # `schema_evolution`'s business.
@@ -344,8 +327,8 @@ def test_declared_columns_take_what_the_reference_says(
     payloads = []
     for n, (writer, _) in enumerate(pairs):
         schema, value = TYPES[writer]
-        old = registry.register(f"{topic}-{n}", record({f"p{n}": schema}))
-        payloads.append(framed(old, written(schema, value)))
+        old = registry.register(f"{topic}-{n}", record("Packed", {f"p{n}": schema}))
+        payloads.append(framed(old, datum(schema, value)))
     producers.send(kafka.bootstrap, topic, payloads)
     columns = ", ".join(f"p{n} {ddl(column(TYPES[reader][0]))}" for n, (_, reader) in enumerate(pairs))
     sluice = connector(
@@ -362,7 +345,7 @@ def test_declared_columns_take_what_the_reference_says(
         (of, value), (by, _) = TYPES[writer], TYPES[reader]
         ours = from_table(by, rows[n][f"p{n}"]) if n in rows else REFUSED
         try:
-            theirs = from_avro(by, as_column(written(of, value), of, by))
+            theirs = from_avro(by, as_column(datum(of, value), of, by))
         except Exception:  # fastavro has no one class for what it refuses
             theirs = REFUSED
         if ours is REFUSED and theirs is REFUSED:

@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import places, producers, readers
 from harness.kafka import Kafka
 from harness.processes import free_ports
@@ -27,8 +26,6 @@ from harness.sluice import (
     wait_caught_up,
 )
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 
 def files_below(folder: Path) -> dict[str, int]:

@@ -1,22 +1,18 @@
 """Change streams of Debezium, through Kafka: the history of a table by appending, the table itself by upserting."""
 
 import datetime
-import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
+from harness.avro import datum, record
 from harness.kafka import Kafka
-from harness.readers import Duck, scan, spark_rows
-from harness.sluice import Sluice
+from harness.readers import Duck, by_path, scan, spark_rows
 
-Connector = Callable[..., Sluice]
 Records = list[tuple[bytes | None, bytes | None]]
 
 FIXTURES = Path(__file__).parent / "fixtures" / "debezium"
@@ -31,7 +27,14 @@ def recording(database: str) -> tuple[Records, dict[str, Any]]:
     return records, json.loads((FIXTURES / f"{database}.expected.json").read_text())
 
 
-def decode(expected: dict[str, Any], **value: Any) -> dict[str, Any]:
+def sent(kafka: Kafka, topic: str, database: str) -> tuple[Records, dict[str, Any]]:
+    """The recording, which is in the topic now."""
+    records, expected = recording(database)
+    producers.send_records(kafka.bootstrap, topic, records)
+    return records, expected
+
+
+def decode(expected: dict[str, Any]) -> dict[str, Any]:
     return {
         "key": {"format": "json", "schema": expected["key_schema"]},
         "value": {
@@ -40,16 +43,16 @@ def decode(expected: dict[str, Any], **value: Any) -> dict[str, Any]:
             "schema": expected["schema"],
             "timestamps": expected["timestamps"],
             "change_columns": ["op", "timestamp", "source"],
-            **value,
         },
     }
 
 
-def outputs(lake: Lake) -> dict[str, Any]:
-    return {
-        "history": {"table": lake.table("history"), "metadata_columns": ["offset"]},
-        "rows": {"table": lake.table("rows"), "mode": "upsert", "merge_key": ["id"], "metadata_columns": []},
-    }
+def history(lake: Lake) -> dict[str, Any]:
+    return {"history": {"table": lake.table("history"), "metadata_columns": ["offset"]}}
+
+
+def rows(lake: Lake) -> dict[str, Any]:
+    return {"rows": {"table": lake.table("rows"), "mode": "upsert", "merge_key": ["id"], "metadata_columns": []}}
 
 
 def plain(value: Any) -> Any:
@@ -68,24 +71,20 @@ def read(lake: Lake, table: str, columns: list[str], order: str) -> list[list[An
     return [[plain(value) for value in row] for row in values]
 
 
-def assert_tables(lake: Lake, expected: dict[str, Any]) -> None:
-    columns = expected["columns"]
-    assert read(lake, "history", ["change_op", "change_timestamp", *columns], "kafka_offset") == expected["changes"]
-    assert read(lake, "rows", columns, "id") == expected["upsert"]
+def assert_history(lake: Lake, expected: dict[str, Any]) -> None:
+    columns = ["change_op", "change_timestamp", *expected["columns"]]
+    assert read(lake, "history", columns, "kafka_offset") == expected["changes"]
 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_history_of_a_table(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, database: str
 ) -> None:
-    records, expected = recording(database)
-    producers.send_records(kafka.bootstrap, topic, records)
-    history = {"history": outputs(local)["history"]}
-    sluice = connector(topic, local, decode=decode(expected), outputs=history)
+    records, expected = sent(kafka, topic, database)
+    sluice = connector(topic, local, decode=decode(expected), outputs=history(local))
     sluice.run()
-    columns = ["change_op", "change_timestamp", *expected["columns"]]
-    assert read(local, "history", columns, "kafka_offset") == expected["changes"]
-    sources = Duck().rows(f"SELECT change_source FROM {scan(local.table('history'))} ORDER BY kafka_offset")
+    assert_history(local, expected)
+    sources = local.rows("change_source", "history", order="kafka_offset")
     envelopes = [json.loads(value) for _, value in records if value]
     expected_sources = [envelope.get("payload", envelope)["source"] for envelope in envelopes]
     assert [json.loads(source) for (source,) in sources] == expected_sources
@@ -97,78 +96,58 @@ def test_the_history_of_a_table(
 def test_the_table_itself_beside_its_history(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, database: str, batch: int
 ) -> None:
-    records, expected = recording(database)
-    producers.send_records(kafka.bootstrap, topic, records)
-    sluice = connector(
-        topic, local, decode=decode(expected), outputs=outputs(local), limits={"max_records": batch}
-    )
+    _, expected = sent(kafka, topic, database)
+    both = history(local) | rows(local)
+    sluice = connector(topic, local, decode=decode(expected), outputs=both, limits={"max_records": batch})
     sluice.run()
-    assert_tables(local, expected)
+    assert_history(local, expected)
+    assert read(local, "rows", expected["columns"], "id") == expected["upsert"]
     sluice.verify("--deep")
 
 
 def test_the_table_itself_on_any_store_for_any_reader(
     kafka: Kafka, topic: str, lake: Lake, connector: Connector, spark: Any
 ) -> None:
-    records, expected = recording("postgres")
-    producers.send_records(kafka.bootstrap, topic, records)
-    connector(topic, lake, decode=decode(expected), outputs=outputs(lake), limits={"max_records": 4}).run()
-    found = Duck(lake.storage).rows(f"SELECT id, name, balance FROM {scan(lake.table('rows'))} ORDER BY id")
+    _, expected = sent(kafka, topic, "postgres")
+    both = history(lake) | rows(lake)
+    connector(topic, lake, decode=decode(expected), outputs=both, limits={"max_records": 4}).run()
     wanted = [(row[0], row[1], row[3]) for row in expected["upsert"]]
-    assert found == wanted
-    assert spark_rows(spark, f"SELECT id, name, balance FROM delta.`{lake.path('rows')}` ORDER BY id") == wanted
+    assert lake.rows("id, name, balance", "rows", order="id") == wanted
+    assert spark_rows(spark, f"SELECT id, name, balance FROM {by_path(lake.path('rows'))} ORDER BY id") == wanted
 
 
-def optional(name: str, of: Any) -> dict[str, Any]:
-    return {"name": name, "type": ["null", of], "default": None}
+def connect_record(name: str, fields: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any]:
+    """A record as Connect writes it: optional fields are unions with null, which is their default."""
+    unions = {field: ["null", of] for field, of in optional.items()}
+    return record(name, fields | unions, dict.fromkeys(optional))
 
 
 def test_change_events_in_avro(kafka: Kafka, topic: str, local: Lake, connector: Connector) -> None:
     """The same stream as Kafka Connect's Avro converter writes it, and the columns are those of the schema."""
     records, expected = recording("postgres")
-    row = {
-        "type": "record",
-        "name": "shop.public.customers.Value",
-        "fields": [
-            {"name": "id", "type": "int"},
-            {"name": "name", "type": "string"},
-            optional("email", "string"),
-            optional("balance", "string"),
-            optional("vip", "boolean"),
-            optional("born", {"type": "int", "connect.name": "io.debezium.time.Date"}),
-            optional("updated", {"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"}),
-            optional("created", {"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"}),
-            optional("tags", {"type": "string", "connect.name": "io.debezium.data.Json"}),
-        ],
-    }
-    source = {
-        "type": "record",
-        "name": "io.debezium.connector.postgresql.Source",
-        "fields": [
-            {"name": "connector", "type": "string"},
-            {"name": "ts_ms", "type": "long"},
-            optional("lsn", "long"),
-        ],
-    }
-    envelope = {
-        "type": "record",
-        "name": "shop.public.customers.Envelope",
-        "fields": [
-            optional("before", row),
-            optional("after", "shop.public.customers.Value"),
-            {"name": "source", "type": source},
-            {"name": "op", "type": "string"},
-            optional("ts_ms", "long"),
-        ],
-    }
-    key = {"type": "record", "name": "shop.public.customers.Key", "fields": [{"name": "id", "type": "int"}]}
+    name = "shop.public.customers"
+    row = connect_record(
+        f"{name}.Value",
+        {"id": "int", "name": "string"},
+        {
+            "email": "string",
+            "balance": "string",
+            "vip": "boolean",
+            "born": {"type": "int", "connect.name": "io.debezium.time.Date"},
+            "updated": {"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"},
+            "created": {"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"},
+            "tags": {"type": "string", "connect.name": "io.debezium.data.Json"},
+        },
+    )
+    place = {"connector": "string", "ts_ms": "long"}
+    source = connect_record("io.debezium.connector.postgresql.Source", place, {"lsn": "long"})
+    sides = {"before": ["null", row], "after": ["null", f"{name}.Value"]}
+    rest = {"source": source, "op": "string", "ts_ms": ["null", "long"]}
+    envelope = record(f"{name}.Envelope", {**sides, **rest}, dict.fromkeys(["before", "after", "ts_ms"]))
+    key = record(f"{name}.Key", {"id": "int"})
 
     def written(schema: dict[str, Any], text: bytes | None) -> bytes | None:
-        if text is None:
-            return None
-        out = io.BytesIO()
-        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), json.loads(text))
-        return out.getvalue()
+        return None if text is None else datum(schema, json.loads(text))
 
     avro = [(written(key, each_key), written(envelope, value)) for each_key, value in records]
     producers.send_records(kafka.bootstrap, topic, avro)
@@ -181,16 +160,14 @@ def test_change_events_in_avro(kafka: Kafka, topic: str, local: Lake, connector:
             "change_columns": ["op", "timestamp", "source"],
         },
     }
-    history = {"history": outputs(local)["history"]}
-    sluice = connector(topic, local, decode=read_as, outputs=history)
+    sluice = connector(topic, local, decode=read_as, outputs=history(local))
     sluice.run()
     # Debezium's own types are numbers and texts to Avro.
     columns = ["change_op", "change_timestamp", "id", "name", "email", "balance", "vip", "tags", "key.id"]
     wanted = [[*row[:7], row[-1], row[2]] for row in expected["changes"]]
     assert read(local, "history", columns, "kafka_offset") == wanted
-    ((born, updated, created, place),) = Duck().rows(
-        f"SELECT born, updated, created, change_source FROM {scan(local.table('history'))} WHERE kafka_offset = 0"
-    )
+    first, *_ = local.rows("born, updated, created, change_source", "history", order="kafka_offset")
+    born, updated, created, place = first
     assert (born, updated, created) == (-56270, 1709251200000000, "2024-03-01T00:00:00.123456Z")
     assert json.loads(place) == {"connector": "postgresql", "ts_ms": 1709251300000, "lsn": 24023128}
     sluice.verify("--deep")

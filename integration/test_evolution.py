@@ -4,31 +4,35 @@ import json
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import polars
 import pytest
 from deltalake import DeltaTable
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
-from harness.readers import Duck, delta_rs, polars_frame, scan, spark_rows
+from harness.readers import Duck, by_path, delta_rs, polars_frame, scan, spark_rows
 from harness.sluice import CONTINUOUS, DATA_REFUSED, Answer, Sluice, wait_caught_up, wait_version
 
-Connector = Callable[..., Sluice]
 Row = dict[str, Any]
 
 WIDENING = {"delta.enableTypeWidening": "true"}
 READ_ONLY_BY_SPARK_AND_DUCKDB = "after which delta-rs and Polars can't read it"
 
 
+def set_schema(sluice: Sluice, schema: str, evolution: str = "add_columns", **output: Any) -> None:
+    outputs = {"orders": {**sluice.config["outputs"]["orders"], "schema_evolution": evolution, **output}}
+    sluice.write(decode={"value": {"format": "json", "schema": schema}}, outputs=outputs)
+
+
 def run(
     sluice: Sluice, schema: str, evolution: str = "add_columns", command: str = "run", code: int = 0, **output: Any
 ) -> Answer:
     """A run, or another command, with this schema and policy."""
-    outputs = {"orders": {**sluice.config["outputs"]["orders"], "schema_evolution": evolution, **output}}
-    sluice.write(decode={"value": {"format": "json", "schema": schema}}, outputs=outputs)
+    set_schema(sluice, schema, evolution, **output)
     answer = sluice.ask(command)
     assert answer.code == code, f"exit code {answer.code}, not {code}:\n{answer.stdout}\n{answer.stderr[-4000:]}"
     return answer
@@ -51,11 +55,7 @@ def as_json(value: Any) -> str:
 
 def columns_of(table: str) -> list[str]:
     """But for what Kafka says of each record."""
-    return [field.name for field in delta_rs_schema(table) if not field.name.startswith("kafka_")]
-
-
-def delta_rs_schema(table: str) -> Any:
-    return DeltaTable(table).schema().fields
+    return [field.name for field in DeltaTable(table).schema().fields if not field.name.startswith("kafka_")]
 
 
 def plain(value: Any) -> Any:
@@ -76,7 +76,7 @@ def plain(value: Any) -> Any:
 def spark_reads(spark: Any, table: str, columns: list[str], version: int | None = None) -> list[Row]:
     at = "" if version is None else f" VERSION AS OF {version}"
     names = ", ".join(f"`{name}`" for name in columns)
-    rows = spark.sql(f"SELECT {names} FROM delta.`{table}`{at} ORDER BY id").collect()
+    rows = spark.sql(f"SELECT {names} FROM {by_path(table)}{at} ORDER BY id").collect()
     return [plain(row) for row in rows]
 
 
@@ -96,10 +96,15 @@ def polars_reads(table: str, columns: list[str]) -> list[Row]:
     return [plain(row) for row in rows]
 
 
-def all_read(spark: Any, table: str, expected: list[Row]) -> None:
-    columns = columns_of(table)
+def two_read(spark: Any, table: str, columns: list[str], expected: list[Row]) -> None:
+    """Those that know widened columns."""
     assert spark_reads(spark, table, columns) == expected, "Spark"
     assert duckdb_reads(table, columns) == expected, "DuckDB"
+
+
+def all_read(spark: Any, table: str, expected: list[Row]) -> None:
+    columns = columns_of(table)
+    two_read(spark, table, columns, expected)
     assert delta_rs_reads(table, columns) == expected, "delta-rs"
     assert polars_reads(table, columns) == expected, "Polars"
 
@@ -107,7 +112,8 @@ def all_read(spark: Any, table: str, expected: list[Row]) -> None:
 # Each step: the schema, the rows sent, and the columns that the table has then.
 STEPS: list[tuple[str, list[Row], str]] = [
     (
-        "id BIGINT NOT NULL, place STRUCT<City: STRING>, tags ARRAY<STRUCT<k: STRING>>, attrs MAP<STRING, STRUCT<v: INT>>",
+        "id BIGINT NOT NULL, place STRUCT<City: STRING>, tags ARRAY<STRUCT<k: STRING>>, "
+        "attrs MAP<STRING, STRUCT<v: INT>>",
         [
             {"id": 1, "place": {"City": "Ulm"}, "tags": [{"k": "a"}], "attrs": {"x": {"v": 1}}},
             {"id": 2, "place": {}, "tags": []},
@@ -193,7 +199,7 @@ def test_columns_and_nested_fields_are_added_and_four_readers_read_every_step(
     protocols = [commit.of("protocol") for commit in changes]
     assert protocols[:-1] == [[]] * (len(changes) - 1)
     assert protocols[-1][0]["readerFeatures"] == ["timestampNtz"]
-    spark.sql(f"OPTIMIZE delta.`{table}`")
+    spark.sql(f"OPTIMIZE {by_path(table)}")
     all_read(spark, table, sent)
 
 
@@ -248,7 +254,8 @@ WIDENED = [
 def test_types_are_widened_where_the_table_allows_it(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, spark
 ) -> None:
-    """Every change of the protocol, at the top and inside a list of structs; who reads it is docs/reference/table-features.md."""
+    """Every change of the protocol, at the top and inside a list of structs; who reads it:
+    docs/reference/table-features.md."""
     table, log = local.table("orders"), local.log("orders")
 
     def schema(kind: int) -> str:
@@ -279,17 +286,18 @@ def test_types_are_widened_where_the_table_allows_it(
     run(sluice, schema(1), "fail")
     assert not any(commit.of("metaData") for commit in log.commits() if commit.version > version)
 
-    by_spark, by_duckdb = widened_by_spark(spark, table), widened_by_duckdb(table)
+    by_spark = widened(partial(spark_rows, spark), by_path(table), first_element=0)
+    by_duckdb = widened(Duck().rows, scan(table), first_element=1)
     for name, first, _, later, _, wide in WIDENED:
         changed = f"{name}, {first} to {later}"
         want = [(text, text) for text in expected_texts(name)]
         assert by_spark[name] == want, f"Spark, {changed}"
         assert by_duckdb[name] == want, f"DuckDB, {changed}"
-        kind = spark.table(f"delta.`{table}`").schema[name].dataType.simpleString()
+        kind = spark.table(by_path(table)).schema[name].dataType.simpleString()
         assert kind == {"TINYINT": "tinyint", "BIGINT": "bigint"}.get(wide, wide.lower())
     # Files are skipped by their statistics, those of the old type too.
     found = {each[0]: (2,) for each in WIDENED}
-    assert found == {name: (count,) for name, count in spark_rows(spark, filtered(f"delta.`{table}`", "TIMESTAMP_NTZ"))}
+    assert found == {name: (count,) for name, count in spark_rows(spark, filtered(by_path(table), "TIMESTAMP_NTZ"))}
     assert found == {name: (count,) for name, count in Duck().rows(filtered(scan(table), "TIMESTAMP"))}
     assert log.checkpoints()[-1] >= version, "the readers began at one of ours"
     # Neither reads a table that lists the feature, widened or not.
@@ -298,22 +306,17 @@ def test_types_are_widened_where_the_table_allows_it(
     with pytest.raises(Exception, match="typeWidening"):
         polars_frame(table).collect()
     sluice.verify("--deep")
-    spark.sql(f"OPTIMIZE delta.`{table}`")
+    spark.sql(f"OPTIMIZE {by_path(table)}")
     assert Duck().row(f"SELECT count(*), count(int_long) FROM {scan(table)}") == (3, 3)
 
 
-def widened_by_spark(spark: Any, table: str) -> dict[str, list[tuple[str, str]]]:
+def widened(
+    ask: Callable[[str], list[tuple[Any, ...]]], table: str, first_element: int
+) -> dict[str, list[tuple[str, str]]]:
     """Per column, the texts of each row's value and of the same inside the list."""
     names = [each[0] for each in WIDENED]
-    casts = ", ".join(f"CAST({name} AS STRING), CAST(nested[0].{name} AS STRING)" for name in names)
-    rows = spark_rows(spark, f"SELECT {casts} FROM delta.`{table}` ORDER BY id")
-    return {name: [row[2 * n : 2 * n + 2] for row in rows] for n, name in enumerate(names)}
-
-
-def widened_by_duckdb(table: str) -> dict[str, list[tuple[str, str]]]:
-    names = [each[0] for each in WIDENED]
-    casts = ", ".join(f"{name}::VARCHAR, (nested[1].{name})::VARCHAR" for name in names)
-    rows = Duck().rows(f"SELECT {casts} FROM {scan(table)} ORDER BY id")
+    casts = ", ".join(f"CAST({name} AS STRING), CAST(nested[{first_element}].{name} AS STRING)" for name in names)
+    rows = ask(f"SELECT {casts} FROM {table} ORDER BY id")
     return {name: [row[2 * n : 2 * n + 2] for row in rows] for n, name in enumerate(names)}
 
 
@@ -399,7 +402,7 @@ def test_a_table_that_spark_made_and_changes(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, spark
 ) -> None:
     table, log = local.table("orders"), local.log("orders")
-    name = f"delta.`{table}`"
+    name = by_path(table)
     spark.sql(
         f"CREATE TABLE {name} (Id BIGINT COMMENT 'the key', N TINYINT, s STRUCT<a: INT COMMENT 'inner'>, "
         "country STRING) USING delta PARTITIONED BY (country) "
@@ -407,7 +410,7 @@ def test_a_table_that_spark_made_and_changes(
     )
     spark.sql(f"INSERT INTO {name} VALUES (1, 1, struct(1), 'DE')")
     spark.sql(f"ALTER TABLE {name} CHANGE COLUMN N TYPE SMALLINT")
-    sluice = connector(topic, local, outputs={"orders": {"table": table, "partition_by": ["country"], "metadata_columns": []}})
+    sluice = connector(topic, local, output={"partition_by": ["country"], "metadata_columns": []})
     send(kafka, topic, {"id": 2, "n": 70_000, "s": {"b": 2}, "country": "FR", "extra": "x"})
     run(sluice, "id BIGINT, n INT, s STRUCT<b: INT>, country STRING, extra STRING", "widen")
     expected = [
@@ -415,8 +418,7 @@ def test_a_table_that_spark_made_and_changes(
         {"Id": 2, "N": 70_000, "s": {"b": 2}, "country": "FR", "extra": "x"},
     ]
     columns = ["Id", "N", "s", "country", "extra"]
-    assert spark_reads(spark, table, columns) == expected
-    assert duckdb_reads(table, columns) == expected
+    two_read(spark, table, columns, expected)
     schema = json.loads(log.metadata()["schemaString"])
     fields = {field["name"]: field for field in schema["fields"]}
     assert fields["Id"]["metadata"] == {"comment": "the key"}
@@ -433,8 +435,7 @@ def test_a_table_that_spark_made_and_changes(
     expected.append({"Id": 3, "N": 3, "country": "DE", "ours": 1.5})
     columns += ["theirs", "ours"]
     assert [field["name"] for field in json.loads(log.metadata()["schemaString"])["fields"]] == columns
-    assert spark_reads(spark, table, columns) == expected
-    assert duckdb_reads(table, columns) == expected
+    two_read(spark, table, columns, expected)
     refused = run(sluice, "id BIGINT, country INT", "widen", code=DATA_REFUSED)
     assert "`country`: table STRING, output INT: change the schema, or write to another table" in refused.stderr
 
@@ -444,14 +445,13 @@ def test_another_writer_changes_the_columns_while_it_runs(
 ) -> None:
     """The change is found at the next commit, the batch is planned again, and its columns join theirs."""
     table, log = local.table("orders"), local.log("orders")
-    name = f"delta.`{table}`"
+    name = by_path(table)
     sluice = connector(topic, local)
     send(kafka, topic, {"id": 1})
     run(sluice, "id BIGINT")
     send(kafka, topic, {"id": 2})
-    outputs = {"orders": {"table": table, "schema_evolution": "add_columns"}}
-    decode = {"value": {"format": "json", "schema": "id BIGINT, n INT, x STRING"}}
-    sluice.write(trigger=CONTINUOUS, decode=decode, outputs=outputs)
+    set_schema(sluice, "id BIGINT, n INT, x STRING")
+    sluice.write(trigger=CONTINUOUS)
     process = sluice.start()
     wait_caught_up(process, log, kafka, topic)
     spark.sql(f"ALTER TABLE {name} ADD COLUMN (theirs INT)")
@@ -470,20 +470,18 @@ def test_another_writer_changes_the_columns_while_it_runs(
 def test_killed_around_the_change(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, killed_at: int
 ) -> None:
-    table, log = local.table("orders"), local.log("orders")
+    log = local.log("orders")
     sluice = connector(topic, local, limits={"max_records": 500})
     producers.orders(kafka.bootstrap, topic, 0, 1_000)
     run(sluice, "orderId STRING NOT NULL")
     before = log.version()
     producers.orders(kafka.bootstrap, topic, 1_000, 9_000)
-    outputs = {"orders": {"table": table, "schema_evolution": "add_columns"}}
-    sluice.write(decode={"value": {"format": "json", "schema": producers.SCHEMA}}, outputs=outputs)
+    set_schema(sluice, producers.SCHEMA)
     process = sluice.start()
     if killed_at:
         wait_version(process, log, before + killed_at)
     process.kill()
     run(sluice, producers.SCHEMA)
-    rows, keys, notes = Duck().row(f"SELECT count(*), count(DISTINCT orderId), count(note) FROM {scan(table)}")
-    assert (rows, keys, notes) == (10_000, 10_000, 9_000)
+    assert local.rows("count(*), count(DISTINCT orderId), count(note)") == [(10_000, 10_000, 9_000)]
     assert sum(1 for commit in log.commits() if commit.of("metaData") and commit.of("add")) == 1
     sluice.verify("--deep")

@@ -4,24 +4,22 @@ sluice stops and says why."""
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers, readers
 from harness.kafka import Kafka
 from harness.producers import SCHEMA, order
-from harness.readers import Duck, scan
+from harness.readers import by_path
 from harness.s3 import S3
 from harness.s3_proxy import COMMIT, Request, S3Proxy, cut, landed_but, late, refused
-from harness.sluice import CONTINUOUS, DATA_REFUSED, Sluice, wait_caught_up, wait_version
+from harness.sluice import CONTINUOUS, DATA_REFUSED, DEAD_LETTERS, wait_caught_up, wait_version
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 
 # The store
@@ -97,7 +95,7 @@ def test_a_store_that_is_away_for_a_while(
         log = lake.log("orders")
         producers.orders(kafka.bootstrap, topic, 0, 1_000)
         wait_version(process, log, 2)
-        s3.stop()
+        s3.kill()
         producers.orders(kafka.bootstrap, topic, 1_000, 1_000)
         wait_until("sluice to notice", lambda: "WARN" in process.output.upper(), 60)
         s3.start()
@@ -226,9 +224,7 @@ def test_a_topic_made_anew_between_two_runs(
         assert log.version() == version
         return
     sluice.run()
-    numbers = f"SELECT orderId FROM {scan(local.table('orders'))} ORDER BY 1"
-    got = [int(order_id.removeprefix("order-")) for (order_id,) in Duck().rows(numbers)]
-    assert got == [*range(1_000), *range(10_000, 10_000 + records)]
+    assert _order_numbers(local) == [*range(1_000), *range(10_000, 10_000 + records)]
     sluice.run()
     sluice.verify()
 
@@ -245,15 +241,18 @@ def test_a_topic_made_anew_under_a_running_connector(
     kafka.recreate_topic(topic, 4)
     producers.orders(kafka.bootstrap, topic, 10_000, 4_000)
     everything = [*range(1_000), *range(10_000, 14_000)]
-    numbers = f"SELECT orderId FROM {scan(local.table('orders'))} ORDER BY 1"
 
-    def got() -> list[int]:
-        return [int(order_id.removeprefix("order-")) for (order_id,) in Duck().rows(numbers)]
+    def both_read() -> bool:
+        return len(_order_numbers(local)) >= len(everything) or not process.running()
 
-    wait_until("both lives of the topic", lambda: len(got()) >= len(everything) or not process.running(), 90, every=0.2)
+    wait_until("both lives of the topic", both_read, 90, every=0.2)
     process.terminate()
-    assert got() == everything
+    assert _order_numbers(local) == everything
     sluice.verify()
+
+
+def _order_numbers(lake: Lake) -> list[int]:
+    return [int(order_id.removeprefix("order-")) for (order_id,) in lake.rows("orderId")]
 
 
 @pytest.mark.parametrize("policy", ["fail", "continue"])
@@ -328,12 +327,12 @@ def test_a_column_added_by_another_writer(
     log = local.log("orders")
     producers.orders(kafka.bootstrap, topic, 0, 1_000)
     wait_caught_up(process, log, kafka, topic)
-    spark.sql(f"ALTER TABLE delta.`{local.table('orders')}` ADD COLUMN (added STRING)")
+    spark.sql(f"ALTER TABLE {by_path(local.table('orders'))} ADD COLUMN (added STRING)")
     producers.orders(kafka.bootstrap, topic, 1_000, 1_000)
     wait_caught_up(process, log, kafka, topic)
     assert process.terminate() == 0
     assert oracle.assert_exact(local.table("orders"), kafka, topic) == 2_000
-    assert Duck().row(f"SELECT count(added) FROM {scan(local.table('orders'))}") == (0,)
+    assert local.rows("count(added)") == [(0,)]
 
 
 def test_a_restore_stops_the_connector(kafka: Kafka, topic: str, local: Lake, connector: Connector) -> None:
@@ -403,10 +402,9 @@ def test_a_schema_repaired_between_the_dead_letters_and_the_rows(
     values = [order(n)[:-1] + b',"extra":1}' if n % 5 == 2 else order(n) for n in range(100)]
     strict = {"value": {"format": "json", "schema": SCHEMA, "unknown_fields": "fail"}}
     repaired = {"value": {"format": "json", "schema": SCHEMA, "unknown_fields": "ignore"}}
-    policy = {"on_bad_record": "dead_letter", "bad_record_limit": "100%"}
     with S3Proxy(s3.port) as proxy:
         sluice = connector(topic, lake, dead_letters={"table": lake.table("dead")}, trigger=CONTINUOUS)
-        sluice.write(storage=s3.settings(proxy.endpoint), decode={**strict, **policy})
+        sluice.write(storage=s3.settings(proxy.endpoint), decode={**strict, **DEAD_LETTERS})
         process = sluice.start()
         log = lake.log("orders")
         wait_until("the starts", lambda: log.offsets(topic) == {n: 0 for n in range(4)}, 30)
@@ -423,7 +421,7 @@ def test_a_schema_repaired_between_the_dead_letters_and_the_rows(
     assert settled and settled[-1] < 50
 
     producers.send(kafka.bootstrap, topic, values[50:], partition=0)
-    sluice.write(storage=s3.settings(), decode={**repaired, **policy})
+    sluice.write(storage=s3.settings(), decode={**repaired, **DEAD_LETTERS})
     process = sluice.start()
     wait_caught_up(process, log, kafka, topic)
     process.terminate()
@@ -435,5 +433,4 @@ def test_a_schema_repaired_between_the_dead_letters_and_the_rows(
 
 
 def _dead_offsets(lake: Lake) -> list[int]:
-    rows = Duck(lake.storage).rows(f"SELECT kafka_offset FROM {scan(lake.table('dead'))} ORDER BY 1")
-    return [offset for (offset,) in rows]
+    return [offset for (offset,) in lake.rows("kafka_offset", "dead")]

@@ -2,20 +2,17 @@
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers
 from harness.delta_log import DeltaLog
 from harness.kafka import Kafka
 from harness.processes import Child
 from harness.s3 import S3
 from harness.s3_proxy import COMMIT, Held, S3Proxy
-from harness.sluice import CONFIGURATION, CONTINUOUS, FENCED, Sluice, caught_up, wait_caught_up, wait_version
+from harness.sluice import CONFIGURATION, CONTINUOUS, FENCED, caught_up, wait_caught_up, wait_version
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 
 def fenced(process: Child) -> bool:

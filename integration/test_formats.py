@@ -1,30 +1,21 @@
 """Formats other than plain JSON values, keys, and a table for each topic: what was sent is what DuckDB reads."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
-from harness.readers import Duck, scan
-from harness.sluice import Sluice
+from harness.sluice import DEAD_LETTERS
 
-Connector = Callable[..., Sluice]
 Records = list[tuple[bytes | None, bytes | None]]
-
-DEAD_LETTERS = {"on_bad_record": "dead_letter", "bad_record_limit": "100%"}
 
 
 def rows(lake: Lake, columns: str, table: str = "orders") -> list[tuple[Any, ...]]:
     """In the order of their offsets."""
-    return Duck().rows(f"SELECT {columns} FROM {scan(lake.table(table))} ORDER BY kafka_partition, kafka_offset")
-
-
-def outputs(lake: Lake, **settings: Any) -> dict[str, Any]:
-    return {"orders": {"table": lake.table("orders"), **settings}}
+    return lake.rows(columns, table, order="kafka_partition, kafka_offset")
 
 
 def test_text_and_bytes_land_as_they_are(kafka: Kafka, topic: str, local: Lake, connector: Connector) -> None:
@@ -83,7 +74,7 @@ def test_unknown_fields_and_the_value_itself_are_kept(
     producers.send_records(kafka.bootstrap, topic, [(None, value) for value in values])
     decode = {"value": {"format": "json", "schema": "n INT", "unknown_fields": "rescue"}}
     columns = {"metadata_columns": ["partition", "offset", "value"]}
-    connector(topic, local, decode=decode, outputs=outputs(local, **columns)).run()
+    connector(topic, local, decode=decode, output=columns).run()
     found = rows(local, "n, rescued_data, kafka_value")
     assert found == [
         (1, None, values[0]),
@@ -119,10 +110,10 @@ def test_tombstones_delete_by_the_keys_column_or_by_its_fields(
     producers.send_records(kafka.bootstrap, topic, records)
     value = {"format": "json", "schema": "id INT NOT NULL, n INT"}
     for by, key in {"key": {"format": "string"}, "id": {"format": "json", "schema": "id INT"}}.items():
-        upsert = outputs(local, table=local.table(by), mode="upsert", merge_key=[by])
+        upsert = {"mode": "upsert", "merge_key": [by]}
         decode = {"key": key, "value": value}
         sluice = connector(
-            topic, local, name=f"by-{by}", decode=decode, outputs=upsert, limits={"max_records": batch}
+            topic, local, table=by, name=f"by-{by}", decode=decode, output=upsert, limits={"max_records": batch}
         )
         sluice.run()
         assert rows(local, "id, n, kafka_offset", by) == [(1, 11, 6)]

@@ -3,19 +3,15 @@
 import os
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers, readers
 from harness.kafka import Kafka
 from harness.processes import Child
-from harness.sluice import Sluice
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 LENGTHS = [pytest.param(300, id="300"), pytest.param(2_000, id="2000", marks=pytest.mark.soak)]
 DAY = 86_400
@@ -73,8 +69,7 @@ def test_after_the_log_was_cleaned_the_connector_goes_on_where_it_was(
     table = local.table("orders")
     properties = {"delta.checkpointInterval": "10", "delta.logRetentionDuration": "interval 1 days"}
     producers.orders(kafka.bootstrap, topic, 0, 5_000)
-    outputs = {"orders": {"table": table, "table_properties": properties}}
-    sluice = connector(topic, local, limits={"max_records": 100}, outputs=outputs)
+    sluice = connector(topic, local, limits={"max_records": 100}, output={"table_properties": properties})
     sluice.run()
     log = local.log("orders")
     before = log.offsets(topic)

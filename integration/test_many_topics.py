@@ -1,32 +1,20 @@
 """Many topics through one process: memory stays bounded, and each table is right."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
 from harness.kafka import Kafka
-from harness.processes import Child
 from harness.readers import Duck, scan
-from harness.sluice import CONTINUOUS, Sluice
+from harness.sluice import CONTINUOUS
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 # How many, and the records of each that wait when it starts, and again while it runs.
 TOPICS = [pytest.param(40, 2_000, id="40"), pytest.param(200, 10_000, id="200", marks=pytest.mark.soak)]
 PARTITIONS = 2
 MOST_MEMORY = 512 << 20
-
-
-def peak_memory(process: Child) -> int:
-    """The largest RSS so far, in bytes."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) << 10
 
 
 @pytest.mark.parametrize(("topics", "records"), TOPICS)
@@ -56,7 +44,7 @@ def test_many_topics_through_one_process(
     for n, name in enumerate(names):
         producers.orders(kafka.bootstrap, name, (topics + n) * records, records, PARTITIONS)
     wait_until("each topic's other records to be written", lambda: written(2), 60 + topics, every=0.5)
-    peak = peak_memory(process)
+    peak = process.peak_memory()
     assert process.terminate() == 0, process.describe()
     print(f"{topics} topics, {topics * PARTITIONS} partitions: at most {peak / 2**20:.0f} MiB")
     assert peak < MOST_MEMORY

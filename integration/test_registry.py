@@ -1,35 +1,23 @@
 """The schema registry: schemas that evolve in mid-stream, references, outages, credentials, TLS, ids nobody knows."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
+from harness.avro import record
 from harness.kafka import Kafka
-from harness.readers import Duck, scan, spark_rows
+from harness.readers import by_path, spark_rows
 from harness.registry import Proxy, Reference, Registry, avro, framed
-from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, DONE, Sluice, wait_caught_up
-from harness.waiting import wait_until
+from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, DEAD_LETTERS, DONE, wait_caught_up
 
-Connector = Callable[..., Sluice]
-
-
-def record(name: str, fields: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
-    """An Avro record; fields named in `defaults` have one."""
-    listed = [{"name": field, "type": kind} for field, kind in fields.items()]
-    for field in listed:
-        if field["name"] in (defaults or {}):
-            field["default"] = defaults[field["name"]]
-    return {"type": "record", "name": name, "namespace": "shop", "fields": listed}
-
-
-V1 = record("Order", {"id": "long", "quantity": "int"})
-V2 = record("Order", {"id": "long", "quantity": "int", "country": "string"}, {"country": "XX"})
-V3 = record("Order", {"id": "long", "quantity": "long", "country": "string"}, {"country": "XX"})
-V4 = record("Order", {"id": "long", "country": "string"}, {"country": "XX"})
+V1 = record("shop.Order", {"id": "long", "quantity": "int"})
+V2 = record("shop.Order", {"id": "long", "quantity": "int", "country": "string"}, {"country": "XX"})
+V3 = record("shop.Order", {"id": "long", "quantity": "long", "country": "string"}, {"country": "XX"})
+V4 = record("shop.Order", {"id": "long", "country": "string"}, {"country": "XX"})
 
 
 def decode(url: str | list[str], on_bad_record: str = "fail", **more: Any) -> dict[str, Any]:
@@ -37,16 +25,26 @@ def decode(url: str | list[str], on_bad_record: str = "fail", **more: Any) -> di
     return {"value": value, "on_bad_record": on_bad_record}
 
 
-def outputs(lake: Lake, **more: Any) -> dict[str, Any]:
-    return {"orders": {"table": lake.table("orders"), **more}}
+def orders(numbers: Iterable[int], **more: Any) -> list[dict[str, Any]]:
+    return [{"id": n, "quantity": n, **more} for n in numbers]
 
 
-def rows(lake: Lake, columns: str, name: str = "orders") -> list[tuple[Any, ...]]:
-    return Duck(lake.storage).rows(f"SELECT {columns} FROM {scan(lake.table(name))} ORDER BY ALL")
+def send(kafka: Kafka, topic: str, records: list[bytes], partition: int = 0) -> None:
+    producers.send(kafka.bootstrap, topic, records, partition=partition)
 
 
-def send(kafka: Kafka, topic: str, values: list[bytes], partition: int = 0) -> None:
-    producers.send(kafka.bootstrap, topic, values, partition=partition)
+def first_order(kafka: Kafka, registry: Registry, topic: str, subject: str | None = None) -> int:
+    """Order 1, in the topic; its schema's id."""
+    schema_id = registry.register(subject or f"{topic}-value", V1)
+    send(kafka, topic, avro(schema_id, V1, orders([1])))
+    return schema_id
+
+
+def incompatible(registry: Registry, subject: str) -> tuple[int, dict[str, Any]]:
+    """The subject's next schema, whose quantities are texts, and its id."""
+    registry.any_change(subject)
+    schema = record("shop.Order", {"id": "long", "quantity": "string"})
+    return registry.register(subject, schema), schema
 
 
 def test_schemas_evolve_in_mid_stream(
@@ -55,31 +53,30 @@ def test_schemas_evolve_in_mid_stream(
     """A field with a default is added, then an int becomes a long; the connector runs on, and every reader follows."""
     subject = f"{topic}-value"
     first = registry.register(subject, V1)
-    send(kafka, topic, avro(first, V1, [{"id": n, "quantity": n} for n in range(100)]))
-    evolving = outputs(local, schema_evolution="widen")
-    sluice = connector(topic, local, decode=decode(registry.url), outputs=evolving, trigger=CONTINUOUS)
+    send(kafka, topic, avro(first, V1, orders(range(100))))
+    evolving = {"schema_evolution": "widen"}
+    sluice = connector(topic, local, decode=decode(registry.url), output=evolving, trigger=CONTINUOUS)
     process, log = sluice.start(), local.log("orders")
-    table = local.table("orders")
+    table = by_path(local.table("orders"))
 
     def both_read(columns: str, expected: list[tuple[Any, ...]]) -> None:
         wait_caught_up(process, log, kafka, topic)
-        assert rows(local, columns) == expected
-        assert spark_rows(spark, f"SELECT {columns} FROM delta.`{table}` ORDER BY id") == expected
+        assert local.rows(columns) == expected
+        assert spark_rows(spark, f"SELECT {columns} FROM {table} ORDER BY id") == expected
 
     both_read("id, quantity", [(n, n) for n in range(100)])
 
     second = registry.register(subject, V2)
-    values = [{"id": n, "quantity": n, "country": "DE"} for n in range(100, 200)]
-    send(kafka, topic, avro(second, V2, values))
+    send(kafka, topic, avro(second, V2, orders(range(100, 200), country="DE")))
     columns = "id, quantity, country"
     expected: list[tuple[Any, ...]] = [(n, n, None) for n in range(100)] + [(n, n, "DE") for n in range(100, 200)]
     both_read(columns, expected)
     # Producers are not all of one mind: what is written by the old schema has the new field's default.
-    send(kafka, topic, avro(first, V1, [{"id": 200, "quantity": 200}]))
+    send(kafka, topic, avro(first, V1, orders([200])))
     expected.append((200, 200, "XX"))
     both_read(columns, expected)
 
-    spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
     registry.any_change(subject)
     third = registry.register(subject, V3)
     large = {"id": 300, "quantity": 1 << 40, "country": "FR"}
@@ -113,32 +110,25 @@ def test_a_topic_of_three_schemas_is_read_by_the_newest(
         value = {"id": n, "quantity": n, "country": "DE"}
         wanted = {field["name"] for field in schemas[at]["fields"]}
         send(kafka, topic, avro(ids[at], schemas[at], [{k: v for k, v in value.items() if k in wanted}]), n % 4)
-    sluice = connector(topic, local, decode=decode(registry.url), outputs=outputs(local))
+    sluice = connector(topic, local, decode=decode(registry.url))
     sluice.run()
     expected = [(n, n, "XX" if (n * 7) % 3 == 0 else "DE") for n in range(30)]
-    assert rows(local, "id, quantity, country") == expected
-    assert rows(local, "DISTINCT typeof(quantity)") == [("BIGINT",)]
+    assert local.rows("id, quantity, country") == expected
+    assert local.rows("DISTINCT typeof(quantity)") == [("BIGINT",)]
     sluice.verify()
 
 
 def test_an_incompatible_change_is_refused_naming_field_and_schema(
     kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector
 ) -> None:
-    subject = f"{topic}-value"
-    first = registry.register(subject, V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
-    sluice = connector(
-        topic, local, decode=decode(registry.url), outputs=outputs(local, schema_evolution="widen")
-    )
+    first_order(kafka, registry, topic)
+    sluice = connector(topic, local, decode=decode(registry.url), output={"schema_evolution": "widen"})
     sluice.run()
-    registry.any_change(subject)
-    text = record("Order", {"id": "long", "quantity": "string"})
-    changed = registry.register(subject, text)
+    changed, text = incompatible(registry, f"{topic}-value")
     send(kafka, topic, avro(changed, text, [{"id": 2, "quantity": "two"}]))
-    answer = sluice.ask("run")
-    assert answer.code == DATA_REFUSED, answer.stderr
+    answer = sluice.run(code=DATA_REFUSED)
     assert "quantity" in answer.stderr and f"schema id {changed}" in answer.stderr, answer.stderr
-    assert rows(local, "id, quantity") == [(1, 1)]
+    assert local.rows("id, quantity") == [(1, 1)]
 
 
 @pytest.mark.parametrize("declared", [False, True], ids=["followed", "declared"])
@@ -146,31 +136,27 @@ def test_records_of_an_incompatible_schema_become_dead_letters(
     kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector, declared: bool
 ) -> None:
     """The others go on, over a restart too, though it begins with the newest schema."""
-    subject = f"{topic}-value"
-    first = registry.register(subject, V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
-    config = {**decode(registry.url, "dead_letter"), "on_incompatible_schema": "dead_letter", "bad_record_limit": "100%"}
+    first = first_order(kafka, registry, topic)
+    config = {**decode(registry.url), **DEAD_LETTERS, "on_incompatible_schema": "dead_letter"}
     if declared:
         config["value"]["schema"] = "id BIGINT, quantity INT"
     dead = {"table": local.table("dead")}
-    sluice = connector(topic, local, decode=config, dead_letters=dead, outputs=outputs(local), trigger=CONTINUOUS)
+    sluice = connector(topic, local, decode=config, dead_letters=dead, trigger=CONTINUOUS)
     process, log = sluice.start(), local.log("orders")
     wait_caught_up(process, log, kafka, topic)
-    registry.any_change(subject)
-    text = record("Order", {"id": "long", "quantity": "string"})
-    changed = registry.register(subject, text)
+    changed, text = incompatible(registry, f"{topic}-value")
     send(kafka, topic, avro(changed, text, [{"id": 2, "quantity": "two"}]))
-    send(kafka, topic, avro(first, V1, [{"id": 3, "quantity": 3}]))
+    send(kafka, topic, avro(first, V1, orders([3])))
     wait_caught_up(process, log, kafka, topic)
     assert process.terminate() == 0
     send(kafka, topic, avro(changed, text, [{"id": 4, "quantity": "four"}]))
-    send(kafka, topic, avro(first, V1, [{"id": 5, "quantity": 5}]))
+    send(kafka, topic, avro(first, V1, orders([5])))
     answer = sluice.ask("check")
     assert answer.code == DONE, answer
     assert declared or f"schema id {changed}" in answer.stdout
     sluice.finish()
-    assert rows(local, "id, quantity") == [(1, 1), (3, 3), (5, 5)]
-    reasons = rows(local, "reason", "dead")
+    assert local.rows("id, quantity") == [(1, 1), (3, 3), (5, 5)]
+    reasons = local.rows("reason", "dead")
     assert len(reasons) == 2
     assert all("quantity" in reason and f"schema id {changed}" in reason for (reason,) in reasons), reasons
     sluice.verify()
@@ -183,25 +169,24 @@ def test_records_that_the_table_can_not_take_become_dead_letters(
     """Avro has a type for both schemas, a BIGINT; the table has an INT, and may not be widened."""
     subject = f"{topic}-value"
     first = registry.register(subject, V2)
-    old = {"id": 1, "quantity": 1, "country": "DE"}
-    send(kafka, topic, avro(first, V2, [old]))
-    config = {**decode(registry.url, "dead_letter"), "on_incompatible_schema": "dead_letter", "bad_record_limit": "100%"}
+    send(kafka, topic, avro(first, V2, orders([1], country="DE")))
+    config = {**decode(registry.url), **DEAD_LETTERS, "on_incompatible_schema": "dead_letter"}
     dead = {"table": local.table("dead")}
-    sluice = connector(topic, local, decode=config, dead_letters=dead, outputs=outputs(local), trigger=CONTINUOUS)
+    sluice = connector(topic, local, decode=config, dead_letters=dead, trigger=CONTINUOUS)
     process, log = sluice.start(), local.log("orders")
     wait_caught_up(process, log, kafka, topic)
     if restart:
         assert process.terminate() == 0
     registry.any_change(subject)
     changed = registry.register(subject, V3)
-    send(kafka, topic, avro(changed, V3, [{**old, "id": 2}]))
-    send(kafka, topic, avro(first, V2, [{**old, "id": 3}]))
+    send(kafka, topic, avro(changed, V3, orders([2], country="DE")))
+    send(kafka, topic, avro(first, V2, orders([3], country="DE")))
     if restart:
         process = sluice.start()
     wait_caught_up(process, log, kafka, topic)
     assert process.terminate() == 0
-    assert rows(local, "id, quantity, country") == [(1, 1, "DE"), (3, 1, "DE")]
-    [(reason,)] = rows(local, "reason", "dead")
+    assert local.rows("id, quantity, country") == [(1, 1, "DE"), (3, 3, "DE")]
+    [(reason,)] = local.rows("reason", "dead")
     assert "`quantity`: table INT, output BIGINT" in reason and f"schema id {changed}" in reason, reason
     sluice.verify()
 
@@ -212,20 +197,21 @@ def test_a_logical_type_that_comes_later_changes_no_column_over_a_restart(
     """By the newest schema alone the column would be a TIMESTAMP, which the table has not."""
     subject = f"{topic}-value"
     plain, logical = (
-        record("Order", {"id": "long", "at": kind})
+        record("shop.Order", {"id": "long", "at": kind})
         for kind in ("long", {"type": "long", "logicalType": "timestamp-millis"})
     )
     first = registry.register(subject, plain)
     send(kafka, topic, avro(first, plain, [{"id": 1, "at": 1_000}]))
-    sluice = connector(topic, local, decode=decode(registry.url), outputs=outputs(local))
+    sluice = connector(topic, local, decode=decode(registry.url))
     sluice.run()
     registry.any_change(subject)
     second = registry.register(subject, logical)
     send(kafka, topic, avro(second, plain, [{"id": 2, "at": 2_000}]))
-    assert sluice.ask("check").code == DONE
+    answer = sluice.ask("check")
+    assert answer.code == DONE, answer
     sluice.run()
-    assert rows(local, 'id, "at"') == [(1, 1_000), (2, 2_000)]
-    assert rows(local, 'DISTINCT typeof("at")') == [("BIGINT",)]
+    assert local.rows('id, "at"') == [(1, 1_000), (2, 2_000)]
+    assert local.rows('DISTINCT typeof("at")') == [("BIGINT",)]
     sluice.verify()
 
 
@@ -233,10 +219,10 @@ def test_references_between_subjects_are_resolved(
     kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector
 ) -> None:
     """An order refers to an address and to money; the address refers to a country: a diamond with money's."""
-    country = record("Country", {"code": "string"})
-    address = record("Address", {"street": "string", "country": "shop.Country"})
-    money = record("Money", {"cents": "long", "country": "shop.Country"})
-    order = record("Order", {"id": "long", "to": ["null", "shop.Address"], "total": "shop.Money"})
+    country = record("shop.Country", {"code": "string"})
+    address = record("shop.Address", {"street": "string", "country": "shop.Country"})
+    money = record("shop.Money", {"cents": "long", "country": "shop.Country"})
+    order = record("shop.Order", {"id": "long", "to": ["null", "shop.Address"], "total": "shop.Money"})
     stem = topic.replace("-", ".")
     registry.register(f"{stem}/country", country)
     to_country = Reference("shop.Country", f"{stem}/country", 1)
@@ -248,48 +234,47 @@ def test_references_between_subjects_are_resolved(
     whole = json.loads(json.dumps(order))
     whole["fields"][1]["type"][1] = {**address, "fields": [address["fields"][0], {"name": "country", "type": country}]}
     whole["fields"][2]["type"] = money
+    spree = {"street": "Spree 1", "country": {"code": "DE"}}
     values = [
-        {"id": 1, "to": {"street": "Spree 1", "country": {"code": "DE"}}, "total": {"cents": 5, "country": {"code": "FR"}}},
+        {"id": 1, "to": spree, "total": {"cents": 5, "country": {"code": "FR"}}},
         {"id": 2, "to": None, "total": {"cents": 7, "country": {"code": "NL"}}},
     ]
     send(kafka, topic, avro(schema_id, whole, values))
-    sluice = connector(topic, local, decode=decode(registry.url), outputs=outputs(local))
+    sluice = connector(topic, local, decode=decode(registry.url))
     sluice.run()
     columns = 'id, "to".street, "to".country.code, total.cents, total.country.code'
-    assert rows(local, columns) == [(1, "Spree 1", "DE", 5, "FR"), (2, None, None, 7, "NL")]
+    assert local.rows(columns) == [(1, "Spree 1", "DE", 5, "FR"), (2, None, None, 7, "NL")]
 
 
 def test_an_outage_stops_nothing_that_is_known_and_loses_nothing_new(
     kafka: Kafka, registry: Registry, proxy: Proxy, topic: str, local: Lake, connector: Connector
 ) -> None:
-    subject = f"{topic}-value"
-    first = registry.register(subject, V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
+    first = first_order(kafka, registry, topic)
     config = decode(proxy.url, "dead_letter")
     dead = {"table": local.table("dead")}
-    evolving = outputs(local, schema_evolution="add_columns")
-    sluice = connector(topic, local, decode=config, dead_letters=dead, outputs=evolving, trigger=CONTINUOUS)
+    evolving = {"schema_evolution": "add_columns"}
+    sluice = connector(topic, local, decode=config, dead_letters=dead, output=evolving, trigger=CONTINUOUS)
     process, log = sluice.start(), local.log("orders")
     wait_caught_up(process, log, kafka, topic)
 
-    proxy.stop()
-    send(kafka, topic, avro(first, V1, [{"id": n, "quantity": n} for n in range(2, 50)]))
+    proxy.kill()
+    send(kafka, topic, avro(first, V1, orders(range(2, 50))))
     wait_caught_up(process, log, kafka, topic)
-    assert len(rows(local, "id")) == 49, "a known schema needs no registry"
+    assert len(local.rows("id")) == 49, "a known schema needs no registry"
 
-    second = registry.register(subject, V2)
-    send(kafka, topic, avro(second, V2, [{"id": 50, "quantity": 1, "country": "DE"}]))
-    send(kafka, topic, avro(first, V1, [{"id": 51, "quantity": 1}]))
-    wait_until("the outage to be told", lambda: "SL3205" in process.output, 60)
+    second = registry.register(f"{topic}-value", V2)
+    send(kafka, topic, avro(second, V2, orders([50], country="DE")))
+    send(kafka, topic, avro(first, V1, orders([51])))
+    process.wait_output("SL3205", 60)
     assert process.running()
     version = log.version()
     proxy.start()
     wait_caught_up(process, log, kafka, topic)
     assert log.version() > version
     assert process.terminate() == 0
-    assert rows(local, "id") == [(n,) for n in range(1, 52)]
-    assert rows(local, "country")[0] == ("DE",)
-    assert not local.path("dead").exists() or rows(local, "reason", "dead") == []
+    assert local.rows("id") == [(n,) for n in range(1, 52)]
+    assert local.rows("country")[0] == ("DE",)
+    assert not local.path("dead").exists() or local.rows("reason", "dead") == []
     sluice.verify()
 
 
@@ -297,85 +282,74 @@ def test_a_registry_that_hangs_is_waited_for(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, tmp_path
 ) -> None:
     with Registry(tmp_path) as own:
-        first = own.register(f"{topic}-value", V1)
-        send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
+        first_order(kafka, own, topic)
         own.pause()
-        sluice = connector(topic, local, decode=decode(own.url, "skip"), outputs=outputs(local))
-        process = sluice.start()
-        wait_until("the time-out to be told", lambda: "no answer within 10s" in process.output, 60)
+        process = connector(topic, local, decode=decode(own.url, "skip")).start()
+        process.wait_output("no answer within 10s", 60)
         own.resume()
         assert process.wait(60) == 0, process.describe()
-        assert rows(local, "id, quantity") == [(1, 1)]
+        assert local.rows("id, quantity") == [(1, 1)]
 
 
 def test_a_new_instance_goes_on_when_the_registry_is_there_again(
     kafka: Kafka, registry: Registry, proxy: Proxy, topic: str, local: Lake, connector: Connector
 ) -> None:
-    first = registry.register(f"{topic}-value", V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
-    proxy.stop()
-    sluice = connector(topic, local, decode=decode(proxy.url), outputs=outputs(local))
-    process = sluice.start()
-    wait_until("the outage to be told", lambda: "SL3205" in process.output, 60)
+    first_order(kafka, registry, topic)
+    proxy.kill()
+    process = connector(topic, local, decode=decode(proxy.url)).start()
+    process.wait_output("SL3205", 60)
     assert "Connection refused" in process.output
     proxy.start()
     assert process.wait(60) == 0, process.describe()
-    assert rows(local, "id, quantity") == [(1, 1)]
+    assert local.rows("id, quantity") == [(1, 1)]
 
 
 def test_of_several_urls_one_that_answers_is_enough(
     kafka: Kafka, registry: Registry, proxy: Proxy, topic: str, local: Lake, connector: Connector
 ) -> None:
-    first = registry.register(f"{topic}-value", V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
-    gone = proxy.url
-    proxy.stop()
-    sluice = connector(topic, local, decode=decode([gone, registry.url]), outputs=outputs(local))
-    sluice.run(seconds=30)
-    assert rows(local, "id, quantity") == [(1, 1)]
+    first_order(kafka, registry, topic)
+    proxy.kill()
+    connector(topic, local, decode=decode([proxy.url, registry.url])).run(seconds=30)
+    assert local.rows("id, quantity") == [(1, 1)]
 
 
 def test_basic_auth(
     kafka: Kafka, registry: Registry, proxy: Proxy, topic: str, local: Lake, connector: Connector
 ) -> None:
-    first = registry.register(f"{topic}-value", V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
+    first_order(kafka, registry, topic)
     secret = "${env:REGISTRY_PASSWORD}"
     right = decode(proxy.auth_url, auth={"username": proxy.USER, "password": secret})
-    sluice = connector(topic, local, decode=right, outputs=outputs(local))
+    sluice = connector(topic, local, decode=right)
 
     sluice.env["REGISTRY_PASSWORD"] = "hunter2"
-    answer = sluice.ask("run")
-    assert answer.code == CONFIGURATION, answer.stderr
+    answer = sluice.run(code=CONFIGURATION)
     told = f"the schema registry at {proxy.auth_url} answers 401 Unauthorized: correct `registry.auth`"
     assert told in answer.stderr, answer.stderr
     assert "hunter2" not in answer.stderr
 
     sluice.write(decode=decode(proxy.auth_url))
-    answer = sluice.ask("run")
-    assert answer.code == CONFIGURATION, answer.stderr
+    answer = sluice.run(code=CONFIGURATION)
     assert "answers 401 Unauthorized: it wants to know who asks; set `registry.auth`" in answer.stderr, answer.stderr
 
     sluice.write(decode=right)
     sluice.env["REGISTRY_PASSWORD"] = proxy.PASSWORD
     sluice.run()
-    assert rows(local, "id, quantity") == [(1, 1)]
+    assert local.rows("id, quantity") == [(1, 1)]
     assert {line.split()[0] for line in proxy.requests()} == {"200", "401"}
 
 
 def test_tls_with_an_authority_of_its_own(
     kafka: Kafka, registry: Registry, proxy: Proxy, topic: str, local: Lake, connector: Connector
 ) -> None:
-    first = registry.register(f"{topic}-value", V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
-    sluice = connector(topic, local, decode=decode(proxy.tls_url), outputs=outputs(local))
+    first_order(kafka, registry, topic)
+    sluice = connector(topic, local, decode=decode(proxy.tls_url))
     process = sluice.start()
-    wait_until("the refusal", lambda: "SL3205" in process.output, 60)
+    process.wait_output("SL3205", 60)
     assert "UnknownIssuer; set `registry.ca_file`" in process.output, process.output
     process.kill()
     sluice.write(decode=decode(proxy.tls_url, ca_file=str(proxy.ca_file)))
     sluice.run()
-    assert rows(local, "id, quantity") == [(1, 1)]
+    assert local.rows("id, quantity") == [(1, 1)]
 
 
 def test_a_page_in_the_registrys_place_is_told(
@@ -383,9 +357,8 @@ def test_a_page_in_the_registrys_place_is_told(
 ) -> None:
     send(kafka, topic, [framed(1, b"\x02\x02")])
     for url, words in ((proxy.odd_url, "no JSON"), (proxy.url.removesuffix("/apis/ccompat/v7"), "base path missing?")):
-        sluice = connector(topic, local, decode=decode(url), outputs=outputs(local))
-        process = sluice.start()
-        wait_until("the answer to be told", lambda: "SL3207" in process.output, 60)
+        process = connector(topic, local, decode=decode(url)).start()
+        process.wait_output("SL3207", 60)
         assert words in process.output, process.output
         process.kill()
 
@@ -398,24 +371,21 @@ def test_an_id_that_nobody_knows_is_a_bad_record(
     kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector, policy: str
 ) -> None:
     first = registry.register(f"{topic}-value", V1)
-    good = avro(first, V1, [{"id": n, "quantity": n} for n in range(300)])
+    good = avro(first, V1, orders(range(300)))
     bad = [framed(unknown, b"\x02\x02") for unknown in UNKNOWN]
     send(kafka, topic, good[:200] + bad + good[200:])
-    config = {"decode": decode(registry.url, policy), "outputs": outputs(local)}
-    if policy == "dead_letter":
-        config["dead_letters"] = {"table": local.table("dead")}
-    sluice = connector(topic, local, **config)
-    answer = sluice.ask("run")
+    dead = {"dead_letters": {"table": local.table("dead")}} if policy == "dead_letter" else {}
+    sluice = connector(topic, local, decode=decode(registry.url, policy), **dead)
     if policy == "fail":
-        assert answer.code == DATA_REFUSED, answer.stderr
+        answer = sluice.run(code=DATA_REFUSED)
         assert "offset 200" in answer.stderr and "2000000000" in answer.stderr, answer.stderr
         return
-    assert answer.code == 0, answer.stderr
-    assert rows(local, "id") == [(n,) for n in range(300)]
+    sluice.run()
+    assert local.rows("id") == [(n,) for n in range(300)]
     if policy == "dead_letter":
-        assert rows(local, "kafka_offset", "dead") == [(200,), (201,), (202,)]
-        reasons = [reason for _, reason in rows(local, "kafka_offset, reason", "dead")]
-        assert all(str(unknown) in reason for unknown, reason in zip(UNKNOWN, reasons, strict=True)), reasons
+        dead = local.rows("kafka_offset, reason", "dead")
+        assert [offset for offset, _ in dead] == [200, 201, 202]
+        assert all(str(unknown) in reason for unknown, (_, reason) in zip(UNKNOWN, dead, strict=True)), dead
     sluice.verify()
 
 
@@ -426,26 +396,24 @@ def test_an_id_that_arrives_after_its_record_is_waited_for(
     subject = f"{topic}-value"
     schemas = [{**V1, "doc": f"{topic} {n}"} for n in range(2)]
     first = registry.register(subject, schemas[0])
-    send(kafka, topic, avro(first, schemas[0], [{"id": 1, "quantity": 1}]))
-    sluice = connector(topic, local, decode=decode(registry.url), outputs=outputs(local), trigger=CONTINUOUS)
+    send(kafka, topic, avro(first, schemas[0], orders([1])))
+    sluice = connector(topic, local, decode=decode(registry.url), trigger=CONTINUOUS)
     process, log = sluice.start(), local.log("orders")
     wait_caught_up(process, log, kafka, topic)
-    send(kafka, topic, avro(first + 1, schemas[1], [{"id": 2, "quantity": 2}]))
+    send(kafka, topic, avro(first + 1, schemas[1], orders([2])))
     assert registry.register(subject, schemas[1]) == first + 1, "ids are given in order"
     wait_caught_up(process, log, kafka, topic)
     assert process.terminate() == 0
-    assert rows(local, "id, quantity") == [(1, 1), (2, 2)]
+    assert local.rows("id, quantity") == [(1, 1), (2, 2)]
 
 
 def test_a_subject_of_another_name(
     kafka: Kafka, registry: Registry, topic: str, local: Lake, connector: Connector
 ) -> None:
-    first = registry.register(f"shop/{topic}: orders", V1)
-    send(kafka, topic, avro(first, V1, [{"id": 1, "quantity": 1}]))
-    named = decode(registry.url, subject=f"shop/{topic}: orders")
-    sluice = connector(topic, local, decode=named, outputs=outputs(local))
-    sluice.run()
-    assert rows(local, "id, quantity") == [(1, 1)]
+    subject = f"shop/{topic}: orders"
+    first_order(kafka, registry, topic, subject)
+    connector(topic, local, decode=decode(registry.url, subject=subject)).run()
+    assert local.rows("id, quantity") == [(1, 1)]
 
 
 def test_json_with_the_registrys_prefix(
@@ -455,6 +423,5 @@ def test_json_with_the_registrys_prefix(
     schema_id = registry.register(f"{topic}-value", schema, kind="JSON")
     send(kafka, topic, [framed(schema_id, producers.order(n)) for n in range(50)])
     value = {"format": "json", "schema": producers.SCHEMA, "framing": "confluent"}
-    sluice = connector(topic, local, decode={"value": value})
-    sluice.run()
-    assert rows(local, "orderId") == [(f"order-{n:012d}",) for n in range(50)]
+    connector(topic, local, decode={"value": value}).run()
+    assert local.rows("orderId") == [(f"order-{n:012d}",) for n in range(50)]

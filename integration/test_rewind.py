@@ -1,14 +1,11 @@
 """Rewinds against real parts: after another writer's RESTORE, to a time, on S3."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers, readers
 from harness.kafka import Kafka
 from harness.sluice import DATA_REFUSED, DONE, Sluice
-
-Connector = Callable[..., Sluice]
 
 
 def restored(kafka: Kafka, topic: str, local: Lake, connector: Connector) -> tuple[Sluice, int]:

@@ -1,17 +1,14 @@
 """Tables that Spark made, feature by feature: written to as each feature asks, or refused by name at the start."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers, readers
 from harness.kafka import Kafka
-from harness.readers import Duck, scan
-from harness.sluice import DATA_REFUSED, Sluice
-
-Connector = Callable[..., Sluice]
+from harness.readers import Duck, by_path, scan
+from harness.sluice import DATA_REFUSED
 
 COLUMNS = (
     "orderId STRING NOT NULL, customerId BIGINT, country STRING, amount DECIMAL(18,4), price DOUBLE, quantity INT, "
@@ -86,7 +83,7 @@ def test_a_table_that_spark_made(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, spark, case: Case
 ) -> None:
     table = local.table("orders")
-    name = f"delta.`{table}`"
+    name = by_path(table)
     properties = ", ".join(f"'{key}' = '{value}'" for key, value in case.properties.items())
     clauses = case.clauses + (f" TBLPROPERTIES ({properties})" if properties else "")
     spark.sql(f"CREATE TABLE {name} ({case.columns}) USING delta {clauses}")
@@ -98,7 +95,7 @@ def test_a_table_that_spark_made(
 
     producers.orders(kafka.bootstrap, topic, 0, 400)
     partition_by = {"partition_by": ["country"]} if case.clauses else {}
-    sluice = connector(topic, local, outputs={"orders": {"table": table, "create": "never", **partition_by}})
+    sluice = connector(topic, local, output={"create": "never", **partition_by})
     if case.refused:
         refusal = sluice.run(code=DATA_REFUSED)
         assert case.refused in refusal.stderr
@@ -125,7 +122,7 @@ def test_change_data_feed_shows_each_row_as_an_insert(
 ) -> None:
     table = local.table("orders")
     properties = "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
-    spark.sql(f"CREATE TABLE delta.`{table}` ({COLUMNS}) USING delta {properties}")
+    spark.sql(f"CREATE TABLE {by_path(table)} ({COLUMNS}) USING delta {properties}")
     producers.orders(kafka.bootstrap, topic, 0, 1_000)
     connector(topic, local, limits={"max_records": 300}).run()
     changes = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", 0).load(table)
@@ -137,7 +134,7 @@ def test_spark_optimizes_deletes_and_vacuums_a_table_of_ours(
 ) -> None:
     producers.orders(kafka.bootstrap, topic, 0, 2_000)
     table = local.table("orders")
-    name = f"delta.`{table}`"
+    name = by_path(table)
     sluice = connector(topic, local, limits={"max_records": 200})
     sluice.run()
     spark.sql(f"OPTIMIZE {name}")
@@ -154,7 +151,7 @@ def test_spark_optimizes_deletes_and_vacuums_a_table_of_ours(
 def test_history_shows_the_totals(kafka: Kafka, topic: str, local: Lake, connector: Connector, spark) -> None:
     producers.orders(kafka.bootstrap, topic, 0, 1_000)
     connector(topic, local).run()
-    newest = spark.sql(f"DESCRIBE HISTORY delta.`{local.table('orders')}` LIMIT 1").first()
+    newest = spark.sql(f"DESCRIBE HISTORY {by_path(local.table('orders'))} LIMIT 1").first()
     assert newest["operation"] == "WRITE"
     assert newest["isBlindAppend"] is True
     assert newest["operationMetrics"]["numOutputRows"] == "1000"

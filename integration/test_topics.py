@@ -1,19 +1,16 @@
 """What topics hold besides plain records: transactions, holes, tombstones, nothing, huge records, every codec."""
 
 import json
-from collections.abc import Callable
 
 import pytest
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import oracle, producers
 from harness.kafka import Kafka
 from harness.producers import CODECS, order
-from harness.readers import Duck, scan
-from harness.sluice import CONTINUOUS, Sluice, caught_up, wait_caught_up
+from harness.readers import by_path
+from harness.sluice import CONTINUOUS, caught_up, wait_caught_up
 from harness.waiting import wait_until
-
-Connector = Callable[..., Sluice]
 
 
 def test_records_of_aborted_transactions_are_not_rows(
@@ -84,7 +81,7 @@ def test_a_compacted_topic_with_holes(kafka: Kafka, local: Lake, connector: Conn
     sluice = connector(topic, local, limits={"max_records": 200})
     sluice.run()
     # Compaction goes on; what was read may be more than what is there now, never less.
-    rows = Duck().rows(f"SELECT kafka_offset, orderId FROM {scan(local.table('orders'))}")
+    rows = local.rows("kafka_offset, orderId")
     assert len({offset for offset, _ in rows}) == len(rows)
     assert all(key == f"order-{offset:012}" for offset, key in rows)
     there = oracle.records(kafka, topic).to_pylist()
@@ -159,10 +156,9 @@ def test_keys_headers_and_times_become_columns(
     producer.produce(topic, value=order(1), partition=0, timestamp=1_700_000_000_124)
     producer.flush(30)
     columns = ["topic", "partition", "offset", "timestamp", "key", "headers"]
-    outputs = {"orders": {"table": local.table("orders"), "metadata_columns": columns}}
-    connector(topic, local, outputs=outputs).run()
+    connector(topic, local, output={"metadata_columns": columns}).run()
     names = ", ".join(f"kafka_{column}" for column in columns)
-    first, second = spark.sql(f"SELECT {names} FROM delta.`{local.table('orders')}` ORDER BY kafka_offset").collect()
+    first, second = spark.sql(f"SELECT {names} FROM {by_path(local.table('orders'))} ORDER BY kafka_offset").collect()
     assert (first.kafka_topic, first.kafka_partition, first.kafka_offset) == (topic, 0, 0)
     assert first.kafka_timestamp.isoformat() == "2023-11-14T22:13:20.123000"
     assert bytes(first.kafka_key) == b"\x00key"
@@ -194,8 +190,7 @@ def test_where_a_first_run_starts(
     sluice = connector(topic, local)
     sluice.write(source={**sluice.config["source"], "start": start})
     sluice.run()
-    offsets = f"SELECT kafka_offset FROM {scan(local.table('orders'))} ORDER BY 1"
-    assert [offset for (offset,) in Duck().rows(offsets)] == expected
+    assert [offset for (offset,) in local.rows("kafka_offset")] == expected
     producers.send(kafka.bootstrap, topic, [order(6)], partition=0)
     sluice.run()
-    assert [offset for (offset,) in Duck().rows(offsets)] == [*expected, 6]
+    assert [offset for (offset,) in local.rows("kafka_offset")] == [*expected, 6]

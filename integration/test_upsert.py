@@ -2,9 +2,7 @@
 
 import json
 import random
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,15 @@ import pytest
 from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
-from conftest import Lake
+from conftest import Connector, Lake
 from harness import producers
+from harness.background import Background
 from harness.kafka import Kafka
-from harness.processes import Child
-from harness.readers import Duck, delta_rs, polars_frame, scan, spark_rows
+from harness.kills import kill_at_random
+from harness.readers import Duck, by_path, delta_rs, polars_frame, scan, spark_rows
 from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, NEGATIVE_FINDING, Sluice, wait_caught_up
 
-Connector = Callable[..., Sluice]
+Change = tuple[int, dict[str, Any] | None]  # an id and its new values; none for a deletion
 
 PARTITIONS = 4
 SIZES = [
@@ -38,17 +37,12 @@ SCHEMA = "id BIGINT, version BIGINT, region STRING, note STRING"
 def configured(connector: Connector, topic: str, lake: Lake, **output: Any) -> Sluice:
     """An orders connector that merges by `id`; keys are JSON, so that a tombstone deletes."""
     keys = {"format": "json", "schema": "id BIGINT"}
-    table = {"table": lake.table("orders"), "mode": "upsert", "merge_key": ["id"], **output}
-    return connector(
-        topic,
-        lake,
-        decode={"value": {"format": "json", "schema": SCHEMA}, "key": {**keys, "column": "record_key"}},
-        outputs={"orders": table},
-    )
+    decode = {"value": {"format": "json", "schema": SCHEMA}, "key": {**keys, "column": "record_key"}}
+    return connector(topic, lake, decode=decode, output={"mode": "upsert", "merge_key": ["id"], **output})
 
 
-def changes(seed: int, count: int, keys: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Ids and their new values; none for a deletion. Half of the changes go to a tenth of the keys."""
+def changes(seed: int, count: int, keys: int) -> Iterator[Change]:
+    """Half of them go to a tenth of the keys."""
     chance = random.Random(seed)
     for version in range(count):
         hot = chance.random() < 0.5
@@ -60,7 +54,7 @@ def changes(seed: int, count: int, keys: int) -> Iterator[tuple[int, dict[str, A
             yield id, {"id": id, "version": version, "region": chance.choice(REGIONS), "note": note}
 
 
-def send(kafka: Kafka, topic: str, each: Iterator[tuple[int, dict[str, Any] | None]]) -> int:
+def send(kafka: Kafka, topic: str, each: Iterable[Change]) -> int:
     """Produces changes, a key always into the same partition; a retry must not put them in another order."""
     producer = producers.producer(kafka.bootstrap, compression_type="lz4", enable_idempotence=True)
     sent = 0
@@ -77,7 +71,7 @@ def send(kafka: Kafka, topic: str, each: Iterator[tuple[int, dict[str, Any] | No
     return sent
 
 
-def model(*all_changes: Iterator[tuple[int, dict[str, Any] | None]]) -> dict[int, dict[str, Any]]:
+def model(*all_changes: Iterable[Change]) -> dict[int, dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     for each in all_changes:
         for id, value in each:
@@ -91,9 +85,8 @@ def model(*all_changes: Iterator[tuple[int, dict[str, Any] | None]]) -> dict[int
 def assert_equal(table: str | Path, wanted: dict[int, dict[str, Any]], storage: dict[str, str] | None = None) -> None:
     """The table is the model, each key once."""
     columns = {name: [row[name] for row in wanted.values()] for name in ("id", "version", "region", "note")}
-    types = pyarrow.schema(
-        [("id", pyarrow.int64()), ("version", pyarrow.int64()), ("region", pyarrow.string()), ("note", pyarrow.string())]
-    )
+    integer, text = pyarrow.int64(), pyarrow.string()
+    types = pyarrow.schema([("id", integer), ("version", integer), ("region", text), ("note", text)])
     duck = Duck(storage)
     duck.connection.register("wanted", pyarrow.table(columns, schema=types))
     duck.connection.execute(f"CREATE TABLE got AS SELECT id, version, region, note FROM {scan(table)}")
@@ -121,30 +114,25 @@ def foreign_rows(ids: range) -> tuple[pyarrow.Table, dict[int, dict[str, Any]]]:
     return table, rows
 
 
-class OtherWriter:
+class OtherWriter(Background):
     """Compacts the table and appends to it, again and again, until stopped; most of it at the worst of times."""
 
     def __init__(self, table: str | Path, seed: int):
+        super().__init__()
         self.table = table
         self.rows: dict[int, dict[str, Any]] = {}
         self.optimized = self.appended = self.lost = 0
         self._chance = random.Random(seed)
-        self._error: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def _run(self) -> None:
+    def step(self) -> float:
         try:
-            while not self._stop.wait(self._chance.uniform(0.0, 0.2)):
-                try:
-                    self._step()
-                except DeltaError:
-                    # Lost against one of sluice's commits.
-                    self.lost += 1
-        except BaseException as error:
-            self._error = error
+            self._write()
+        except DeltaError:
+            # Lost against one of sluice's commits.
+            self.lost += 1
+        return self._chance.uniform(0.0, 0.2)
 
-    def _step(self) -> None:
+    def _write(self) -> None:
         first = -1 - len(self.rows)
         if self._chance.random() < 0.3 and len(self.rows) < FOREIGN:
             rows, added = foreign_rows(range(first - 9, first + 1))
@@ -155,24 +143,19 @@ class OtherWriter:
             found = delta_rs(self.table).optimize.compact()
             self.optimized += found["numFilesRemoved"] > 0
 
-    def __enter__(self) -> "OtherWriter":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(120)
-        if self._error:
-            raise self._error
-
 
 @pytest.mark.parametrize(("count", "keys", "kills", "batch"), SIZES)
 def test_changes_with_kills_and_other_writers_equal_the_model(
-    kafka: Kafka, topic: str, local: Lake, connector: Connector, count: int, keys: int, kills: int, batch: int
+    kafka: Kafka,
+    topic: str,
+    local: Lake,
+    connector: Connector,
+    seed: int,
+    count: int,
+    keys: int,
+    kills: int,
+    batch: int,
 ) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
     sluice = configured(connector, topic, local, files={"target_size": "4MiB"})
     sluice.write(trigger=CONTINUOUS, limits={"max_records": batch})
     log, table = local.log("orders"), local.table("orders")
@@ -180,14 +163,8 @@ def test_changes_with_kills_and_other_writers_equal_the_model(
     # The table must be there before others write to it.
     sluice.start().wait_output("committed")
     sluice.processes[-1].kill()
-    before_a_commit = 0
     with OtherWriter(table, seed) as other:
-        for _ in range(kills):
-            before = log.version()
-            process = sluice.start()
-            random_moment(chance, log, before)
-            process.kill()
-            before_a_commit += log.version() == before
+        before_a_commit = kill_at_random(random.Random(seed), sluice, log, kills)
         process = sluice.start()
         wait_caught_up(process, log, kafka, topic, seconds=60 + count / 2_000)
     assert other.appended, "another writer's rows are part of this"
@@ -198,15 +175,11 @@ def test_changes_with_kills_and_other_writers_equal_the_model(
     again = [(id, None) for id in theirs[::3]] + [
         (id, {"id": id, "version": count, "region": None, "note": "ours"}) for id in theirs[1::3]
     ]
-    send(kafka, topic, iter(again))
+    send(kafka, topic, again)
     wait_caught_up(process, log, kafka, topic)
-    peak = peak_memory(process)
+    peak = process.peak_memory()
     assert process.terminate() == 0
-    for id, value in again:
-        if value is None:
-            wanted.pop(id)
-        else:
-            wanted[id] = value
+    wanted = model(wanted.items(), again)
     assert_equal(table, wanted)
     proof = sluice.verify().stdout
     deep = sluice.ask("verify", "--deep").stdout
@@ -221,26 +194,7 @@ def test_changes_with_kills_and_other_writers_equal_the_model(
     assert peak < MOST_MEMORY
 
 
-def random_moment(chance: random.Random, log, before: int) -> None:
-    """A random time after the start, or a random few milliseconds after a commit."""
-    if chance.random() < 0.4:
-        time.sleep(chance.uniform(0.0, 0.5))
-        return
-    wanted = before + chance.randrange(1, 4)
-    deadline = time.monotonic() + 5
-    while log.version() < wanted and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0.0, 0.05))
-
-
-def peak_memory(process: Child) -> int:
-    """The largest RSS so far, in bytes."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) << 10
-
-
-def row(id: int, version: int, region: str | None = "north") -> tuple[int, dict[str, Any]]:
+def row(id: int, version: int, region: str | None = "north") -> Change:
     return id, {"id": id, "version": version, "region": region, "note": f"{id}/{version}"}
 
 
@@ -249,12 +203,12 @@ def test_rows_move_between_partitions_and_four_readers_agree(
 ) -> None:
     sluice = configured(connector, topic, lake, partition_by=["region"])
     first = [row(id, 0, REGIONS[id % 3]) for id in range(300)]
-    send(kafka, topic, iter(first))
+    send(kafka, topic, first)
     sluice.run()
     second = [row(id, 1, REGIONS[(id + 1) % 3]) for id in range(0, 300, 2)] + [(id, None) for id in range(1, 300, 10)]
-    send(kafka, topic, iter(second))
+    send(kafka, topic, second)
     sluice.run()
-    wanted = model(iter(first), iter(second))
+    wanted = model(first, second)
     table = lake.table("orders")
     assert_equal(table, wanted, lake.storage)
     sums = (len(wanted), sum(wanted), sum(each["version"] for each in wanted.values()))
@@ -263,8 +217,8 @@ def test_rows_move_between_partitions_and_four_readers_agree(
     rows = delta_rs(table, lake.storage).to_pyarrow_table()
     assert (rows.num_rows, sum(rows["id"].to_pylist()), sum(rows["version"].to_pylist())) == sums
     if lake.s3 is None:
-        assert spark_rows(spark, f"SELECT count(*), sum(id), sum(version) FROM delta.`{table}`") == [sums]
-        (last,) = spark.sql(f"DESCRIBE HISTORY delta.`{table}` LIMIT 1").collect()
+        assert spark_rows(spark, f"SELECT count(*), sum(id), sum(version) FROM {by_path(table)}") == [sums]
+        (last,) = spark.sql(f"DESCRIBE HISTORY {by_path(table)} LIMIT 1").collect()
         assert (last["operation"], last["isBlindAppend"]) == ("MERGE", False)
         # Of the 30 deletions, each of a key with an odd id that is there.
         updated, deleted = (last["operationMetrics"][f"numTargetRows{what}"] for what in ("Updated", "Deleted"))
@@ -279,22 +233,22 @@ def test_rows_that_spark_deleted_by_vector_stay_deleted(
     send(kafka, topic, (row(id, 0) for id in range(1_000)))
     sluice.run()
     table = local.table("orders")
-    spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
-    spark_rows(spark, f"DELETE FROM delta.`{table}` WHERE id % 10 = 3")
+    spark.sql(f"ALTER TABLE {by_path(table)} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
+    spark_rows(spark, f"DELETE FROM {by_path(table)} WHERE id % 10 = 3")
     commit = local.log("orders").commits()[-1]
     assert any("deletionVector" in add for add in commit.of("add")), "Spark wrote no deletion vector"
     # A key that Spark deleted comes back by a change of its own only.
     second = [row(id, 1) for id in range(0, 1_000, 7)]
-    send(kafka, topic, iter(second))
+    send(kafka, topic, second)
     sluice.run()
-    wanted = model((row(id, 0) for id in range(1_000) if id % 10 != 3), iter(second))
+    wanted = model((row(id, 0) for id in range(1_000) if id % 10 != 3), second)
     assert_equal(table, wanted)
-    (spark_sum,) = spark_rows(spark, f"SELECT count(*), sum(id) FROM delta.`{table}`")
+    (spark_sum,) = spark_rows(spark, f"SELECT count(*), sum(id) FROM {by_path(table)}")
     assert spark_sum == (len(wanted), sum(wanted))
     # Spark compacts, deletes again and merges; sluice goes on from there.
-    spark_rows(spark, f"OPTIMIZE delta.`{table}`")
-    spark_rows(spark, f"MERGE INTO delta.`{table}` t USING (SELECT 5 AS id) s ON t.id = s.id WHEN MATCHED THEN DELETE")
-    send(kafka, topic, iter([row(6, 2), row(5_000, 2)]))
+    spark_rows(spark, f"OPTIMIZE {by_path(table)}")
+    spark_rows(spark, f"MERGE INTO {by_path(table)} t USING (SELECT 5 AS id) s ON t.id = s.id WHEN MATCHED THEN DELETE")
+    send(kafka, topic, [row(6, 2), row(5_000, 2)])
     sluice.run()
     wanted.pop(5)
     wanted.update([row(6, 2), row(5_000, 2)])
@@ -306,7 +260,7 @@ def test_the_first_row_of_a_key_stays(kafka: Kafka, topic: str, lake: Lake, conn
     sluice = configured(connector, topic, lake, mode="insert_new")
     sluice.write(limits={"max_records": 700})
     sent = [row(id % 500, n) for n, id in enumerate(range(3_000))]
-    send(kafka, topic, iter(sent))
+    send(kafka, topic, sent)
     sluice.run()
     wanted = {id: value for id, value in reversed(sent)}
     assert_equal(lake.table("orders"), wanted, lake.storage)
@@ -322,11 +276,11 @@ def test_a_table_with_a_change_feed_is_refused(
     kafka: Kafka, topic: str, local: Lake, connector: Connector, spark: Any
 ) -> None:
     sluice = configured(connector, topic, local)
-    send(kafka, topic, iter([row(1, 1)]))
+    send(kafka, topic, [row(1, 1)])
     sluice.run()
     table, version = local.table("orders"), local.log("orders").version()
-    spark.sql(f"ALTER TABLE delta.`{table}` SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')")
-    send(kafka, topic, iter([row(1, 2)]))
+    spark.sql(f"ALTER TABLE {by_path(table)} SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')")
+    send(kafka, topic, [row(1, 2)])
     answer = sluice.run(code=DATA_REFUSED)
     assert "delta.enableChangeDataFeed" in answer.stderr and "insert_new" in answer.stderr
     assert local.log("orders").version() == version + 1
@@ -354,7 +308,7 @@ def test_a_streaming_reader_must_say_that_it_passes_over_changes(
     send(kafka, topic, (row(id, 0) for id in range(100)))
     sluice.run()
     version = local.log("orders").version()
-    send(kafka, topic, iter([row(7, 1), row(200, 1)]))
+    send(kafka, topic, [row(7, 1), row(200, 1)])
     sluice.run()
 
     def stream(name: str, **options: str) -> None:

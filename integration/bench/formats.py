@@ -1,84 +1,62 @@
-"""`make bench-formats RECORDS=1000000`: the same orders as JSON and as Avro behind a registry's prefix, read by sluice in
-turns; what a million records cost, by thread. Both tables must hold the same rows."""
+"""`make bench-formats RECORDS=5000000`: the same orders as JSON and as Avro behind a registry's prefix, read by sluice
+in turns; what a million records cost, and where. Avro should cost no more than JSON, and both tables of a round must
+hold the same rows."""
 
 import argparse
-import io
 import json
-import multiprocessing
 import shutil
 import statistics
 import tempfile
-from decimal import Decimal
+from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import fastavro
 
 from bench.measure import Measured, measure
 from harness import producers, readers
+from harness.avro import datum, record
 from harness.kafka import Kafka
 from harness.registry import Registry, framed
 from harness.sluice import Sluice, configuration
 
 PARTITIONS = 4
-SCHEMA = {
-    "type": "record",
-    "name": "Order",
-    "fields": [
-        {"name": "orderId", "type": "string"},
-        {"name": "customerId", "type": "long"},
-        {"name": "country", "type": "string"},
-        {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 4}},
-        {"name": "price", "type": "double"},
-        {"name": "quantity", "type": "int"},
-        {"name": "paid", "type": "boolean"},
-        {"name": "event_time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
-        {"name": "note", "type": "string"},
-    ],
-}
+SCHEMA = record(
+    "Order",
+    {
+        "orderId": "string",
+        "customerId": "long",
+        "country": "string",
+        "amount": {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 4},
+        "price": "double",
+        "quantity": "int",
+        "paid": "boolean",
+        "event_time": {"type": "long", "logicalType": "timestamp-millis"},
+        "note": "string",
+    },
+)
+PARSED = fastavro.parse_schema(SCHEMA)
+# A full batch holds as many bytes of either format. Without the wait, those of the slower encoder would be smaller, and
+# sluice would be measured at fetching them.
+PRODUCING = {"compression_type": "lz4", "linger_ms": 2_000}
+# The CPU time of a stage is that of its thread; `rdk` stands for all of librdkafka's.
+STAGES = {"rdk": "fetch", "sluice-read": "take, decode", "sluice-write": "Parquet"}
+REST = "commit, start and end"
 
 
-def encode(number: int) -> bytes:
+def avro_order(schema_id: int, number: int) -> bytes:
     order = json.loads(producers.order(number), parse_float=Decimal)
     order["price"] = float(order["price"])
-    order["event_time"] = datetime.fromisoformat(order["event_time"].replace("Z", "+00:00"))
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, SCHEMA_PARSED, order)
-    return out.getvalue()
-
-
-SCHEMA_PARSED = fastavro.parse_schema(SCHEMA)
-
-
-def share(bootstrap: str, topic: str, schema_id: int, start: int, count: int) -> None:
-    made = producers.producer(bootstrap, compression_type="lz4")
-    for number in range(start, start + count):
-        while True:
-            try:
-                made.produce(topic, value=framed(schema_id, encode(number)), partition=number % PARTITIONS)
-                break
-            except BufferError:
-                made.poll(0.1)
-    left = made.flush(60)
-    assert left == 0, f"{left} orders were not delivered"
-
-
-def produce_avro(bootstrap: str, topic: str, schema_id: int, count: int) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    half = count // 2
-    parts = [(0, half), (half, count - half)]
-    children = [spawn.Process(target=share, args=(bootstrap, topic, schema_id, *part)) for part in parts]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-        assert child.exitcode == 0, f"a producer ended with {child.exitcode}"
+    order["event_time"] = datetime.fromisoformat(order["event_time"])
+    return framed(schema_id, datum(PARSED, order))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=5, help="of both formats by turns; the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="of both formats by turns; the medians count")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     try:
@@ -90,34 +68,60 @@ def main() -> None:
 
 def compare(kafka: Kafka, registry: Registry, folder: Path, records: int, rounds: int) -> None:
     topics = {name: kafka.create_topic(f"orders-{name}", PARTITIONS) for name in ("json", "avro")}
-    producers.many_orders(kafka.bootstrap, topics["json"], records, PARTITIONS, compression_type="lz4")
     schema_id = registry.register(f"{topics['avro']}-value", SCHEMA)
-    produce_avro(kafka.bootstrap, topics["avro"], schema_id, records)
+    encoders = {"json": producers.order, "avro": partial(avro_order, schema_id)}
+    for name, topic in topics.items():
+        producers.many_orders(kafka.bootstrap, topic, records, PARTITIONS, encode=encoders[name], **PRODUCING)
     decodes = {
         "json": {"format": "json", "schema": producers.SCHEMA},
         "avro": {"format": "avro", "registry": {"url": registry.url}},
     }
     found: dict[str, list[Measured]] = {name: [] for name in topics}
-    summaries = {}
     for number in range(rounds):
-        for name, topic in topics.items():
+        summaries = {}
+        for name in sorted(topics, reverse=number % 2 == 0):
             place = folder / f"{name}-{number}"
-            config = configuration(kafka, topic, place / "table", decode={"value": decodes[name]})
+            config = configuration(kafka, topics[name], place / "table", decode={"value": decodes[name]})
             sluice = Sluice(place, config)
             found[name].append(measure(sluice.command("run"), place / "table", place / "log", sluice.env))
             summaries[name] = readers.duckdb_summary(place / "table")
-            shutil.rmtree(place / "table")
-    assert summaries["json"] == summaries["avro"], summaries
-    print(f"{records:,} orders: JSON {len(producers.order(records // 2))} B, Avro {len(encode(records // 2)) + 5} B; medians of {rounds}")
-    print("| | CPU-s per million | by thread |\n|---|---|---|")
+            shutil.rmtree(place)
+        assert summaries["json"] == summaries["avro"], summaries
+        assert summaries["json"][0] == str(records), summaries
+    sizes = ", ".join(f"{name} {len(encode(records // 2))} B" for name, encode in encoders.items())
+    print(f"{records:,} orders ({sizes}), {PARTITIONS} partitions; medians of {rounds} runs by turns")
+    print(costs(found, records))
+
+
+def costs(found: dict[str, list[Measured]], records: int) -> str:
+    stages = [*STAGES.values(), REST]
+    header = ["CPU-s per million", "least to most", *stages, "records/s", "peak memory"]
+    lines = [f"| | {' | '.join(header)} |", "|---" * (len(header) + 1) + "|"]
+
+    def median(runs: list[Measured], of: Callable[[Measured], float]) -> float:
+        return statistics.median(of(run) for run in runs)
+
     for name, runs in found.items():
-        cost = statistics.median(run.cpu_seconds for run in runs) / records * 1e6
-        threads: dict[str, float] = {}
-        for run in runs:
-            for thread, used in run.threads.items():
-                threads[thread] = threads.get(thread, 0) + used / len(runs) / records * 1e6
-        named = ", ".join(f"{thread} {used:.3f}" for thread, used in sorted(threads.items(), key=lambda each: -each[1])[:6])
-        print(f"| {name} | {cost:.3f} | {named} |")
+        millionths = [run.cpu_seconds / records * 1e6 for run in runs]
+        cells = [f"{statistics.median(millionths):.3f}", f"{min(millionths):.3f} to {max(millionths):.3f}"]
+        cells += [f"{median(runs, lambda run, s=s: by_stage(run)[s]) / records * 1e6:.3f}" for s in stages]
+        cells += [f"{records / median(runs, lambda run: run.seconds):,.0f}"]
+        cells += [f"{median(runs, lambda run: run.peak_bytes) / 2**20:,.0f} MiB"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    json_cost, avro_cost = (median(found[name], lambda run: run.cpu_seconds) for name in ("json", "avro"))
+    pairs = zip(found["json"], found["avro"], strict=True)
+    each = ", ".join(f"{avro.cpu_seconds / json.cpu_seconds:.2f}" for json, avro in pairs)
+    return "\n".join([*lines, f"Avro costs {avro_cost / json_cost:.2f} of JSON (each round: {each})"])
+
+
+def by_stage(run: Measured) -> dict[str, float]:
+    """CPU seconds; those of no stage's thread, and what sampling the threads has missed, are the rest."""
+    used = dict.fromkeys(STAGES.values(), 0.0)
+    for thread, seconds in run.threads.items():
+        stage = STAGES.get("rdk" if thread.startswith("rdk") else thread)
+        if stage:
+            used[stage] += seconds
+    return used | {REST: run.cpu_seconds - sum(used.values())}
 
 
 if __name__ == "__main__":

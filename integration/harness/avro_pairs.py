@@ -9,24 +9,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-Schema = Any
+from harness.avro import Schema, kind, logical
 
 _TIMES = (
     "timestamp-millis", "timestamp-micros", "timestamp-nanos",
     "local-timestamp-millis", "local-timestamp-micros", "local-timestamp-nanos",
 )  # fmt: skip
 _NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
-
-
-def kind(schema: Schema) -> str:
-    """The type on the wire."""
-    if isinstance(schema, list):
-        return "union"
-    return kind(schema["type"]) if isinstance(schema, dict) else schema
-
-
-def logical(schema: Schema) -> str | None:
-    return schema.get("logicalType") if isinstance(schema, dict) else None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 import deltalake
 
-from harness.avro_pairs import Schema, kind, logical
+from harness.avro import Schema, kind, logical
 
 EPOCH = datetime(1970, 1, 1)
 

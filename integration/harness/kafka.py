@@ -7,9 +7,6 @@ call returns. By hand: `make kafka`.
 import argparse
 import itertools
 import re
-import shutil
-import signal
-import tempfile
 import uuid
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSp
 
 from harness import places
 from harness.processes import Child, free_ports
+from harness.server import Part, Server, until_interrupted
 from harness.waiting import wait_until
 
 _PROPERTIES = """\
@@ -53,85 +51,54 @@ _SIMPLE_LOGGER.append("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 _SIMPLE_LOGGER.append("-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info")
 
 
-class Broker:
-    """One node. `kill` is SIGKILL; `start` brings it back on its port and data."""
+class Broker(Server):
+    """One node."""
 
-    def __init__(self, folder: Path, node: int, port: int, heap: str):
-        self.folder = folder
-        self.node = node
-        self.port = port
-        self.child: Child | None = None
+    def __init__(self, folder: Path, port: int, heap: str):
+        super().__init__("kafka", folder, port)
         self._heap = heap
 
     @property
     def properties(self) -> Path:
         return self.folder / "server.properties"
 
-    def _java(self, heap: str, *arguments: str) -> Child:
+    def _java(self, heap: str, *arguments: str) -> list[str]:
         options = [f"-Xmx{heap}", "-Xms128m", "-XX:+UseSerialGC", "-Xshare:auto", *_SIMPLE_LOGGER]
-        class_path = places.java_class_path("kafka")
-        return Child([places.java(), *options, "-cp", class_path, *arguments], self.folder / "kafka.log")
+        return [places.java(), *options, "-cp", places.java_class_path("kafka"), *arguments]
 
     def format(self, cluster_id: str) -> Child:
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties)]
-        return self._java("256m", *tool)
+        return Child(self._java("256m", *tool), self.folder / "format.log")
 
-    def start(self) -> None:
-        self.child = self._java(self._heap, "kafka.Kafka", str(self.properties))
+    def command(self) -> list[str]:
+        return self._java(self._heap, "kafka.Kafka", str(self.properties))
 
-    def wait_ready(self, seconds: float = 90) -> None:
-        assert self.child
-        self.child.wait_output("Kafka Server started", seconds)
-
-    def kill(self) -> None:
-        assert self.child
-        self.child.kill()
-
-    def stop(self) -> None:
-        """SIGTERM: an orderly stop."""
-        assert self.child
-        self.child.terminate(60)
-
-    def pause(self) -> None:
-        assert self.child
-        self.child.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self.child
-        self.child.signal(signal.SIGCONT)
+    def ready(self) -> bool:
+        return "Kafka Server started" in self.child.output
 
 
-class Kafka:
-    """A cluster. Use as a context manager, or call `start` and `close`."""
+class Kafka(Part):
+    """A cluster."""
 
     def __init__(self, brokers: int = 1, folder: Path | None = None, heap: str = "768m"):
-        self._temporary = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="sluice-kafka-"))
+        super().__init__("kafka", folder)
         ports = free_ports(2 * brokers)
         voters = ",".join(f"{n + 1}@127.0.0.1:{ports[2 * n + 1]}" for n in range(brokers))
         self.brokers = []
         for n in range(brokers):
-            place = self.folder / f"broker-{n + 1}"
-            place.mkdir(parents=True, exist_ok=True)
-            broker = Broker(place, n + 1, ports[2 * n], heap)
+            broker = Broker(self.folder / f"broker-{n + 1}", ports[2 * n], heap)
             text = _PROPERTIES.format(
                 node=n + 1,
                 voters=voters,
-                port=ports[2 * n],
+                port=broker.port,
                 controller_port=ports[2 * n + 1],
-                data=place / "data",
+                data=broker.folder / "data",
                 replicas=brokers,
             )
             broker.properties.write_text(text)
             self.brokers.append(broker)
         self._admin: AdminClient | None = None
         self._names = itertools.count()
-
-    def __enter__(self) -> "Kafka":
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def bootstrap(self) -> str:
@@ -145,15 +112,14 @@ class Kafka:
             )
         return self._admin
 
-    def start(self) -> "Kafka":
+    def start(self) -> None:
         cluster_id = "c2x1aWNlLWludGVncmF0aQ"  # any 16 bytes in base64
         formats = [broker.format(cluster_id) for broker in self.brokers]
         for format in formats:
             assert format.wait(60) == 0, format.describe()
         for broker in self.brokers:
-            broker.start()
+            broker.launch()  # none is ready before most of them are there
         self.wait_ready()
-        return self
 
     def wait_ready(self) -> None:
         for broker in self.brokers:
@@ -166,13 +132,10 @@ class Kafka:
         except KafkaException:
             return 0
 
-    def close(self) -> None:
+    def kill(self) -> None:
         self._admin = None
         for broker in self.brokers:
-            if broker.child:
-                broker.child.kill()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            broker.kill()
 
     # Topics
 
@@ -230,6 +193,8 @@ class Kafka:
             return len(found) == count and all(p.leader > 0 and p.error is None for p in found)
 
         wait_until(f"{count} partitions of {name} with a leader", led, 30)
+        # The metadata is ahead of the broker that they name; a command that asks once would be told that it leads not.
+        self._list_offsets([TopicPartition(name, partition) for partition in range(count)], OffsetSpec.latest())
 
     def leader(self, name: str, partition: int) -> Broker:
         node = self.admin.list_topics(timeout=10).topics[name].partitions[partition].leader
@@ -273,17 +238,14 @@ def main() -> None:
     asked = parser.parse_args()
     with Kafka(asked.brokers) as kafka:
         kafka.create_topic(asked.topic, asked.partitions)
-        print(f"brokers: [{kafka.bootstrap}]   topic: {asked.topic}, {asked.partitions} partitions")
-        print("produce a million orders (in integration/):")
-        print(f"  {places.part('venv')}/bin/python -m harness.producers {kafka.bootstrap} {asked.topic} 1000000")
-        print("or one by hand:")
-        print(f"  java -cp '{places.java_class_path('kafka')}' org.apache.kafka.tools.ConsoleProducer \\")
-        print(f"    --bootstrap-server {kafka.bootstrap} --topic {asked.topic}")
-        print("Ctrl-C stops it.", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            pass
+        until_interrupted(
+            f"brokers: [{kafka.bootstrap}]   topic: {asked.topic}, {asked.partitions} partitions",
+            "produce a million orders (in integration/):",
+            f"  {places.part('venv')}/bin/python -m harness.producers {kafka.bootstrap} {asked.topic} 1000000",
+            "or one by hand:",
+            f"  java -cp '{places.java_class_path('kafka')}' org.apache.kafka.tools.ConsoleProducer \\",
+            f"    --bootstrap-server {kafka.bootstrap} --topic {asked.topic}",
+        )
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ class Child:
             file.seek(self._from)
             return file.read().decode(errors="replace")
 
+    def peak_memory(self) -> int:
+        """The largest RSS so far, in bytes; it must be running."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+
     def running(self) -> bool:
         return self.process.poll() is None
 

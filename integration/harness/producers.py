@@ -8,7 +8,7 @@ scattered as real ones are, so that no encoding finds a pattern in them. By hand
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Producer
 
@@ -107,24 +107,24 @@ def send(
 ) -> None:
     """Sends and waits for the acknowledgement of each; raises if one was refused."""
     made = producer(bootstrap, **settings)
-    failures = _Failures()
-    extra = {} if partition is None else {"partition": partition}
-    if headers is not None:
-        extra["headers"] = headers
-    for value in values:
-        made.produce(topic, value=value, key=key, on_delivery=failures, **extra)
-        made.poll(0)
-    _finish(made, failures)
+    more = {"partition": partition, "headers": headers}
+    more = {name: given for name, given in more.items() if given is not None}
+    _send(made, topic, ((key, value) for value in values), **more)
 
 
 def send_records(
     bootstrap: str, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = 0
 ) -> None:
     """Sends pairs of key and value to one partition, in their order; raises if one was refused."""
-    made = producer(bootstrap)
+    _send(producer(bootstrap), topic, records, partition=partition)
+
+
+def _send(
+    made: Producer, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], **more: object
+) -> None:
     failures = _Failures()
     for key, value in records:
-        made.produce(topic, value=value, key=key, partition=partition, on_delivery=failures)
+        made.produce(topic, value=value, key=key, on_delivery=failures, **more)
         made.poll(0)
     _finish(made, failures)
 
@@ -135,7 +135,15 @@ def _finish(made: Producer, failures: _Failures) -> None:
     assert failures.first is None, failures.first
 
 
-def orders(bootstrap: str, topic: str, start: int, count: int, partitions: int = 4, **settings: object) -> None:
+def orders(
+    bootstrap: str,
+    topic: str,
+    start: int,
+    count: int,
+    partitions: int = 4,
+    encode: Callable[[int], bytes] = order,
+    **settings: object,
+) -> None:
     """Orders [start, start + count), order n to partition n % partitions. About 0.3 M records/s."""
     made = producer(bootstrap, **settings)
     failures = _Failures()
@@ -144,7 +152,7 @@ def orders(bootstrap: str, topic: str, start: int, count: int, partitions: int =
         last = min(first + step, start + count)
         for partition in range(partitions):
             numbers = range(first + (partition - first) % partitions, last, partitions)
-            batch = [{"value": order(n)} for n in numbers]
+            batch = [{"value": encode(n)} for n in numbers]
             while batch:
                 made.produce_batch(topic, batch, partition=partition, on_delivery=failures)
                 batch = [message for message in batch if "_error" in message]
@@ -155,7 +163,7 @@ def orders(bootstrap: str, topic: str, start: int, count: int, partitions: int =
 
 
 def many_orders(bootstrap: str, topic: str, count: int, partitions: int = 4, **settings: object) -> None:
-    """Orders [0, count) by two processes: for topics of millions."""
+    """Orders [0, count) by two processes: for topics of millions. `settings` as of `orders`."""
     half = count // 2
     spawn = multiprocessing.get_context("spawn")
     shares = [(0, half), (half, count - half)]

@@ -50,6 +50,11 @@ def scan(table: str | Path) -> str:
     return f"delta_scan('{table}')"
 
 
+def by_path(table: str | Path) -> str:
+    """The table in Spark's SQL."""
+    return f"delta.`{table}`"
+
+
 def spark_session(warehouse: Path, memory: str = "1g", settings: dict[str, str] | None = None) -> Any:
     """`local[2]` with the Delta extension and the Kafka source; one a process."""
     from pyspark.sql import SparkSession
@@ -112,7 +117,7 @@ def duckdb_summary(table: str | Path, storage: dict[str, str] | None = None) -> 
 
 
 def spark_summary(session: Any, table: str | Path) -> tuple[str, ...]:
-    (row,) = spark_rows(session, _SUMMARY.format(table=f"delta.`{table}`"))
+    (row,) = spark_rows(session, _SUMMARY.format(table=by_path(table)))
     return _plain(row)
 
 

@@ -4,13 +4,9 @@ The registry keeps its schemas in memory: an outage is the proxy's, which can be
 them. By hand: `make registry`.
 """
 
-import io
 import json
-import shutil
-import signal
 import struct
 import subprocess
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -22,8 +18,9 @@ from urllib.parse import quote
 import fastavro
 
 from harness import places
-from harness.processes import Child, answers, free_ports
-from harness.waiting import wait_until
+from harness.avro import Schema, datum
+from harness.processes import free_ports
+from harness.server import Server, until_interrupted
 
 API = "/apis/ccompat/v7"
 _CONTENT = "application/vnd.schemaregistry.v1+json"
@@ -41,60 +38,25 @@ class Reference:
         return {"name": self.name, "subject": self.subject, "version": self.version}
 
 
-class Registry:
-    """Use as a context manager, or call `start` and `close`."""
-
+class Registry(Server):
     def __init__(self, folder: Path | None = None):
-        self._temporary = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="sluice-registry-"))
-        self.port = free_ports(1)[0]
-        self.child: Child | None = None
+        super().__init__("registry", folder)
+        self.url = f"http://127.0.0.1:{self.port}{API}"
 
-    def __enter__(self) -> "Registry":
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{API}"
-
-    def start(self) -> "Registry":
-        part = places.part("registry")
-        (jar,) = part.glob("*-runner.jar")
+    def command(self) -> list[str]:
+        (jar,) = places.part("registry").glob("*-runner.jar")
         options = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         listen = ["-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}"]
-        command = [places.java(), *options, *listen, "-jar", str(jar)]
-        self.child = Child(command, self.folder / "registry.log")
-        wait_until("the schema registry", self._ready, 120, every=0.2)
-        return self
+        return [places.java(), *options, *listen, "-jar", str(jar)]
 
-    def _ready(self) -> bool:
-        assert self.child and self.child.running(), self.child and self.child.describe()
-        if not answers(self.port):
+    def ready(self) -> bool:
+        if not super().ready():
             return False
         try:
             self.ask("/subjects")
             return True
         except (urllib.error.URLError, OSError):
             return False
-
-    def pause(self) -> None:
-        """It accepts connections and does not answer."""
-        assert self.child
-        self.child.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self.child
-        self.child.signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        if self.child:
-            self.child.signal(signal.SIGCONT)
-            self.child.kill()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -120,16 +82,20 @@ class Registry:
         return self.ask(f"/subjects/{quote(subject, safe='')}/versions")
 
 
-class Proxy:
-    """nginx before a registry: basic auth, its own TLS, and outages. `stop` refuses connections until `start`."""
+class Proxy(Server):
+    """nginx before a registry: basic auth, its own TLS, and outages, by `kill` and `start`."""
 
     USER, PASSWORD = "reader", "p:w/ö"
 
     def __init__(self, registry: Registry, folder: Path):
-        self.folder = folder
-        self.port, self.auth_port, self.tls_port, self.odd_port = free_ports(4)
-        self.child: Child | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        port, self.auth_port, self.tls_port, self.odd_port = free_ports(4)
+        super().__init__("nginx", folder, port)
+        self.url = f"http://127.0.0.1:{port}{API}"  # without credentials
+        self.auth_url = f"http://127.0.0.1:{self.auth_port}{API}"  # with basic auth
+        self.tls_url = f"https://localhost:{self.tls_port}{API}"  # its certificate is signed by `ca_file`
+        # Every answer is a page of HTML with status 200, as from a login portal.
+        self.odd_url = f"http://127.0.0.1:{self.odd_port}{API}"
+        self.ca_file = folder / "ca.pem"
         # Hashed, for a colon ends a plain one.
         hashed = self._openssl("passwd", "-apr1", self.PASSWORD).strip()
         (folder / "users").write_text(f"{self.USER}:{hashed}\n")
@@ -137,51 +103,9 @@ class Proxy:
         self.configuration = folder / "nginx.conf"
         self.configuration.write_text(self._text(registry))
 
-    def __enter__(self) -> "Proxy":
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def url(self) -> str:
-        """Without credentials."""
-        return f"http://127.0.0.1:{self.port}{API}"
-
-    @property
-    def auth_url(self) -> str:
-        """With basic auth."""
-        return f"http://127.0.0.1:{self.auth_port}{API}"
-
-    @property
-    def tls_url(self) -> str:
-        """Its certificate is signed by `ca_file`."""
-        return f"https://localhost:{self.tls_port}{API}"
-
-    @property
-    def odd_url(self) -> str:
-        """Every answer is a page of HTML with status 200, as from a login portal."""
-        return f"http://127.0.0.1:{self.odd_port}{API}"
-
-    @property
-    def ca_file(self) -> Path:
-        return self.folder / "ca.pem"
-
-    def start(self) -> "Proxy":
+    def command(self) -> list[str]:
         program = places.part("nginx") / "usr" / "sbin" / "nginx"
-        command = [str(program), "-p", str(self.folder), "-e", "errors.log", "-c", str(self.configuration)]
-        self.child = Child(command, self.folder / "nginx.log")
-        wait_until("the proxy", lambda: answers(self.port), 30)
-        return self
-
-    def stop(self) -> None:
-        """Cuts every connection and refuses new ones."""
-        assert self.child
-        self.child.kill()
-
-    def close(self) -> None:
-        if self.child:
-            self.child.kill()
+        return [str(program), "-p", str(self.folder), "-e", "errors.log", "-c", str(self.configuration)]
 
     def requests(self) -> list[str]:
         """The paths that were asked for, with the status of each answer: `200 /apis/ccompat/v7/subjects`."""
@@ -246,25 +170,15 @@ def framed(schema_id: int, payload: bytes) -> bytes:
     return struct.pack(">bI", 0, schema_id) + payload
 
 
-def avro(schema_id: int, schema: Any, values: Iterable[Any], named: dict[str, Any] | None = None) -> list[bytes]:
+def avro(schema_id: int, schema: Schema, values: Iterable[Any], named: dict[str, Any] | None = None) -> list[bytes]:
     """Each value by the schema, framed. `named`: full names that the schema refers to, parsed before it."""
     parsed = fastavro.parse_schema(schema, named_schemas=dict(named or {}))
-    records = []
-    for value in values:
-        buffer = io.BytesIO()
-        fastavro.schemaless_writer(buffer, parsed, value)
-        records.append(framed(schema_id, buffer.getvalue()))
-    return records
+    return [framed(schema_id, datum(parsed, value)) for value in values]
 
 
 def main() -> None:
     with Registry() as registry:
-        print(f"schema registry: {registry.url}")
-        print("Ctrl-C stops it.", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            pass
+        until_interrupted(f"schema registry: {registry.url}")
 
 
 if __name__ == "__main__":

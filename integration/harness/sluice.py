@@ -18,7 +18,9 @@ from harness.waiting import wait_until
 DONE, BUG, USAGE, NEGATIVE_FINDING, FENCED, DATA_REFUSED, UNREACHABLE, CONFIGURATION = 0, 1, 2, 3, 4, 5, 75, 78
 
 
-def configuration(kafka: Kafka, topic: str | list[str], table: str | Path, **top: Any) -> dict[str, Any]:
+def configuration(
+    kafka: Kafka, topic: str | list[str], table: str | Path, output: dict[str, Any] | None = None, **top: Any
+) -> dict[str, Any]:
     """An orders connector that reads `topic` to its end and exits; `top` replaces keys of the first level."""
     return {
         "name": "orders",
@@ -29,12 +31,14 @@ def configuration(kafka: Kafka, topic: str | list[str], table: str | Path, **top
         "decode": {"value": {"format": "json", "schema": SCHEMA}},
         "trigger": {"mode": "available_now"},
         "retry": {"initial_backoff": "50ms", "max_backoff": "500ms"},
-        "outputs": {"orders": {"table": str(table)}},
+        "outputs": {"orders": {"table": str(table), **(output or {})}},
         **top,
     }
 
 
 CONTINUOUS = {"mode": "processing_time", "interval": "0s"}
+# Of `decode`: nothing stops for a bad record.
+DEAD_LETTERS = {"on_bad_record": "dead_letter", "bad_record_limit": "100%"}
 
 
 @dataclass

@@ -33,10 +33,13 @@ install_packages() {
   [ $# -gt 0 ] || return 0
   say "Debian packages: $*"
   update_packages
-  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "$@" >&2
+  with_apt install -y --no-install-recommends "$@"
 }
 
-update_packages() { as_root apt-get update -qq >&2; }
+update_packages() { with_apt update; }
+
+# Parts are made side by side, and apt serves one at a time.
+with_apt() { (flock 8; DEBIAN_FRONTEND=noninteractive as_root apt-get -qq "$@" >&2) 8>"$cache/.apt.lock"; }
 
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
@@ -100,7 +103,11 @@ for step in "$@"; do
     venv) part venv "$here/requirements.txt" make_venv ;;
     s3) part s3 "$versitygw" make_s3 ;;
     registry) part registry "$apicurio" make_registry ;;
-    nginx) part nginx "$nginx" make_nginx ;;
+    nginx)
+      part nginx "$nginx" make_nginx
+      # Its passwords and certificates are made by the tests.
+      command -v openssl >/dev/null || install_packages openssl
+      ;;
     real-parts)
       # Downloads wait on the network, the S3 server on the compiler: side by side.
       pids=()
