@@ -89,6 +89,11 @@ fn fuzz_avro() {
 }
 
 #[test]
+fn fuzz_debezium() {
+    run("debezium", decoders::debezium);
+}
+
+#[test]
 fn fuzz_json() {
     run("json", decoders::json);
 }
