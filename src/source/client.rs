@@ -1,6 +1,9 @@
 //! librdkafka clients: their settings, and what they say of themselves.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext as RdClientContext;
@@ -59,14 +62,54 @@ impl RdClientContext for ClientContext {
 
 impl ConsumerContext for ClientContext {}
 
+/// How long a session's end waits for a client to close: for offsets to be published by a broker that answers. One that
+/// doesn't would be waited for a minute, and the session's error be told only then.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client that goes on closing on a thread of its own when that takes long.
+pub(super) struct Closing(Option<Arc<Client>>);
+
+impl Closing {
+    fn new(client: Client) -> Self {
+        Self(Some(Arc::new(client)))
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Client> {
+        self.0.as_ref().expect("only taken when dropped")
+    }
+}
+
+impl Deref for Closing {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.shared()
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(client) = self.0.take() else { return };
+        let (closing, closed) = mpsc::channel::<()>();
+        let close = move || {
+            drop(client);
+            drop(closing);
+        };
+        if thread::Builder::new().name("sluice-close".into()).spawn(close).is_ok() {
+            // Nothing is ever sent: that the sender is gone is the signal.
+            let _ = closed.recv_timeout(CLOSE_TIMEOUT);
+        }
+    }
+}
+
 /// The client that looks things up and publishes offsets. It fetches nothing, so that no look-up waits behind a
 /// long poll on the same connection.
-pub(super) fn control(source: &config::Source) -> Result<Client, SourceError> {
+pub(super) fn control(source: &config::Source) -> Result<Closing, SourceError> {
     create(&base(source), source)
 }
 
 /// The client that fetches, its prefetch bounded for this many partitions.
-pub(super) fn fetching(source: &config::Source, partitions: usize) -> Result<Client, SourceError> {
+pub(super) fn fetching(source: &config::Source, partitions: usize) -> Result<Closing, SourceError> {
     let per_partition =
         (PREFETCH_BYTES / partitions.max(1)).max(LEAST_PREFETCH_BYTES_PER_PARTITION);
     let mut settings = base(source);
@@ -102,8 +145,9 @@ fn base(source: &config::Source) -> ClientConfig {
     settings
 }
 
-fn create(settings: &ClientConfig, source: &config::Source) -> Result<Client, SourceError> {
-    settings.create_with_context(ClientContext::default()).map_err(|error| SourceError::Client {
+fn create(settings: &ClientConfig, source: &config::Source) -> Result<Closing, SourceError> {
+    let client = settings.create_with_context(ClientContext::default());
+    client.map(Closing::new).map_err(|error| SourceError::Client {
         brokers: source.brokers.join(","),
         reason: error.to_string(),
     })

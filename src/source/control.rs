@@ -10,7 +10,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::native::{self, Client, OffsetSpec, TopicInfo};
+use super::client::Closing;
+use super::native::{self, OffsetSpec, TopicInfo};
 use super::{SourceError, client};
 use crate::chunk::SourcePartition;
 use crate::config::{self, Topics};
@@ -62,7 +63,7 @@ impl Catalog {
 
 /// The client for everything but fetching.
 pub struct Control {
-    client: Client,
+    client: Closing,
     source: config::Source,
     /// Ids of brokers that topics can be asked of; empty until needed, and after a failure.
     brokers: Mutex<Vec<i32>>,

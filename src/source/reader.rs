@@ -10,6 +10,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::client::Closing;
 use super::native::{Client, Entries, Entry, PartitionQueue, Wake};
 use super::{SourceError, client};
 use crate::chunk::{MAX_CHUNK_ROWS, SourcePartition};
@@ -76,7 +77,7 @@ struct Lane {
 pub struct Reader {
     entries: Entries,
     lanes: BTreeMap<Arc<SourcePartition>, Lane>,
-    client: Arc<Client>,
+    client: Closing,
     wake: Arc<Wake>,
     want_headers: bool,
     brokers: String,
@@ -89,7 +90,7 @@ impl Reader {
         starts: &BTreeMap<Arc<SourcePartition>, i64>,
         want_headers: bool,
     ) -> Result<Self, SourceError> {
-        let client = Arc::new(client::fetching(source, starts.len())?);
+        let client = client::fetching(source, starts.len())?;
         let wake = Arc::new(Wake::default());
         let mut list = TopicPartitionList::with_capacity(starts.len());
         let mut lanes = BTreeMap::new();
@@ -97,7 +98,7 @@ impl Reader {
         for (partition, &position) in starts {
             let failed =
                 |code| SourceError::Partition { partition: partition.id.clone(), position, code };
-            let queue = PartitionQueue::split(&client, &partition.id, &wake)
+            let queue = PartitionQueue::split(client.shared(), &partition.id, &wake)
                 .ok_or_else(|| failed(RDKafkaErrorCode::UnknownPartition))?;
             list.add_partition_offset(
                 &partition.id.topic,
