@@ -84,7 +84,7 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
             epoch.add(judged, chunk).expect("accumulators");
         }
         let finished = epoch.finish(&Decisions::default()).expect("no overflow");
-        closed += black_box(&finished.closed).num_rows();
+        closed += black_box(&finished.closed).iter().map(|batch| batch.num_rows()).sum::<usize>();
         windows.commit(finished.next);
     }
     closed

@@ -13,6 +13,9 @@ use super::watermark::Micros;
 /// The longest window: beyond it, something else was meant.
 pub const LONGEST_WINDOW: Micros = 36_525 * MICROS_OF_DAY;
 
+/// The most panes in a window: a day every second. Each has a state of its own, and is merged into each of its windows.
+pub const MOST_PANES: i64 = 100_000;
+
 /// Tumbling and sliding windows of one output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aligned {
@@ -62,6 +65,11 @@ impl Aligned {
             return refuse("a slide is longer than nothing and at most as long as the window");
         }
         let pane = greatest_common_divisor(size, slide);
+        if size / pane > MOST_PANES {
+            return refuse(
+                "window and slide have no common part of at least 1/100,000 of the window",
+            );
+        }
         let grid = match zone {
             None => Grid::Fixed { pane, offset: offset.rem_euclid(slide) },
             Some(_) if pane % MICROS_OF_DAY != 0 => {
@@ -195,6 +203,8 @@ mod tests {
         assert!(refused(MINUTE, 0, 0, None));
         assert!(refused(MINUTE, 2 * MINUTE, 0, None));
         assert!(refused(LONGEST_WINDOW + 1, MINUTE, 0, None));
+        assert!(refused(60 * MINUTE, 60 * MINUTE - 1, 0, None));
+        assert!(!refused(MICROS_OF_DAY, 1_000_000, 0, None));
         assert!(refused(MINUTE, MINUTE, 0, Some(Tz::Europe__Berlin)));
         assert!(refused(MICROS_OF_DAY, MICROS_OF_DAY, MICROS_OF_DAY, Some(Tz::Europe__Berlin)));
     }

@@ -51,8 +51,8 @@ pub struct Chunk<'a> {
 /// An epoch to be committed.
 #[derive(Debug)]
 pub struct Finished {
-    /// The rows of windows that this epoch closes.
-    pub closed: RecordBatch,
+    /// The rows of windows that this epoch closes, some key groups at a time.
+    pub closed: Vec<RecordBatch>,
     pub counts: Counts,
     pub next: Next,
 }
@@ -114,8 +114,8 @@ impl Windows {
         self.state.apply(next.changes);
     }
 
-    /// The current value of every open window.
-    pub fn open(&self) -> Result<RecordBatch, WindowError> {
+    /// The current value of every open window, some key groups at a time.
+    pub fn open(&self) -> Result<Vec<RecordBatch>, WindowError> {
         emit::open(&self.plan, &Attempt::new(&self.state), self.watermarks.overall())
     }
 }

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 pub use aggregate::Argument;
-pub use assign::{Aligned, LONGEST_WINDOW};
+pub use assign::{Aligned, LONGEST_WINDOW, MOST_PANES};
 pub use epoch::{Chunk, Epoch, Finished, Next, Windows};
 pub use error::WindowError;
 pub use idle::{Confirmed, IdleClock, Reading};

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::error::WindowError;
-use super::keys::{KEY_GROUPS, group_of};
+use super::keys::group_of;
 use super::watermark::Micros;
 
 type Bytes = Box<[u8]>;
@@ -99,27 +99,28 @@ impl<'a> Attempt<'a> {
         self.changes.entries.insert(row_key(place, key), None);
     }
 
-    /// All rows that expire up to a time, this epoch's among them.
-    pub(super) fn rows_until(&self, expiry: Micros) -> Result<Vec<Row<'_>>, WindowError> {
-        let mut found = Vec::new();
-        for group in 0..KEY_GROUPS {
-            let table = [group as u8, ROWS];
-            // No place reaches the end: event times are far from the ends of 64 bits.
-            let end = [&table[..], &ordered(expiry), &[u8::MAX; 16]].concat();
-            let range = (Bound::Included(table.as_slice()), Bound::Excluded(end.as_slice()));
-            let committed = self.committed.entries.range::<[u8], _>(range);
-            for (key, states) in committed {
-                if !self.changes.entries.contains_key(key) {
-                    found.push(parse_row(key, states)?);
-                }
-            }
-            for (key, states) in self.changes.entries.range::<[u8], _>(range) {
-                if let Some(states) = states {
-                    found.push(parse_row(key, states)?);
-                }
+    /// Appends the rows of a key group that expire up to a time, this epoch's among them.
+    pub(super) fn rows_until<'b>(
+        &'b self,
+        group: u8,
+        expiry: Micros,
+        found: &mut Vec<Row<'b>>,
+    ) -> Result<(), WindowError> {
+        let table = [group, ROWS];
+        // No place reaches the end: event times are far from the ends of 64 bits.
+        let end = [&table[..], &ordered(expiry), &[u8::MAX; 16]].concat();
+        let range = (Bound::Included(table.as_slice()), Bound::Excluded(end.as_slice()));
+        for (key, states) in self.committed.entries.range::<[u8], _>(range) {
+            if !self.changes.entries.contains_key(key) {
+                found.push(parse_row(key, states)?);
             }
         }
-        Ok(found)
+        for (key, states) in self.changes.entries.range::<[u8], _>(range) {
+            if let Some(states) = states {
+                found.push(parse_row(key, states)?);
+            }
+        }
+        Ok(())
     }
 
     /// The open sessions of a key before this epoch, as first and last event times.
@@ -188,9 +189,12 @@ mod tests {
     }
 
     fn rows<'a>(attempt: &'a Attempt<'_>, expiry: Micros) -> Vec<(Micros, &'a [u8], &'a [u8])> {
-        let rows = attempt.rows_until(expiry).expect("whole rows");
+        let mut found = Vec::new();
+        for group in [b"a", b"b"].map(|key| group_of(key)) {
+            attempt.rows_until(group, expiry, &mut found).expect("whole rows");
+        }
         let mut rows: Vec<_> =
-            rows.into_iter().map(|row| (row.place.expiry, row.key, row.states)).collect();
+            found.into_iter().map(|row| (row.place.expiry, row.key, row.states)).collect();
         rows.sort_unstable();
         rows
     }

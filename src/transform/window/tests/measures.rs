@@ -147,6 +147,21 @@ fn a_filter_leaves_rows_out_and_a_group_without_rows_is_null() {
 }
 
 #[test]
+fn first_and_last_go_by_the_one_order() {
+    // Of one time, so that partitions and offsets decide.
+    let part = |values: &[&str], groups: Vec<usize>| {
+        let values: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
+        (argument(&values), groups)
+    };
+    let parts = [part(&["a", "b", "c"], vec![0, 1, 0]), part(&["d", "e"], vec![1, 0])];
+    for (function, expected) in [(First, ["a", "b"]), (Last, ["e", "d"])] {
+        let measure = Measure::new("m", function, Some(&DataType::Utf8)).expect("a measure");
+        let found = compute(&measure, &parts, 2).expect("no overflow");
+        assert_eq!(found.as_string(), &StringArray::from(expected.to_vec()), "{function:?}");
+    }
+}
+
+#[test]
 fn a_sum_is_judged_by_its_result_in_any_order() {
     let (most, least) = (Some(i64::MAX), Some(i64::MIN));
     check(Sum, ints(&[most, Some(1), Some(-1), least, most]), ints(&[Some(i64::MAX - 1)]));

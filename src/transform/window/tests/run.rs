@@ -71,7 +71,8 @@ pub(super) fn run(case: &Case) -> (Outcome, Vec<Recorded>) {
     // What is left, the last partition first.
     run.pending.extend((0..count).rev().map(|partition| (partition, usize::MAX)));
     run.commit(Recorded::default());
-    run.outcome.open = rows(&run.windows.open().expect("no overflow"));
+    let open = run.windows.open().expect("no overflow");
+    run.outcome.open = open.iter().flat_map(rows).collect();
     run.outcome.open.sort();
     run.outcome.closed.sort();
     run.outcome.watermark = run.windows.watermarks().overall();
@@ -141,7 +142,7 @@ impl<'a> Run<'a> {
 
     fn commit(&mut self, mut recorded: Recorded) {
         let (finished, position) = self.attempt(&recorded);
-        self.outcome.closed.extend(rows(&finished.closed));
+        self.outcome.closed.extend(finished.closed.iter().flat_map(rows));
         let Counts { counted, late, late_partial, future, timeless, filtered } = finished.counts;
         self.outcome.counted += counted;
         self.outcome.late += late;
