@@ -43,7 +43,7 @@ enum Values {
 impl Encoder {
     /// Columns of types that [`encodes`] knows.
     pub(super) fn new(columns: &[ArrayRef]) -> Self {
-        Self { columns: columns.iter().map(|column| Column::new(column)).collect() }
+        Self { columns: columns.iter().map(Column::new).collect() }
     }
 
     /// Columns of a key, of which 0 and −0 are one value, and all NaN.

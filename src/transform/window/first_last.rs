@@ -207,3 +207,20 @@ impl GroupsAccumulator for FirstLast {
         columns + self.best.capacity() * size_of::<Option<Best>>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offsets::{TopicId, TopicPartition};
+
+    #[test]
+    fn sources_are_in_the_order_of_topic_and_partition() {
+        let source = |topic: &str, partition| {
+            let id = TopicPartition::new(topic, partition);
+            source(&SourcePartition { id, topic_id: TopicId::new("x") })
+        };
+        let ordered =
+            [source("a", 2), source("a", 10), source("a", 256), source("ab", 0), source("b", 0)];
+        assert!(ordered.is_sorted());
+    }
+}

@@ -180,3 +180,77 @@ fn each_row(
         judged.verdicts.push(verdict);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::assign::Aligned;
+    use super::Verdict::{Counted, Filtered, Future, Late, Timeless};
+    use super::*;
+
+    const LATENESS: Lateness = Lateness { delay: 10, max_future: Some(100) };
+
+    fn aligned(size: Micros, slide: Micros) -> Kind {
+        Kind::Aligned(Aligned::new(size, slide, 0, None).expect("valid windows"))
+    }
+
+    /// Event times, and the verdicts and the watermark after them.
+    fn check(
+        kind: &Kind,
+        times: &[Option<Micros>],
+        verdicts: &[Verdict],
+        watermark: Option<Micros>,
+    ) {
+        let event: Int64Array = times.iter().copied().collect();
+        let record = Int64Array::from(vec![0; times.len()]);
+        let mut running = None;
+        let times = Times { event: &event, record: &record, kept: None };
+        let judged = judge(kind, LATENESS, times, &mut running);
+        assert_eq!(judged.verdicts, verdicts, "{kind:?}");
+        assert_eq!(running, watermark, "{kind:?}");
+        let all = verdicts.iter().all(|verdict| *verdict == Counted);
+        assert_eq!(judged.counted().is_none(), all);
+    }
+
+    #[test]
+    fn a_row_is_late_when_its_windows_end_before_its_partitions_watermark() {
+        // The watermark is 10 after the first row: the window 0 to 10 is closed then.
+        let times = [Some(20), Some(9), Some(10), Some(9)];
+        check(&aligned(10, 10), &times, &[Counted, Late, Counted, Late], Some(10));
+        check(&aligned(11, 11), &times, &[Counted; 4], Some(10));
+        check(&aligned(20, 10), &times, &[Counted; 4], Some(10));
+        let session = Kind::Session { gap: 5 };
+        check(&session, &times, &[Counted, Late, Counted, Late], Some(10));
+        check(&Kind::Unbounded, &times, &[Counted; 4], Some(10));
+    }
+
+    #[test]
+    fn rows_without_a_time_or_from_the_future_move_no_watermark() {
+        let times = [Some(0), None, Some(101), Some(100), Some(80), Some(90)];
+        let verdicts = [Counted, Timeless, Future, Counted, Late, Counted];
+        check(&aligned(10, 10), &times, &verdicts, Some(90));
+    }
+
+    #[test]
+    fn times_that_nobody_can_mean_are_none_and_the_ends_of_what_can_be_meant_are_times() {
+        let (first, last) = USABLE_TIMES.into_inner();
+        let zone = Some(chrono_tz::Tz::Pacific__Apia);
+        let days = Aligned::new(86_400_000_000, 86_400_000_000, 0, zone).expect("valid windows");
+        for kind in [aligned(7, 3), Kind::Aligned(days), Kind::Session { gap: 1 }] {
+            let times = [Some(i64::MIN), Some(first - 1), Some(first)];
+            check(&kind, &times, &[Timeless, Timeless, Counted], Some(first - 10));
+            let times = [Some(i64::MAX), Some(last + 1), Some(last)];
+            check(&kind, &times, &[Timeless, Timeless, Future], None);
+        }
+    }
+
+    #[test]
+    fn rows_that_where_leaves_out_move_the_watermark() {
+        let (event, record) = (Int64Array::from(vec![50, 20]), Int64Array::from(vec![0, 0]));
+        let kept = BooleanArray::from(vec![false, true]);
+        let mut running = None;
+        let times = Times { event: &event, record: &record, kept: Some(&kept) };
+        let judged = judge(&aligned(10, 10), LATENESS, times, &mut running);
+        assert_eq!(judged.verdicts, [Filtered, Late]);
+        assert!(judged.awake);
+    }
+}

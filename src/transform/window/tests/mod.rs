@@ -13,7 +13,9 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
-use self::case::{Case, Step, Windowing, cases, days, session, sliding, tumbling, unbounded};
+use self::case::{
+    Case, Record, Step, Windowing, cases, days, session, sliding, tumbling, unbounded,
+};
 use self::model::Recorded;
 
 fn for_all(cases: impl Strategy<Value = Case>, check: impl Fn(Case) -> TestCaseResult) {
@@ -27,7 +29,7 @@ fn for_all(cases: impl Strategy<Value = Case>, check: impl Fn(Case) -> TestCaseR
 fn check(windowing: impl Strategy<Value = Windowing>, closes: bool) {
     let (closed, late, cases_seen) = (Cell::new(0), Cell::new(0), Cell::new(0));
     for_all(cases(windowing, false), |case| {
-        let (found, _) = run::run(&case);
+        let (found, ..) = run::run(&case);
         let count = case.partitions.len();
         let joined = (0..count).collect();
         let first = Recorded { ends: vec![0; count], joined, ..Recorded::default() };
@@ -58,7 +60,7 @@ fn windows_are_the_models_whatever_the_cuts() {
 fn recorded_decisions_give_the_models_windows() {
     let kinds = prop_oneof![tumbling(), sliding(), session(), unbounded(), days()];
     for_all(cases(kinds, true), |case| {
-        let (found, commits) = run::run(&case);
+        let (found, commits, _) = run::run(&case);
         prop_assert_eq!(found, model::run(&case, &commits), "found (left), the model's (right)");
         Ok(())
     });
@@ -70,6 +72,26 @@ fn a_failed_attempt_leaves_no_trace() {
     for_all(cases(kinds, true), |case| {
         let without = Case { steps: after_failures(&case.steps), ..case.clone() };
         prop_assert_eq!(run::run(&case).0, run::run(&without).0);
+        Ok(())
+    });
+}
+
+#[test]
+fn closed_windows_leave_no_state_behind() {
+    /// In 2096, in the first minute of a day of UTC.
+    const LATER: i64 = 3_999_974_400_000_000;
+    let kinds = prop_oneof![tumbling(), sliding(), session(), days()];
+    for_all(cases(kinds, false), |mut case| {
+        let (time, kept) = (Some(LATER), true);
+        let last = Record { time, behind: None, key: None, amount: None, flag: None, kept };
+        case.partitions.iter_mut().for_each(|records| records.push(last.clone()));
+        let (outcome, _, windows) = run::run(&case);
+        let entries = match case.windowing {
+            Windowing::Session { .. } => 2,
+            _ => 1,
+        };
+        prop_assert!(outcome.open.iter().all(|window| window.rows == case.partitions.len() as i64));
+        prop_assert_eq!(windows.state().len(), entries, "entries for the last rows");
         Ok(())
     });
 }

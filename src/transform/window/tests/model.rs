@@ -65,8 +65,8 @@ pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
     for commit in commits {
         for (partition, records) in case.partitions.iter().enumerate() {
             let (state, running) = &mut standing[partition];
-            for offset in position[partition]..commit.ends[partition] {
-                let record = &records[offset];
+            let unread = position[partition]..commit.ends[partition];
+            for (offset, record) in unread.clone().zip(&records[unread]) {
                 let Some(time) = record.time.filter(|_| !too_far(case, record)) else {
                     match record {
                         Record { kept: false, .. } => outcome.filtered += 1,

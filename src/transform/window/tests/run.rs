@@ -55,8 +55,8 @@ fn plan(case: &Case) -> WindowPlan {
     WindowPlan::new(kind, lateness, keys, measures).expect("a valid plan")
 }
 
-/// What came out, and what was recorded with each commit.
-pub(super) fn run(case: &Case) -> (Outcome, Vec<Recorded>) {
+/// What came out, what was recorded with each commit, and the windows as they are then.
+pub(super) fn run(case: &Case) -> (Outcome, Vec<Recorded>, Windows) {
     let mut run = Run::new(case);
     let count = case.partitions.len();
     let known = (0..count).filter(|partition| !case.strangers.contains(partition)).collect();
@@ -76,7 +76,7 @@ pub(super) fn run(case: &Case) -> (Outcome, Vec<Recorded>) {
     run.outcome.open.sort();
     run.outcome.closed.sort();
     run.outcome.watermark = run.windows.watermarks().overall();
-    (run.outcome, run.commits)
+    (run.outcome, run.commits, run.windows)
 }
 
 struct Run<'a> {
