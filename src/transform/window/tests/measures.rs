@@ -162,6 +162,40 @@ fn first_and_last_go_by_the_one_order() {
 }
 
 #[test]
+fn first_and_last_of_many_rows_let_go_of_those_passed_over() {
+    const ROWS: usize = 3_000;
+    let measures = [First, Last]
+        .map(|function| Measure::new("m", function, Some(&DataType::Int64)).expect("a measure"));
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut found = Aggregates::new(&measures).expect("accumulators");
+    let mut expected = [(i64::MAX, 0, 0), (i64::MIN, 0, 0)].map(|none| [none; 10]);
+    for batch in 0..40 {
+        let times: Vec<_> = (0..ROWS).map(|_| random.i64(0..100_000)).collect();
+        let groups: Vec<_> = (0..ROWS).map(|row| (row + random.usize(0..2)) % 10).collect();
+        let offsets: Vec<_> = (0..ROWS as i64).map(|row| batch * ROWS as i64 + row).collect();
+        for ((time, group), offset) in times.iter().zip(&groups).zip(&offsets) {
+            let row = (*time, *offset, offset * 3);
+            expected[0][*group] = row.min(expected[0][*group]);
+            expected[1][*group] = row.max(expected[1][*group]);
+        }
+        let values: ArrayRef =
+            Arc::new(offsets.iter().map(|offset| offset * 3).collect::<Int64Array>());
+        let rows = Rows {
+            partition: &partition(0),
+            times: &Int64Array::from(times),
+            offsets: &Int64Array::from(offsets),
+            arguments: &[argument(&values), argument(&values)],
+        };
+        found.add(&rows, &groups, 10).expect("accumulators");
+    }
+    let found = found.results().expect("no overflow");
+    for (found, expected) in found.iter().zip(expected) {
+        let expected: Int64Array = expected.iter().map(|(.., value)| Some(*value)).collect();
+        assert_eq!(found.as_primitive(), &expected);
+    }
+}
+
+#[test]
 fn a_sum_is_judged_by_its_result_in_any_order() {
     let (most, least) = (Some(i64::MAX), Some(i64::MIN));
     check(Sum, ints(&[most, Some(1), Some(-1), least, most]), ints(&[Some(i64::MAX - 1)]));
@@ -198,6 +232,10 @@ fn averages_come_from_exact_sums() {
     average(vec![Some(2), Some(0), Some(0)], Some(6_667));
     average(vec![Some(-2), Some(0), Some(0)], Some(-6_667));
     average(vec![None], None);
+    // 312.5 behind the point.
+    let half = |one| std::iter::once(Some(one)).chain([Some(0); 31]).collect::<Vec<_>>();
+    average(half(1), Some(313));
+    average(half(-1), Some(-313));
     let nines = Some(10_i128.pow(38) - 1);
     check(Avg, decimals(vec![nines, nines], 38, 38), decimals(vec![nines], 38, 38));
 }

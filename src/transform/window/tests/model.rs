@@ -25,6 +25,7 @@ pub(super) struct Result {
     pub(super) sum: Option<i64>,
     /// Bits of a double.
     pub(super) mean: Option<u64>,
+    /// Of the rows that are flagged.
     pub(super) least: Option<i64>,
     pub(super) most: Option<i64>,
     pub(super) first: Option<String>,
@@ -195,16 +196,16 @@ fn result(
     places.sort_by_key(|place| (time(case, *place), *place));
     let record = |(partition, offset): &Place| &case.partitions[*partition][*offset];
     let amounts: Vec<_> = places.iter().filter_map(|place| record(place).amount).collect();
-    let flagged = places.iter().filter(|place| record(place).flag == Some(true));
+    let flagged = || places.iter().filter(|place| record(place).flag == Some(true));
     let sum = (!amounts.is_empty()).then(|| amounts.iter().sum::<i64>());
     Result {
         bounds,
         key: key.map(|key| format!("key {key}")),
         rows: places.len() as i64,
-        flagged: flagged.count() as i64,
+        flagged: flagged().count() as i64,
         sum,
         mean: sum.map(|sum| (sum as f64 / amounts.len() as f64).to_bits()),
-        least: amounts.iter().copied().min(),
+        least: flagged().filter_map(|place| record(place).amount).min(),
         most: amounts.iter().copied().max(),
         first: places.first().copied().map(name),
         last: places.last().copied().map(name),

@@ -186,10 +186,10 @@ fn read(epoch: &mut Epoch<'_>, number: usize, from: usize, records: &[Record]) {
     let argument = |values: &ArrayRef| Argument { values: Some(Arc::clone(values)), filter: None };
     let arguments = [
         Argument { values: None, filter: None },
-        Argument { values: None, filter: Some(flags) },
+        Argument { values: None, filter: Some(flags.clone()) },
         argument(&amounts),
         argument(&amounts),
-        argument(&amounts),
+        Argument { values: Some(Arc::clone(&amounts)), filter: Some(flags) },
         argument(&amounts),
         argument(&names),
         argument(&names),
