@@ -1,4 +1,5 @@
-//! What windows cost per record: counts and sums over a thousand keys, rows out of order by up to half a minute.
+//! What windows cost per record: counts and sums over a thousand keys, rows out of order by up to half a minute; and over
+//! keys that are all different, where each row is a state of its own.
 //!
 //! `cargo bench --bench window`. Times are of the processor; the bar is 0.15 CPU-s per million for the first case.
 
@@ -11,14 +12,15 @@ use arrow::datatypes::{DataType, Field};
 use sluice::chunk::{MAX_CHUNK_ROWS, SourcePartition};
 use sluice::offsets::{TopicId, TopicPartition};
 use sluice::transform::window::{
-    Aligned, Argument, Chunk, Decisions, Function, Kind, Lateness, Measure, Times, WindowPlan,
-    Windows,
+    Aligned, Argument, CountedRows, Decisions, Function, Kind, Lateness, Measure, Times,
+    WindowPlan, Windows,
 };
 
 const ROUNDS: usize = 7;
 const EPOCHS: usize = 5;
 const CHUNKS: usize = 25;
 const KEYS: i64 = 1_000;
+const MANY_KEYS: i64 = 1 << 40;
 const SECOND: i64 = 1_000_000;
 /// Rows per second of event time.
 const RATE: i64 = 5_000;
@@ -35,13 +37,14 @@ struct Rows {
 fn main() {
     let aligned = |size, slide| Kind::Aligned(Aligned::new(size, slide, 0, None).expect("valid"));
     let cases = [
-        ("tumbling 1 min", aligned(60 * SECOND, 60 * SECOND)),
-        ("sliding 5 min, 1 min", aligned(300 * SECOND, 60 * SECOND)),
-        ("session 1 s", Kind::Session { gap: SECOND }),
-        ("none", Kind::Unbounded),
+        ("tumbling 1 min", aligned(60 * SECOND, 60 * SECOND), KEYS),
+        ("sliding 5 min, 1 min", aligned(300 * SECOND, 60 * SECOND), KEYS),
+        ("session 1 s", Kind::Session { gap: SECOND }, KEYS),
+        ("none", Kind::Unbounded, KEYS),
+        ("tumbling, keys differ", aligned(60 * SECOND, 60 * SECOND), MANY_KEYS),
     ];
-    let chunks: Vec<_> = (0..EPOCHS * CHUNKS).map(rows).collect();
-    for (name, kind) in cases {
+    for (name, kind, keys) in cases {
+        let chunks: Vec<_> = (0..EPOCHS * CHUNKS).map(|chunk| rows(chunk, keys)).collect();
         let mut best = Duration::MAX;
         let mut closed = 0;
         for _ in 0..ROUNDS {
@@ -75,13 +78,13 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
                 Argument { values: None, filter: None },
                 Argument { values: Some(Arc::clone(&rows.amounts)), filter: None },
             ];
-            let chunk = Chunk {
+            let rows = CountedRows {
                 partition: &partition,
                 offsets: &rows.offsets,
                 keys: &[Arc::clone(&rows.keys)],
                 arguments: &arguments,
             };
-            epoch.add(judged, chunk).expect("accumulators");
+            epoch.add(judged, rows).expect("accumulators");
         }
         let finished = epoch.finish(&Decisions::default()).expect("no overflow");
         closed += black_box(&finished.closed).iter().map(|batch| batch.num_rows()).sum::<usize>();
@@ -90,7 +93,7 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
     closed
 }
 
-fn rows(chunk: usize) -> Rows {
+fn rows(chunk: usize, keys: i64) -> Rows {
     let mut random = fastrand::Rng::with_seed(chunk as u64);
     let from = (chunk * MAX_CHUNK_ROWS) as i64;
     let offsets = || from..from + MAX_CHUNK_ROWS as i64;
@@ -98,7 +101,7 @@ fn rows(chunk: usize) -> Rows {
     let times: Int64Array =
         offsets().map(|offset| Some(time(offset) - random.i64(0..30 * SECOND))).collect();
     let keys: StringArray =
-        offsets().map(|_| Some(format!("country-{}", random.i64(0..KEYS)))).collect();
+        offsets().map(|_| Some(format!("country-{}", random.i64(0..keys)))).collect();
     let amounts: Int64Array = offsets().map(|_| Some(random.i64(0..1_000_000))).collect();
     Rows {
         times,

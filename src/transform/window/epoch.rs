@@ -39,7 +39,7 @@ pub struct Epoch<'a> {
 
 /// The rows of a chunk that count, as [`Judged::counted`] says, in the order of offsets.
 #[derive(Debug, Clone, Copy)]
-pub struct Chunk<'a> {
+pub struct CountedRows<'a> {
     pub partition: &'a SourcePartition,
     pub offsets: &'a Int64Array,
     /// The columns of `group_by`.
@@ -133,20 +133,20 @@ impl Epoch<'_> {
         judged
     }
 
-    /// Adds the rows of a chunk that count.
-    pub fn add(&mut self, judged: Judged, chunk: Chunk<'_>) -> Result<(), WindowError> {
-        let rows = judged.times.len();
-        if rows == 0 {
+    /// Adds the rows that count of those that were judged.
+    pub fn add(&mut self, judged: Judged, rows: CountedRows<'_>) -> Result<(), WindowError> {
+        let count = judged.times.len();
+        if count == 0 {
             return Ok(());
         }
-        let mut keys = Vec::with_capacity(rows);
-        self.keys.number(chunk.keys, rows, &mut keys);
+        let mut keys = Vec::with_capacity(count);
+        self.keys.number(rows.keys, count, &mut keys);
         let groups = self.groups.of(&self.windows.plan.kind, &judged, keys);
         let rows = Rows {
-            partition: chunk.partition,
+            partition: rows.partition,
             times: &Int64Array::from(judged.times),
-            offsets: chunk.offsets,
-            arguments: chunk.arguments,
+            offsets: rows.offsets,
+            arguments: rows.arguments,
         };
         self.aggregates.add(&rows, &groups, self.groups.len(&self.keys))
     }

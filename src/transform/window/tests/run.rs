@@ -194,13 +194,13 @@ fn read(epoch: &mut Epoch<'_>, number: usize, from: usize, records: &[Record]) {
         argument(&names),
         argument(&names),
     ];
-    let chunk = Chunk {
+    let rows = CountedRows {
         partition: &partition,
         offsets: offsets.as_primitive(),
         keys: &[keep(text(keys))],
         arguments: &arguments,
     };
-    epoch.add(judged, chunk).expect("accumulators");
+    epoch.add(judged, rows).expect("accumulators");
 }
 
 fn rows(batch: &RecordBatch) -> Vec<model::Result> {
