@@ -1,6 +1,5 @@
 //! Rows of the table: states of windows in, results out.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::assign::Aligned;
 use super::codec;
 use super::error::WindowError;
 use super::keys::KEY_GROUPS;
-use super::state::{Attempt, Place, Row};
+use super::state::{Attempt, Bytes, Place, Row};
 use super::watermark::Micros;
 use super::{Kind, WindowPlan};
 use crate::chunk::MAX_CHUNK_ROWS;
@@ -46,11 +45,12 @@ pub(super) fn close(
         let rows = some_groups(attempt, &mut group, until)?;
         closed.extend(results(plan, &rows, windows)?);
         let expired = rows.iter().filter(|row| row.place.expiry <= after);
-        let expired: Vec<_> = expired.map(|row| (row.place, row.key.to_vec())).collect();
-        for (place, key) in expired {
-            attempt.delete_row(place, &key);
+        let owned = |row: &Row<'_>| (Box::from(row.entry), Box::from(row.key), row.place.at[0]);
+        let expired: Vec<(Bytes, Bytes, _)> = expired.map(owned).collect();
+        for (entry, key, first) in expired {
+            attempt.delete_row(entry);
             if matches!(plan.kind, Kind::Session { .. }) {
-                attempt.delete_session(&key, place.at[0]);
+                attempt.delete_session(&key, first);
             }
         }
     }
@@ -95,6 +95,9 @@ fn first_open(aligned: &Aligned, watermark: Option<Micros>) -> i64 {
     watermark.map_or(i64::MIN, |time| aligned.first_with(aligned.pane(time)))
 }
 
+/// Which window of which key: end, start, key.
+type WindowOfKey<'a> = (Micros, Micros, &'a [u8]);
+
 /// The results of windows, of which `windows` says which ones a stored row counts for; `None`: there are none.
 fn results(
     plan: &WindowPlan,
@@ -102,7 +105,7 @@ fn results(
     windows: impl Fn(Place) -> Range<i64>,
 ) -> Result<Option<RecordBatch>, WindowError> {
     let mut states = Vec::new();
-    let mut members: BTreeMap<(Micros, Micros, &[u8]), Vec<u64>> = BTreeMap::new();
+    let mut members: Vec<(WindowOfKey<'_>, u64)> = Vec::new();
     for row in rows {
         let windows = windows(row.place);
         if windows.is_empty() {
@@ -115,21 +118,23 @@ fn results(
                 Kind::Session { .. } => (row.place.at[0], row.place.expiry),
                 Kind::Unbounded => (Micros::MIN, Micros::MAX),
             };
-            members.entry((end, start, row.key)).or_default().push(states.len() as u64 - 1);
+            members.push(((end, start, row.key), states.len() as u64 - 1));
         }
     }
     if members.is_empty() {
         return Ok(None);
     }
+    members.sort_unstable();
+    let windows: Vec<_> = members.chunk_by(|(a, _), (b, _)| a == b).collect();
+    let ids = || windows.iter().map(|members| members[0].0);
     let mut columns = Vec::new();
     if !matches!(plan.kind, Kind::Unbounded) {
-        let starts = members.keys().map(|(_, start, _)| *start);
-        let ends = members.keys().map(|(end, ..)| *end);
-        columns.extend([times(starts.collect()), times(ends.collect())]);
+        columns.push(times(ids().map(|(_, start, _)| start).collect()));
+        columns.push(times(ids().map(|(end, ..)| end).collect()));
     }
-    let keys: Vec<_> = members.keys().map(|(.., key)| *key).collect();
+    let keys: Vec<_> = ids().map(|(.., key)| key).collect();
     columns.extend(codec::decode(&keys, &plan.key_types())?);
-    columns.extend(aggregate(plan, &states, members.into_values())?);
+    columns.extend(aggregate(plan, &states, &windows)?);
     let size = RecordBatchOptions::new().with_row_count(Some(keys.len()));
     let batch = RecordBatch::try_new_with_options(Arc::clone(plan.schema()), columns, &size);
     batch.map(Some).map_err(broken)
@@ -139,20 +144,19 @@ fn results(
 fn aggregate(
     plan: &WindowPlan,
     states: &[&[u8]],
-    windows: impl ExactSizeIterator<Item = Vec<u64>>,
+    windows: &[&[(WindowOfKey<'_>, u64)]],
 ) -> Result<Vec<ArrayRef>, WindowError> {
-    let total = windows.len();
     let (mut positions, mut groups) = (Vec::new(), Vec::new());
-    for (window, members) in windows.enumerate() {
+    for (window, members) in windows.iter().enumerate() {
         groups.resize(groups.len() + members.len(), window);
-        positions.extend(members);
+        positions.extend(members.iter().map(|(_, position)| *position));
     }
     let positions = UInt64Array::from(positions);
     let states = codec::decode(states, &state_types(&plan.measures))?;
     let states = states.iter().map(|column| take(column, &positions, None));
     let states = states.collect::<Result<Vec<_>, _>>().map_err(broken)?;
     let mut aggregates = Aggregates::new(&plan.measures)?;
-    aggregates.merge(&states, &groups, total)?;
+    aggregates.merge(&states, &groups, windows.len())?;
     aggregates.results()
 }
 

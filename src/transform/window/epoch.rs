@@ -14,7 +14,7 @@ use super::error::WindowError;
 use super::judge::{self, Counts, Judged, Times};
 use super::keys::Keys;
 use super::session::{self, Interval};
-use super::state::{Attempt, Changes, Place, State};
+use super::state::{Attempt, Bytes, Changes, Place, State, row_entry};
 use super::watermark::{Decisions, Micros, Watermarks};
 use super::{Kind, WindowPlan, codec, emit};
 use crate::chunk::SourcePartition;
@@ -182,13 +182,15 @@ impl Epoch<'_> {
     fn settle(&mut self, attempt: &mut Attempt<'_>) -> Result<(), WindowError> {
         let plan = &self.windows.plan;
         let total = self.groups.len(&self.keys);
-        let places: Vec<_> = (0..total).map(|group| self.groups.place(&plan.kind, group)).collect();
-        let key = |group: usize| self.keys.key(places[group].1);
+        let entry = |group| (self.groups.entry(&plan.kind, group, &self.keys), group);
+        let mut entries: Vec<_> = (0..total).map(entry).collect();
+        // Neighbours in the state are looked up and put one after the other.
+        entries.sort_unstable();
         let (mut stored, mut groups) = (Vec::new(), Vec::new());
-        for (group, (place, _)) in places.iter().enumerate() {
-            if let Some(states) = attempt.committed_row(*place, key(group)) {
+        for (entry, group) in &entries {
+            if let Some(states) = attempt.committed_row(entry) {
                 stored.push(states);
-                groups.push(group);
+                groups.push(*group);
             }
         }
         if !stored.is_empty() {
@@ -196,10 +198,10 @@ impl Epoch<'_> {
             self.aggregates.merge(&states, &groups, total)?;
         }
         let states = codec::Encoder::new(&self.aggregates.drain()?);
-        for (group, (place, _)) in places.iter().enumerate() {
+        for (entry, group) in entries {
             let mut bytes = Vec::new();
             states.append(group, &mut bytes);
-            attempt.put_row(*place, key(group), bytes.into());
+            attempt.put_row(entry, bytes.into());
         }
         Ok(())
     }
@@ -234,14 +236,15 @@ impl Groups {
         }
     }
 
-    /// Where a group's states are kept, and under which key.
-    fn place(&self, kind: &Kind, group: usize) -> (Place, u32) {
+    /// Where the states of a group are kept that isn't a session.
+    fn entry(&self, kind: &Kind, group: usize, keys: &Keys) -> Bytes {
         match (self, kind) {
             (Self::Aligned { groups, .. }, Kind::Aligned(aligned)) => {
                 let (Slot { pane, first }, key) = groups[group];
-                (Place { expiry: aligned.expiry(pane), at: [pane, first] }, key)
+                let place = Place { expiry: aligned.expiry(pane), at: [pane, first] };
+                row_entry(place, keys.key(key))
             }
-            _ => (Place { expiry: Micros::MAX, at: [0, 0] }, group as u32),
+            _ => row_entry(Place { expiry: Micros::MAX, at: [0, 0] }, keys.key(group as u32)),
         }
     }
 }

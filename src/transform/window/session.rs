@@ -12,7 +12,7 @@ use super::codec;
 use super::error::WindowError;
 use super::keys::Keys;
 use super::measure::Measure;
-use super::state::{Attempt, Place};
+use super::state::{Attempt, Place, row_entry};
 use super::watermark::Micros;
 
 /// Rows of a key within a chunk, of which none is a gap away from the next.
@@ -45,7 +45,7 @@ pub(super) fn cut(
 }
 
 /// Where the states of a session are kept.
-pub(super) fn place(first: Micros, last: Micros, gap: Micros) -> Place {
+fn place(first: Micros, last: Micros, gap: Micros) -> Place {
     Place { expiry: last + gap, at: [first, 0] }
 }
 
@@ -80,10 +80,10 @@ pub(super) fn settle(
     for (group, session) in merged.iter().enumerate() {
         let key = keys.key(session.interval.key);
         for (first, last) in &session.stored {
-            let place = place(*first, *last, gap);
-            rows.push(attempt.committed_row(place, key).ok_or(WindowError::Corrupt)?);
+            let entry = row_entry(place(*first, *last, gap), key);
+            rows.push(attempt.committed_row(&entry).ok_or(WindowError::Corrupt)?);
             groups.push(group);
-            attempt.delete_row(place, key);
+            attempt.delete_row(entry);
             attempt.delete_session(key, *first);
         }
     }
@@ -97,8 +97,9 @@ pub(super) fn settle(
         let Interval { key, first, last } = session.interval;
         let mut bytes = Vec::new();
         states.append(group, &mut bytes);
-        attempt.put_row(place(first, last, gap), keys.key(key), bytes.into());
-        attempt.put_session(keys.key(key), first, last);
+        let key = keys.key(key);
+        attempt.put_row(row_entry(place(first, last, gap), key), bytes.into());
+        attempt.put_session(key, first, last);
     }
     Ok(())
 }

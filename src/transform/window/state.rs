@@ -16,7 +16,7 @@ use super::error::WindowError;
 use super::keys::group_of;
 use super::watermark::Micros;
 
-type Bytes = Box<[u8]>;
+pub(super) type Bytes = Box<[u8]>;
 
 /// The committed entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +63,7 @@ pub(super) struct Place {
 /// A row of the table, read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
+    pub(super) entry: &'a [u8],
     pub(super) place: Place,
     pub(super) key: &'a [u8],
     pub(super) states: &'a [u8],
@@ -87,16 +88,16 @@ impl<'a> Attempt<'a> {
     }
 
     /// The states of a row, as they were before this epoch.
-    pub(super) fn committed_row(&self, place: Place, key: &[u8]) -> Option<&'a [u8]> {
-        self.committed.entries.get(&*row_key(place, key)).map(|states| &**states)
+    pub(super) fn committed_row(&self, entry: &[u8]) -> Option<&'a [u8]> {
+        self.committed.entries.get(entry).map(|states| &**states)
     }
 
-    pub(super) fn put_row(&mut self, place: Place, key: &[u8], states: Bytes) {
-        self.changes.entries.insert(row_key(place, key), Some(states));
+    pub(super) fn put_row(&mut self, entry: Bytes, states: Bytes) {
+        self.changes.entries.insert(entry, Some(states));
     }
 
-    pub(super) fn delete_row(&mut self, place: Place, key: &[u8]) {
-        self.changes.entries.insert(row_key(place, key), None);
+    pub(super) fn delete_row(&mut self, entry: Bytes) {
+        self.changes.entries.insert(entry, None);
     }
 
     /// Appends the rows of a key group that expire up to a time, this epoch's among them.
@@ -128,8 +129,8 @@ impl<'a> Attempt<'a> {
         &self,
         key: &[u8],
     ) -> Result<Vec<(Micros, Micros)>, WindowError> {
-        let from = session_key(key, Micros::MIN);
-        let to = session_key(key, Micros::MAX);
+        let from = session_entry(key, Micros::MIN);
+        let to = session_entry(key, Micros::MAX);
         let range = (Bound::Included(&*from), Bound::Included(&*to));
         let sessions = self.committed.entries.range::<[u8], _>(range).map(|(found, last)| {
             let start = found.last_chunk().ok_or(WindowError::Corrupt)?;
@@ -141,20 +142,21 @@ impl<'a> Attempt<'a> {
 
     pub(super) fn put_session(&mut self, key: &[u8], first: Micros, last: Micros) {
         let last = Box::from(last.to_le_bytes());
-        self.changes.entries.insert(session_key(key, first), Some(last));
+        self.changes.entries.insert(session_entry(key, first), Some(last));
     }
 
     pub(super) fn delete_session(&mut self, key: &[u8], first: Micros) {
-        self.changes.entries.insert(session_key(key, first), None);
+        self.changes.entries.insert(session_entry(key, first), None);
     }
 }
 
-fn row_key(Place { expiry, at: [a, b] }: Place, key: &[u8]) -> Bytes {
+/// Where a row is found in the state.
+pub(super) fn row_entry(Place { expiry, at: [a, b] }: Place, key: &[u8]) -> Bytes {
     let table = [group_of(key), ROWS];
     [&table[..], &ordered(expiry), &ordered(a), &ordered(b), key].concat().into()
 }
 
-fn session_key(key: &[u8], first: Micros) -> Bytes {
+fn session_entry(key: &[u8], first: Micros) -> Bytes {
     let table = [group_of(key), SESSIONS];
     [&table[..], key, &ordered(first)].concat().into()
 }
@@ -166,7 +168,7 @@ fn parse_row<'a>(entry: &'a [u8], states: &'a [u8]) -> Result<Row<'a>, WindowErr
         let (a, rest) = rest.split_first_chunk::<8>()?;
         let (b, key) = rest.split_first_chunk::<8>()?;
         let at = [time_of(*a), time_of(*b)];
-        Some(Row { place: Place { expiry: time_of(*expiry), at }, key, states })
+        Some(Row { entry, place: Place { expiry: time_of(*expiry), at }, key, states })
     };
     parse().ok_or(WindowError::Corrupt)
 }
@@ -184,8 +186,8 @@ fn time_of(bytes: [u8; 8]) -> i64 {
 mod tests {
     use super::*;
 
-    fn place(expiry: Micros) -> Place {
-        Place { expiry, at: [-1, 1] }
+    fn entry(expiry: Micros, key: &[u8]) -> Bytes {
+        row_entry(Place { expiry, at: [-1, 1] }, key)
     }
 
     fn rows<'a>(attempt: &'a Attempt<'_>, expiry: Micros) -> Vec<(Micros, &'a [u8], &'a [u8])> {
@@ -203,19 +205,19 @@ mod tests {
     fn an_attempt_sees_its_changes_and_leaves_the_state_alone_until_they_are_applied() {
         let mut state = State::default();
         let mut first = Attempt::new(&state);
-        first.put_row(place(-5), b"a", Box::from(*b"1"));
-        first.put_row(place(5), b"b", Box::from(*b"2"));
+        first.put_row(entry(-5, b"a"), Box::from(*b"1"));
+        first.put_row(entry(5, b"b"), Box::from(*b"2"));
         assert_eq!(rows(&first, 5).len(), 2);
         let changes = first.into_changes();
         assert!(state.is_empty());
         state.apply(changes);
 
         let mut second = Attempt::new(&state);
-        assert_eq!(second.committed_row(place(-5), b"a"), Some(&b"1"[..]));
-        assert_eq!(second.committed_row(place(-5), b"b"), None);
-        second.delete_row(place(-5), b"a");
-        second.put_row(place(5), b"b", Box::from(*b"3"));
-        second.put_row(place(6), b"b", Box::from(*b"4"));
+        assert_eq!(second.committed_row(&entry(-5, b"a")), Some(&b"1"[..]));
+        assert_eq!(second.committed_row(&entry(-5, b"b")), None);
+        second.delete_row(entry(-5, b"a"));
+        second.put_row(entry(5, b"b"), Box::from(*b"3"));
+        second.put_row(entry(6, b"b"), Box::from(*b"4"));
         assert_eq!(rows(&second, 5), [(5, &b"b"[..], &b"3"[..])]);
         assert_eq!(rows(&Attempt::new(&state), 5).len(), 2, "the attempt was dropped");
         let changes = second.into_changes();
