@@ -28,6 +28,12 @@ pub(super) fn close(
 ) -> Result<Vec<RecordBatch>, WindowError> {
     let Some(after) = after.filter(|after| Some(*after) != before) else { return Ok(Vec::new()) };
     let until = match &plan.kind {
+        // Most epochs move W and close nothing.
+        Kind::Aligned(aligned)
+            if first_open(aligned, before) == first_open(aligned, Some(after)) =>
+        {
+            return Ok(Vec::new());
+        }
         // Of a sliding window's panes, some are needed longer than the window.
         Kind::Aligned(aligned) => aligned.expiry(aligned.pane(after) - 1),
         Kind::Session { .. } => after,
