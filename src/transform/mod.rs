@@ -19,6 +19,7 @@ mod names;
 mod parse;
 mod projection;
 mod resolve;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

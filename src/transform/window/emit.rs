@@ -1,0 +1,175 @@
+//! Rows of the table: states of windows in, results out.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, TimestampMicrosecondArray, UInt64Array};
+use arrow::compute::take;
+use arrow::error::ArrowError;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+use super::aggregate::{Aggregates, state_types};
+use super::assign::Aligned;
+use super::codec;
+use super::error::WindowError;
+use super::keys::KEY_GROUPS;
+use super::state::{Attempt, Bytes, Place, Row};
+use super::watermark::Micros;
+use super::{Kind, WindowPlan};
+use crate::chunk::MAX_CHUNK_ROWS;
+
+/// The windows that end after `before` and not after `after`, which leave the state. `before` is W of the last commit, so
+/// that each window is here once. All rows of a key are in its group, so it is done by some groups at a time.
+pub(super) fn close(
+    plan: &WindowPlan,
+    attempt: &mut Attempt<'_>,
+    before: Option<Micros>,
+    after: Option<Micros>,
+) -> Result<Vec<RecordBatch>, WindowError> {
+    let Some(after) = after.filter(|after| Some(*after) != before) else { return Ok(Vec::new()) };
+    let until = match &plan.kind {
+        // Most epochs move W and close nothing.
+        Kind::Aligned(aligned)
+            if first_open(aligned, before) == first_open(aligned, Some(after)) =>
+        {
+            return Ok(Vec::new());
+        }
+        // Of a sliding window's panes, some are needed longer than the window.
+        Kind::Aligned(aligned) => aligned.expiry(aligned.pane(after) - 1),
+        Kind::Session { .. } => after,
+        Kind::Unbounded => return Ok(Vec::new()),
+    };
+    let windows = |place: Place| match &plan.kind {
+        Kind::Aligned(aligned) => {
+            first_open(aligned, before).max(place.at[1])
+                ..first_open(aligned, Some(after)).min(aligned.last_with(place.at[0]) + 1)
+        }
+        Kind::Session { .. } | Kind::Unbounded => 0..1,
+    };
+    let (mut closed, mut group) = (Vec::new(), 0);
+    while group < KEY_GROUPS {
+        let rows = some_groups(attempt, &mut group, until)?;
+        closed.extend(results(plan, &rows, windows)?);
+        let expired = rows.iter().filter(|row| row.place.expiry <= after);
+        let owned = |row: &Row<'_>| (Box::from(row.entry), Box::from(row.key), row.place.at[0]);
+        let expired: Vec<(Bytes, Bytes, _)> = expired.map(owned).collect();
+        for (entry, key, first) in expired {
+            attempt.delete_row(entry);
+            if matches!(plan.kind, Kind::Session { .. }) {
+                attempt.delete_session(&key, first);
+            }
+        }
+    }
+    Ok(closed)
+}
+
+/// The current value of every window that W has not closed.
+pub(super) fn open(
+    plan: &WindowPlan,
+    attempt: &Attempt<'_>,
+    watermark: Option<Micros>,
+) -> Result<Vec<RecordBatch>, WindowError> {
+    let windows = |place: Place| match &plan.kind {
+        Kind::Aligned(aligned) => {
+            first_open(aligned, watermark).max(place.at[1])..aligned.last_with(place.at[0]) + 1
+        }
+        Kind::Session { .. } | Kind::Unbounded => 0..1,
+    };
+    let (mut open, mut group) = (Vec::new(), 0);
+    while group < KEY_GROUPS {
+        open.extend(results(plan, &some_groups(attempt, &mut group, Micros::MAX)?, windows)?);
+    }
+    Ok(open)
+}
+
+/// The rows of key groups from `group` on, until there are as many as in a chunk.
+fn some_groups<'a>(
+    attempt: &'a Attempt<'_>,
+    group: &mut usize,
+    until: Micros,
+) -> Result<Vec<Row<'a>>, WindowError> {
+    let mut rows = Vec::new();
+    while *group < KEY_GROUPS && rows.len() < MAX_CHUNK_ROWS {
+        attempt.rows_until(*group as u8, until, &mut rows)?;
+        *group += 1;
+    }
+    Ok(rows)
+}
+
+/// The first window that W has not closed.
+fn first_open(aligned: &Aligned, watermark: Option<Micros>) -> i64 {
+    watermark.map_or(i64::MIN, |time| aligned.first_with(aligned.pane(time)))
+}
+
+/// Which window of which key: end, start, key.
+type WindowOfKey<'a> = (Micros, Micros, &'a [u8]);
+
+/// The results of windows, of which `windows` says which ones a stored row counts for; `None`: there are none.
+fn results(
+    plan: &WindowPlan,
+    rows: &[Row<'_>],
+    windows: impl Fn(Place) -> Range<i64>,
+) -> Result<Option<RecordBatch>, WindowError> {
+    let mut states = Vec::new();
+    let mut members: Vec<(WindowOfKey<'_>, u64)> = Vec::new();
+    for row in rows {
+        let windows = windows(row.place);
+        if windows.is_empty() {
+            continue;
+        }
+        states.push(row.states);
+        for window in windows {
+            let (start, end) = match &plan.kind {
+                Kind::Aligned(aligned) => aligned.bounds(window),
+                Kind::Session { .. } => (row.place.at[0], row.place.expiry),
+                Kind::Unbounded => (Micros::MIN, Micros::MAX),
+            };
+            members.push(((end, start, row.key), states.len() as u64 - 1));
+        }
+    }
+    if members.is_empty() {
+        return Ok(None);
+    }
+    members.sort_unstable();
+    let windows: Vec<_> = members.chunk_by(|(a, _), (b, _)| a == b).collect();
+    let ids = || windows.iter().map(|members| members[0].0);
+    let mut columns = Vec::new();
+    if !matches!(plan.kind, Kind::Unbounded) {
+        columns.push(times(ids().map(|(_, start, _)| start).collect()));
+        columns.push(times(ids().map(|(end, ..)| end).collect()));
+    }
+    let keys: Vec<_> = ids().map(|(.., key)| key).collect();
+    columns.extend(codec::decode(&keys, &plan.key_types())?);
+    columns.extend(aggregate(plan, &states, &windows)?);
+    let size = RecordBatchOptions::new().with_row_count(Some(keys.len()));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(plan.schema()), columns, &size);
+    batch.map(Some).map_err(broken)
+}
+
+/// Merges the states that belong to each window, and evaluates them.
+fn aggregate(
+    plan: &WindowPlan,
+    states: &[&[u8]],
+    windows: &[&[(WindowOfKey<'_>, u64)]],
+) -> Result<Vec<ArrayRef>, WindowError> {
+    let (mut positions, mut groups) = (Vec::new(), Vec::new());
+    for (window, members) in windows.iter().enumerate() {
+        groups.resize(groups.len() + members.len(), window);
+        positions.extend(members.iter().map(|(_, position)| *position));
+    }
+    let positions = UInt64Array::from(positions);
+    let states = codec::decode(states, &state_types(&plan.measures))?;
+    let states = states.iter().map(|column| take(column, &positions, None));
+    let states = states.collect::<Result<Vec<_>, _>>().map_err(broken)?;
+    let mut aggregates = Aggregates::new(&plan.measures)?;
+    aggregates.merge(&states, &groups, windows.len())?;
+    aggregates.results()
+}
+
+fn broken(error: ArrowError) -> WindowError {
+    WindowError::Accumulator(error.to_string())
+}
+
+fn times(times: Vec<Micros>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
+}

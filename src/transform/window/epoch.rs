@@ -1,0 +1,250 @@
+//! One epoch: rows are judged, grouped and aggregated, merged into a copy of the state, and windows are closed.
+//!
+//! Nothing of the committed state changes before [`Windows::commit`]. An attempt that failed is dropped, and the next one
+//! begins from the same state, whatever it reads.
+
+use std::collections::HashMap;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::record_batch::RecordBatch;
+
+use super::aggregate::{Aggregates, Argument, Rows, state_types};
+use super::assign::Slot;
+use super::error::WindowError;
+use super::judge::{self, Counts, Judged, Times};
+use super::keys::Keys;
+use super::session::{self, Interval};
+use super::state::{Attempt, Bytes, Changes, Place, State, row_entry};
+use super::watermark::{Decisions, Micros, Watermarks};
+use super::{Kind, WindowPlan, codec, emit};
+use crate::chunk::SourcePartition;
+
+/// The windows of an output, as of its last commit.
+#[derive(Debug, Clone)]
+pub struct Windows {
+    plan: WindowPlan,
+    watermarks: Watermarks,
+    state: State,
+}
+
+/// An epoch under way.
+pub struct Epoch<'a> {
+    windows: &'a Windows,
+    watermarks: Watermarks,
+    counts: Counts,
+    keys: Keys,
+    groups: Groups,
+    aggregates: Aggregates<'a>,
+}
+
+/// The rows of a chunk that count, as [`Judged::counted`] says, in the order of offsets.
+#[derive(Debug, Clone, Copy)]
+pub struct CountedRows<'a> {
+    pub partition: &'a SourcePartition,
+    pub offsets: &'a Int64Array,
+    /// The columns of `group_by`.
+    pub keys: &'a [ArrayRef],
+    /// One per measure.
+    pub arguments: &'a [Argument],
+}
+
+/// An epoch to be committed.
+#[derive(Debug)]
+pub struct Finished {
+    /// The rows of windows that this epoch closes, some key groups at a time.
+    pub closed: Vec<RecordBatch>,
+    pub counts: Counts,
+    pub next: Next,
+}
+
+/// What the committed state becomes.
+#[derive(Debug)]
+pub struct Next {
+    pub watermarks: Watermarks,
+    pub changes: Changes,
+}
+
+/// The groups that an epoch's rows are aggregated by.
+enum Groups {
+    Aligned {
+        numbers: HashMap<(Slot, u32), usize>,
+        groups: Vec<(Slot, u32)>,
+    },
+    Sessions(Vec<Interval>),
+    /// A group per key, of the same number.
+    Keys,
+}
+
+impl Windows {
+    /// Windows of an output of which nothing was committed yet.
+    pub fn new(plan: WindowPlan) -> Self {
+        Self { plan, watermarks: Watermarks::default(), state: State::default() }
+    }
+
+    pub fn plan(&self) -> &WindowPlan {
+        &self.plan
+    }
+
+    pub fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub fn begin(&self) -> Result<Epoch<'_>, WindowError> {
+        Ok(Epoch {
+            windows: self,
+            watermarks: self.watermarks.clone(),
+            counts: Counts::default(),
+            keys: Keys::default(),
+            groups: match self.plan.kind {
+                Kind::Aligned(_) => Groups::Aligned { numbers: HashMap::new(), groups: Vec::new() },
+                Kind::Session { .. } => Groups::Sessions(Vec::new()),
+                Kind::Unbounded => Groups::Keys,
+            },
+            aggregates: Aggregates::new(&self.plan.measures)?,
+        })
+    }
+
+    /// The commit of a finished epoch has landed.
+    pub fn commit(&mut self, next: Next) {
+        self.watermarks = next.watermarks;
+        self.state.apply(next.changes);
+    }
+
+    /// The current value of every open window, some key groups at a time.
+    pub fn open(&self) -> Result<Vec<RecordBatch>, WindowError> {
+        emit::open(&self.plan, &Attempt::new(&self.state), self.watermarks.overall())
+    }
+}
+
+impl Epoch<'_> {
+    /// Judges the next rows of a partition. Each row is judged once, those of a partition in the order of offsets.
+    pub fn judge(&mut self, partition: &SourcePartition, times: Times<'_>) -> Judged {
+        let WindowPlan { kind, lateness, .. } = &self.windows.plan;
+        let mut watermark = self.watermarks.before_next_row(partition);
+        let judged = judge::judge(kind, *lateness, times, &mut watermark);
+        if let (true, Some(watermark)) = (judged.awake, watermark) {
+            self.watermarks.advance(partition, watermark);
+        }
+        self.counts.add(&judged.counts);
+        judged
+    }
+
+    /// Adds the rows that count of those that were judged.
+    pub fn add(&mut self, judged: Judged, rows: CountedRows<'_>) -> Result<(), WindowError> {
+        let count = judged.times.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let mut keys = Vec::with_capacity(count);
+        self.keys.number(rows.keys, count, &mut keys);
+        let groups = self.groups.of(&self.windows.plan.kind, &judged, keys);
+        let rows = Rows {
+            partition: rows.partition,
+            times: &Int64Array::from(judged.times),
+            offsets: rows.offsets,
+            arguments: rows.arguments,
+        };
+        self.aggregates.add(&rows, &groups, self.groups.len(&self.keys))
+    }
+
+    /// The watermarks with the rows so far, for the clock to decide by.
+    pub fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
+
+    /// Merges what was added into the state, and closes windows.
+    pub fn finish(mut self, decisions: &Decisions) -> Result<Finished, WindowError> {
+        let Windows { plan, watermarks: before, state } = self.windows;
+        let mut attempt = Attempt::new(state);
+        match &self.groups {
+            Groups::Sessions(intervals) => {
+                let Kind::Session { gap } = plan.kind else {
+                    unreachable!("groups are the kind's")
+                };
+                let drained = self.aggregates.drain()?;
+                let (keys, measures) = (&self.keys, &plan.measures);
+                session::settle(&mut attempt, measures, gap, keys, intervals, &drained)?;
+            }
+            Groups::Aligned { .. } | Groups::Keys => self.settle(&mut attempt)?,
+        }
+        let mut watermarks = self.watermarks;
+        watermarks.close_epoch(decisions);
+        let closed = emit::close(plan, &mut attempt, before.overall(), watermarks.overall())?;
+        let next = Next { watermarks, changes: attempt.into_changes() };
+        Ok(Finished { closed, counts: self.counts, next })
+    }
+
+    /// Merges groups that are stored where they are.
+    fn settle(&mut self, attempt: &mut Attempt<'_>) -> Result<(), WindowError> {
+        let plan = &self.windows.plan;
+        let total = self.groups.len(&self.keys);
+        let entry = |group| (self.groups.entry(&plan.kind, group, &self.keys), group);
+        let mut entries: Vec<_> = (0..total).map(entry).collect();
+        // Neighbours in the state are looked up and put one after the other.
+        entries.sort_unstable();
+        let (mut stored, mut groups) = (Vec::new(), Vec::new());
+        for (entry, group) in &entries {
+            if let Some(states) = attempt.committed_row(entry) {
+                stored.push(states);
+                groups.push(*group);
+            }
+        }
+        if !stored.is_empty() {
+            let states = codec::decode(&stored, &state_types(&plan.measures))?;
+            self.aggregates.merge(&states, &groups, total)?;
+        }
+        let states = codec::Encoder::new(&self.aggregates.drain()?);
+        for (entry, group) in entries {
+            let mut bytes = Vec::new();
+            states.append(group, &mut bytes);
+            attempt.put_row(entry, bytes.into());
+        }
+        Ok(())
+    }
+}
+
+impl Groups {
+    /// The group of each row that counts.
+    fn of(&mut self, kind: &Kind, judged: &Judged, keys: Vec<u32>) -> Vec<usize> {
+        match (self, kind) {
+            (Self::Aligned { numbers, groups }, _) => {
+                let rows = judged.slots.iter().copied().zip(keys);
+                let number = |group| {
+                    *numbers.entry(group).or_insert_with(|| {
+                        groups.push(group);
+                        groups.len() - 1
+                    })
+                };
+                rows.map(number).collect()
+            }
+            (Self::Sessions(intervals), Kind::Session { gap }) => {
+                session::cut(&judged.times, &keys, *gap, intervals)
+            }
+            _ => keys.into_iter().map(|key| key as usize).collect(),
+        }
+    }
+
+    fn len(&self, keys: &Keys) -> usize {
+        match self {
+            Self::Aligned { groups, .. } => groups.len(),
+            Self::Sessions(intervals) => intervals.len(),
+            Self::Keys => keys.len(),
+        }
+    }
+
+    /// Where the states of a group are kept that isn't a session.
+    fn entry(&self, kind: &Kind, group: usize, keys: &Keys) -> Bytes {
+        match (self, kind) {
+            (Self::Aligned { groups, .. }, Kind::Aligned(aligned)) => {
+                let (Slot { pane, first }, key) = groups[group];
+                let place = Place { expiry: aligned.expiry(pane), at: [pane, first] };
+                row_entry(place, keys.key(key))
+            }
+            _ => row_entry(Place { expiry: Micros::MAX, at: [0, 0] }, keys.key(group as u32)),
+        }
+    }
+}

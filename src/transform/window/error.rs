@@ -1,0 +1,42 @@
+//! Why windows can't be planned, and why they can't go on.
+
+use thiserror::Error;
+
+use crate::disposition::{Disposition, Exit};
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WindowError {
+    /// Windows, keys or measures that can't be; the message says why.
+    #[error("{0}")]
+    Refused(String),
+    /// The result of a measure doesn't fit its type.
+    #[error("`{measure}`: the result of a window is too large for {data_type}")]
+    Overflow { measure: String, data_type: String },
+    /// States of one window or batch that no column can hold.
+    #[error("the states of a batch are larger than 2 GiB; lower the limits of a batch")]
+    TooLarge,
+    #[error("the state of a window can't be read: it is damaged, or of other measures")]
+    Corrupt,
+    #[error("an accumulator broke down: {0}")]
+    Accumulator(String),
+}
+
+impl WindowError {
+    pub fn disposition(&self) -> Disposition {
+        Disposition::Stop(match self {
+            Self::Refused(_) => Exit::Configuration,
+            Self::Overflow { .. } | Self::TooLarge | Self::Corrupt => Exit::DataRefused,
+            Self::Accumulator(_) => Exit::Bug,
+        })
+    }
+
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "SL6201",
+            Self::Overflow { .. } => "SL6202",
+            Self::TooLarge => "SL6203",
+            Self::Corrupt => "SL6204",
+            Self::Accumulator(_) => "SL6205",
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The keys of an epoch, each with a number, and the group that its state is kept in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+
+use super::codec::Encoder;
+
+/// How many groups keys are divided into; part of the form of stored state.
+pub const KEY_GROUPS: usize = 256;
+
+/// Distinct keys, numbered as they were first seen.
+#[derive(Default)]
+pub(super) struct Keys {
+    numbers: HashMap<Arc<[u8]>, u32>,
+    keys: Vec<Arc<[u8]>>,
+    scratch: Vec<u8>,
+}
+
+impl Keys {
+    /// Appends the number of each row's key to `numbers`.
+    pub(super) fn number(&mut self, columns: &[ArrayRef], rows: usize, numbers: &mut Vec<u32>) {
+        let encoder = Encoder::of_keys(columns);
+        for row in 0..rows {
+            self.scratch.clear();
+            encoder.append(row, &mut self.scratch);
+            let number = match self.numbers.get(self.scratch.as_slice()) {
+                Some(number) => *number,
+                None => self.add(),
+            };
+            numbers.push(number);
+        }
+    }
+
+    /// The encoded key of a number.
+    pub(super) fn key(&self, number: u32) -> &[u8] {
+        &self.keys[number as usize]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn add(&mut self) -> u32 {
+        let key: Arc<[u8]> = self.scratch.as_slice().into();
+        let number = u32::try_from(self.keys.len()).expect("a batch has fewer rows");
+        self.keys.push(Arc::clone(&key));
+        self.numbers.insert(key, number);
+        number
+    }
+}
+
+/// The group of an encoded key, by FNV-1a (64 bit), folded: ours to keep the same for ever.
+pub(super) fn group_of(key: &[u8]) -> u8 {
+    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let folded = hash ^ (hash >> 32);
+    let folded = folded ^ (folded >> 16);
+    ((folded ^ (folded >> 8)) % KEY_GROUPS as u64) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_stay_what_they_were() {
+        let groups = ["", "a", "de", "foobar"].map(|key| group_of(key.as_bytes()));
+        assert_eq!(groups, [225, 187, 139, 96]);
+    }
+
+    #[test]
+    fn keys_are_spread_over_all_groups() {
+        let mut sizes = [0; KEY_GROUPS];
+        for key in 0..100_000_i64 {
+            sizes[usize::from(group_of(&key.to_le_bytes()))] += 1;
+        }
+        assert!(sizes.iter().all(|size| (250..550).contains(size)), "{sizes:?}");
+    }
+}

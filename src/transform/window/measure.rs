@@ -1,0 +1,234 @@
+//! Measures: which accumulator computes one, of which types it takes values, keeps states and gives results.
+//!
+//! A state is a few columns, and merging two states is what their accumulator does with them. Sketches, top-k and lists with a
+//! limit fit that: their state is one BINARY column. Distinct values don't, since a list of them would be written again
+//! with each row more: `count(distinct x)` is to be a set of windows of its own, with `x` one more column of the key.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema};
+use datafusion_common::DataFusionError;
+use datafusion_expr::{AggregateUDF, GroupsAccumulator};
+use datafusion_functions_aggregate::average::avg_udaf;
+use datafusion_functions_aggregate::bool_and_or::{bool_and_udaf, bool_or_udaf};
+use datafusion_functions_aggregate::count::count_udaf;
+use datafusion_functions_aggregate::min_max::{max_udaf, min_udaf};
+use datafusion_functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
+use datafusion_functions_aggregate::sum::sum_udaf;
+use datafusion_functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
+use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion_physical_expr::expressions::Column;
+
+use super::error::WindowError;
+use super::exact::{Exact, Outcome};
+use super::first_last::FirstLast;
+use super::{codec, extreme};
+use crate::schema::ddl;
+
+/// What a measure computes of its argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    BoolAnd,
+    BoolOr,
+    First,
+    Last,
+    VarPop,
+    VarSamp,
+    StddevPop,
+    StddevSamp,
+}
+
+/// A measure of windows: one column of the table.
+#[derive(Debug, Clone)]
+pub struct Measure {
+    name: String,
+    /// What its argument is cast to; `None`: there is none, rows are counted.
+    input: Option<DataType>,
+    result: DataType,
+    states: Vec<DataType>,
+    by: By,
+}
+
+/// Who computes it.
+#[derive(Debug, Clone)]
+enum By {
+    DataFusion(Box<AggregateFunctionExpr>),
+    Exact(Outcome),
+    SmallestFloat,
+    LargestFloat,
+    First,
+    Last,
+}
+
+impl Measure {
+    /// `argument` is the type of the expression in parentheses; `None`: `count(*)`.
+    pub fn new(
+        name: &str,
+        function: Function,
+        argument: Option<&DataType>,
+    ) -> Result<Self, WindowError> {
+        let refused = || {
+            let argument = argument.map_or_else(|| "*".to_owned(), ddl::format_type);
+            let message = format!("`{name}`: there is no {function:?} of {argument}");
+            WindowError::Refused(message)
+        };
+        let Some(argument) = argument else {
+            let counts = Self::by(name, &count_udaf(), &DataType::Int64)?;
+            let rows = Self { input: None, ..counts };
+            return if function == Function::Count { Ok(rows) } else { Err(refused()) };
+        };
+        Self::of(name, function, argument)?.ok_or_else(refused)
+    }
+
+    /// `None`: the function takes no such argument.
+    fn of(
+        name: &str,
+        function: Function,
+        argument: &DataType,
+    ) -> Result<Option<Self>, WindowError> {
+        use DataType::{Boolean, Decimal128, Float64, Int64};
+        let float = argument.is_floating();
+        let measure = |by, input: &DataType, result: &DataType, states| {
+            let (name, input, result) = (name.to_owned(), Some(input.clone()), result.clone());
+            Ok(Self { name, input, result, states, by })
+        };
+        let exact = |outcome, input: &DataType, result: &DataType| {
+            measure(By::Exact(outcome), input, result, Exact::state_types())
+        };
+        let datafusion = |udaf: Arc<AggregateUDF>, input: &DataType| Self::by(name, &udaf, input);
+        let planned = match (function, argument) {
+            (Function::Count, _) => datafusion(count_udaf(), argument),
+            (Function::Sum, _) if argument.is_signed_integer() => {
+                exact(Outcome::Sum, &Int64, &Int64)
+            }
+            (Function::Sum, Decimal128(precision, scale)) => {
+                let (precision, scale) = ((precision + 10).min(DECIMAL128_MAX_PRECISION), *scale);
+                let result = Decimal128(precision, scale);
+                exact(Outcome::DecimalSum { precision, scale }, argument, &result)
+            }
+            (Function::Sum, _) if float => datafusion(sum_udaf(), &Float64),
+            (Function::Avg, _) if argument.is_signed_integer() => {
+                exact(Outcome::Average, &Int64, &Float64)
+            }
+            (Function::Avg, Decimal128(precision, scale)) => {
+                let most = DECIMAL128_MAX_PRECISION;
+                let wider = (scale + 4).min(most as i8);
+                let digits = (wider - scale) as u8;
+                let (precision, scale) = ((precision + 4).min(most), wider);
+                let outcome = Outcome::DecimalAverage { precision, scale, digits };
+                exact(outcome, argument, &Decimal128(precision, scale))
+            }
+            (Function::Avg, _) if float => datafusion(avg_udaf(), &Float64),
+            (Function::Min, _) if float => {
+                measure(By::SmallestFloat, &Float64, argument, vec![Float64])
+            }
+            (Function::Max, _) if float => {
+                measure(By::LargestFloat, &Float64, argument, vec![Float64])
+            }
+            (Function::Min | Function::BoolAnd, Boolean) => datafusion(bool_and_udaf(), argument),
+            (Function::Max | Function::BoolOr, Boolean) => datafusion(bool_or_udaf(), argument),
+            (Function::Min, _) if codec::encodes(argument) => datafusion(min_udaf(), argument),
+            (Function::Max, _) if codec::encodes(argument) => datafusion(max_udaf(), argument),
+            (Function::First, _) if codec::encodes(argument) => {
+                measure(By::First, argument, argument, FirstLast::state_types(argument))
+            }
+            (Function::Last, _) if codec::encodes(argument) => {
+                measure(By::Last, argument, argument, FirstLast::state_types(argument))
+            }
+            (Function::VarPop, _) if is_number(argument) => datafusion(var_pop_udaf(), &Float64),
+            (Function::VarSamp, _) if is_number(argument) => datafusion(var_samp_udaf(), &Float64),
+            (Function::StddevPop, _) if is_number(argument) => {
+                datafusion(stddev_pop_udaf(), &Float64)
+            }
+            (Function::StddevSamp, _) if is_number(argument) => datafusion(stddev_udaf(), &Float64),
+            _ => return Ok(None),
+        };
+        planned.map(Some)
+    }
+
+    fn by(name: &str, udaf: &Arc<AggregateUDF>, input: &DataType) -> Result<Self, WindowError> {
+        let schema = Schema::new(vec![Field::new("x", input.clone(), true)]);
+        let column = Arc::new(Column::new("x", 0));
+        let expr = AggregateExprBuilder::new(Arc::clone(udaf), vec![column])
+            .schema(Arc::new(schema))
+            .alias(name)
+            .build()
+            .map_err(|error| broken(&error))?;
+        let states = expr.state_fields().map_err(|error| broken(&error))?;
+        Ok(Self {
+            name: name.to_owned(),
+            input: Some(input.clone()),
+            result: expr.field().data_type().clone(),
+            states: states.iter().map(|field| field.data_type().clone()).collect(),
+            by: By::DataFusion(Box::new(expr)),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The column of the table. Without a value a measure is NULL, but for counts.
+    pub fn result(&self) -> &DataType {
+        &self.result
+    }
+
+    pub(super) fn states(&self) -> &[DataType] {
+        &self.states
+    }
+
+    /// Whether rows have to be given an [`Order`](super::first_last::Order).
+    pub(super) fn is_ordered(&self) -> bool {
+        matches!(self.by, By::First | By::Last)
+    }
+
+    /// The argument as the accumulator takes it. No cast that is planned can fail or make a NULL.
+    pub(super) fn input(&self, argument: &ArrayRef) -> Result<ArrayRef, WindowError> {
+        cast(argument, self.input.as_ref().unwrap_or(argument.data_type()))
+    }
+
+    /// The accumulator's results as the table has them.
+    pub(super) fn output(&self, results: &ArrayRef) -> Result<ArrayRef, WindowError> {
+        cast(results, &self.result)
+    }
+
+    pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>, WindowError> {
+        Ok(match &self.by {
+            By::DataFusion(expr) => {
+                expr.create_groups_accumulator().map_err(|error| broken(&error))?
+            }
+            By::Exact(outcome) => Box::new(Exact::new(*outcome)),
+            By::SmallestFloat => extreme::smallest(),
+            By::LargestFloat => extreme::largest(),
+            By::First => Box::new(FirstLast::first(self.result.clone())),
+            By::Last => Box::new(FirstLast::last(self.result.clone())),
+        })
+    }
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    data_type.is_signed_integer()
+        || data_type.is_floating()
+        || matches!(data_type, DataType::Decimal128(..))
+}
+
+fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, WindowError> {
+    if array.data_type() == to {
+        return Ok(Arc::clone(array));
+    }
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, to, &strict)
+        .map_err(|error| WindowError::Accumulator(error.to_string()))
+}
+
+/// What an accumulator says of itself; it holds no values.
+pub(super) fn broken(error: &DataFusionError) -> WindowError {
+    WindowError::Accumulator(error.strip_backtrace())
+}

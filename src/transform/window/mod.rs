@@ -1,0 +1,115 @@
+//! Event-time windows: what an output with `aggregate` makes of rows (docs/WINDOWS.md).
+//!
+//! Owns windows, watermarks, lateness, aggregation and the state between epochs. Everything here is pure: no I/O, no clock;
+//! `now` and the state are arguments. Guarantees: the windows written and the rows that were late depend on the rows of
+//! the topic and on the recorded [`Decisions`] alone, not on how batches were cut, in which order partitions came, or
+//! which attempts failed; each window is written once. It deliberately plans no SQL, stores nothing, and commits nothing.
+//!
+//! An epoch: [`Windows::begin`]; per chunk [`Epoch::judge`], which says what rows count, and [`Epoch::add`] for those;
+//! [`Epoch::finish`]; and when its commit has landed, [`Windows::commit`].
+
+mod aggregate;
+mod assign;
+mod calendar;
+mod codec;
+mod emit;
+mod epoch;
+mod error;
+mod exact;
+mod extreme;
+mod first_last;
+mod idle;
+mod judge;
+mod keys;
+mod measure;
+mod session;
+mod state;
+mod watermark;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+
+pub use aggregate::Argument;
+pub use assign::{Aligned, LONGEST_WINDOW, MOST_PANES};
+pub use epoch::{CountedRows, Epoch, Finished, Next, Windows};
+pub use error::WindowError;
+pub use idle::{Confirmed, IdleClock, Reading};
+pub use judge::{Counts, Judged, Lateness, Times, USABLE_TIMES, Verdict};
+pub use keys::KEY_GROUPS;
+pub use measure::{Function, Measure};
+pub use state::{Changes, State};
+pub use watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
+
+/// What an output makes of rows.
+#[derive(Debug, Clone)]
+pub struct WindowPlan {
+    kind: Kind,
+    lateness: Lateness,
+    measures: Vec<Measure>,
+    keys: Vec<FieldRef>,
+    schema: SchemaRef,
+}
+
+/// The kinds of windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Tumbling and sliding windows.
+    Aligned(Aligned),
+    /// Rows of a key nearer to each other than the gap.
+    Session { gap: Micros },
+    /// One window per key that never closes.
+    Unbounded,
+}
+
+impl WindowPlan {
+    /// `keys` are the columns of `group_by`, under the names and types that they have in the table.
+    pub fn new(
+        kind: Kind,
+        lateness: Lateness,
+        keys: Vec<FieldRef>,
+        measures: Vec<Measure>,
+    ) -> Result<Self, WindowError> {
+        let lengths = [lateness.delay, lateness.max_future.unwrap_or(0)];
+        if lengths.iter().any(|length| !(0..=LONGEST_WINDOW).contains(length)) {
+            let message = "`delay` and `max_future` are at most 100 years long, and not negative";
+            return Err(WindowError::Refused(message.to_owned()));
+        }
+        if matches!(kind, Kind::Session { gap } if !(1..=LONGEST_WINDOW).contains(&gap)) {
+            let message = "a session's gap is longer than nothing and at most 100 years long";
+            return Err(WindowError::Refused(message.to_owned()));
+        }
+        if let Some(key) = keys.iter().find(|key| !codec::encodes(key.data_type())) {
+            let message = format!("`{}`: rows can't be grouped by nested columns", key.name());
+            return Err(WindowError::Refused(message));
+        }
+        let schema = Arc::new(schema(&kind, &keys, &measures));
+        Ok(Self { kind, lateness, measures, keys, schema })
+    }
+
+    /// The table's columns: `window_start` and `window_end` where windows have them, the keys, the measures.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn key_types(&self) -> Vec<DataType> {
+        self.keys.iter().map(|key| key.data_type().clone()).collect()
+    }
+}
+
+fn schema(kind: &Kind, keys: &[FieldRef], measures: &[Measure]) -> Schema {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let bounds = match kind {
+        Kind::Aligned(_) | Kind::Session { .. } => ["window_start", "window_end"].as_slice(),
+        Kind::Unbounded => &[],
+    };
+    let bounds = bounds.iter().map(|name| Arc::new(Field::new(*name, instant.clone(), false)));
+    let keys = keys.iter().map(Arc::clone);
+    let measures = measures
+        .iter()
+        .map(|measure| Arc::new(Field::new(measure.name(), measure.result().clone(), true)));
+    Schema::new(bounds.chain(keys).chain(measures).collect::<Vec<_>>())
+}

@@ -1,0 +1,161 @@
+//! Sessions: rows of a key that are nearer than the gap to each other.
+//!
+//! A chunk is sorted by key and time and cut at gaps, so that accumulators see few groups. At the end of an epoch what was
+//! cut is merged, with each other and with the open sessions of its key.
+
+use std::collections::BTreeMap;
+
+use arrow::array::ArrayRef;
+
+use super::aggregate::{Aggregates, state_types};
+use super::codec;
+use super::error::WindowError;
+use super::keys::Keys;
+use super::measure::Measure;
+use super::state::{Attempt, Place, row_entry};
+use super::watermark::Micros;
+
+/// Rows of a key within a chunk, of which none is a gap away from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub(super) key: u32,
+    pub(super) first: Micros,
+    pub(super) last: Micros,
+}
+
+/// Appends the intervals of a chunk's rows, and answers which one each row is in.
+pub(super) fn cut(
+    times: &[Micros],
+    keys: &[u32],
+    gap: Micros,
+    intervals: &mut Vec<Interval>,
+) -> Vec<usize> {
+    let mut order: Vec<_> = (0..times.len()).map(|row| (keys[row], times[row], row)).collect();
+    order.sort_unstable();
+    let mut groups = vec![0; times.len()];
+    let chunk = intervals.len();
+    for (key, time, row) in order {
+        match intervals[chunk..].last_mut() {
+            Some(open) if open.key == key && time - open.last < gap => open.last = time,
+            _ => intervals.push(Interval { key, first: time, last: time }),
+        }
+        groups[row] = intervals.len() - 1;
+    }
+    groups
+}
+
+/// Where the states of a session are kept.
+fn place(first: Micros, last: Micros, gap: Micros) -> Place {
+    Place { expiry: last + gap, at: [first, 0] }
+}
+
+/// A session after an epoch, and what it was made of.
+struct Merged {
+    interval: Interval,
+    /// Of this epoch, as positions in its intervals.
+    cut: Vec<usize>,
+    /// As they were stored.
+    stored: Vec<(Micros, Micros)>,
+}
+
+/// Merges an epoch's intervals, whose states `drained` are, into the open sessions.
+pub(super) fn settle(
+    attempt: &mut Attempt<'_>,
+    measures: &[Measure],
+    gap: Micros,
+    keys: &Keys,
+    intervals: &[Interval],
+    drained: &[ArrayRef],
+) -> Result<(), WindowError> {
+    let merged = merge(attempt, gap, keys, intervals)?;
+    let mut aggregates = Aggregates::new(measures)?;
+
+    let mut groups = vec![0; intervals.len()];
+    for (group, session) in merged.iter().enumerate() {
+        session.cut.iter().for_each(|position| groups[*position] = group);
+    }
+    aggregates.merge(drained, &groups, merged.len())?;
+
+    let (mut rows, mut groups) = (Vec::new(), Vec::new());
+    for (group, session) in merged.iter().enumerate() {
+        let key = keys.key(session.interval.key);
+        for (first, last) in &session.stored {
+            let entry = row_entry(place(*first, *last, gap), key);
+            rows.push(attempt.committed_row(&entry).ok_or(WindowError::Corrupt)?);
+            groups.push(group);
+            attempt.delete_row(entry);
+            attempt.delete_session(key, *first);
+        }
+    }
+    if !rows.is_empty() {
+        let states = codec::decode(&rows, &state_types(measures))?;
+        aggregates.merge(&states, &groups, merged.len())?;
+    }
+
+    let states = codec::Encoder::new(&aggregates.drain()?);
+    for (group, session) in merged.iter().enumerate() {
+        let Interval { key, first, last } = session.interval;
+        let mut bytes = Vec::new();
+        states.append(group, &mut bytes);
+        let key = keys.key(key);
+        attempt.put_row(row_entry(place(first, last, gap), key), bytes.into());
+        attempt.put_session(key, first, last);
+    }
+    Ok(())
+}
+
+/// The sessions that an epoch's intervals are part of.
+fn merge(
+    attempt: &Attempt<'_>,
+    gap: Micros,
+    keys: &Keys,
+    intervals: &[Interval],
+) -> Result<Vec<Merged>, WindowError> {
+    let mut by_key: BTreeMap<u32, Vec<(Micros, Micros, Option<usize>)>> = BTreeMap::new();
+    for (position, Interval { key, first, last }) in intervals.iter().enumerate() {
+        by_key.entry(*key).or_default().push((*first, *last, Some(position)));
+    }
+    let mut merged: Vec<Merged> = Vec::new();
+    for (key, mut parts) in by_key {
+        let stored = attempt.committed_sessions(keys.key(key))?;
+        parts.extend(stored.into_iter().map(|(first, last)| (first, last, None)));
+        parts.sort_unstable();
+        let own = merged.len();
+        for (first, last, position) in parts {
+            let near = |session: &&mut Merged| first - session.interval.last < gap;
+            let session = match merged[own..].last_mut().filter(near) {
+                Some(session) => session,
+                None => {
+                    let interval = Interval { key, first, last };
+                    merged.push(Merged { interval, cut: Vec::new(), stored: Vec::new() });
+                    merged.last_mut().expect("it was pushed")
+                }
+            };
+            session.interval.last = session.interval.last.max(last);
+            match position {
+                Some(position) => session.cut.push(position),
+                None => session.stored.push((first, last)),
+            }
+        }
+    }
+    // What no row was added to stays as it is stored.
+    merged.retain(|session| !session.cut.is_empty());
+    Ok(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_cut_where_rows_are_a_gap_apart() {
+        let mut intervals = vec![Interval { key: 1, first: 0, last: 100 }];
+        let groups = cut(&[12, 5, 100, 9, 15], &[1, 1, 1, 2, 1], 10, &mut intervals);
+        let of = |key, first, last| Interval { key, first, last };
+        let new = [of(1, 5, 15), of(1, 100, 100), of(2, 9, 9)];
+        assert_eq!(intervals[1..], new);
+        assert_eq!(groups, [1, 1, 2, 3, 1]);
+        let mut intervals = Vec::new();
+        assert_eq!(cut(&[0, 10, 19], &[0, 0, 0], 10, &mut intervals), [0, 1, 1]);
+    }
+}

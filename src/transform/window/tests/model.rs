@@ -1,0 +1,221 @@
+//! What windows are, a row at a time: no batches, no state, no accumulators. Every window keeps its rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone};
+
+use super::case::{Case, Record, Windowing};
+
+/// What was committed with an epoch: how far each partition was read, and what the clock had decided.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recorded {
+    pub(super) ends: Vec<usize>,
+    pub(super) joined: BTreeSet<usize>,
+    pub(super) idle: BTreeSet<usize>,
+    pub(super) back: BTreeSet<usize>,
+}
+
+/// One row of the table; `bounds` are `None` without windows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Result {
+    pub(super) bounds: Option<(i64, i64)>,
+    pub(super) key: Option<String>,
+    pub(super) rows: i64,
+    pub(super) flagged: i64,
+    pub(super) sum: Option<i64>,
+    /// Bits of a double.
+    pub(super) mean: Option<u64>,
+    /// Of the rows that are flagged.
+    pub(super) least: Option<i64>,
+    pub(super) most: Option<i64>,
+    pub(super) first: Option<String>,
+    pub(super) last: Option<String>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) closed: Vec<Result>,
+    pub(super) open: Vec<Result>,
+    pub(super) counted: u64,
+    pub(super) late: u64,
+    pub(super) late_partial: u64,
+    pub(super) future: u64,
+    pub(super) timeless: u64,
+    pub(super) filtered: u64,
+    pub(super) watermark: Option<i64>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Standing {
+    Unknown,
+    Counts,
+    Idle,
+}
+
+type Place = (usize, usize);
+
+/// Reads the case's partitions as the commits say, each up to its `ends`.
+pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut standing = vec![(Standing::Unknown, None); case.partitions.len()];
+    let mut w: Option<i64> = None;
+    // The rows of each window; of sessions, the rows of each key.
+    let mut windows: BTreeMap<(i64, i64, Option<u8>), Vec<Place>> = BTreeMap::new();
+    let mut position = vec![0; case.partitions.len()];
+
+    for commit in commits {
+        for (partition, records) in case.partitions.iter().enumerate() {
+            let (state, running) = &mut standing[partition];
+            let unread = position[partition]..commit.ends[partition];
+            for (offset, record) in unread.clone().zip(&records[unread]) {
+                let Some(time) = record.time.filter(|_| !too_far(case, record)) else {
+                    match record {
+                        Record { kept: false, .. } => outcome.filtered += 1,
+                        Record { time: None, .. } => outcome.timeless += 1,
+                        _ => outcome.future += 1,
+                    }
+                    continue;
+                };
+                if *state != Standing::Counts {
+                    *running = (*running).max(w);
+                    *state = Standing::Counts;
+                }
+                let watermark = running.unwrap_or(i64::MIN).max(time - case.delay);
+                *running = Some(watermark);
+                if !record.kept {
+                    outcome.filtered += 1;
+                    continue;
+                }
+                let all = windows_of(case.windowing, time);
+                let mut open = all.clone();
+                match case.windowing {
+                    Windowing::Session { .. } => open.retain(|_| time >= watermark),
+                    Windowing::Unbounded => {}
+                    _ => open.retain(|(_, end)| *end > watermark),
+                }
+                match open.len() {
+                    0 => outcome.late += 1,
+                    some => {
+                        outcome.counted += 1;
+                        outcome.late_partial += u64::from(some < all.len());
+                    }
+                }
+                for (start, end) in open {
+                    windows.entry((start, end, record.key)).or_default().push((partition, offset));
+                }
+            }
+            position[partition] = commit.ends[partition];
+        }
+        for partition in commit.joined.iter().chain(&commit.back) {
+            let (state, running) = &mut standing[*partition];
+            if *state != Standing::Counts {
+                (*state, *running) = (Standing::Counts, (*running).max(w));
+            }
+        }
+        for partition in &commit.idle {
+            standing[*partition].0 = Standing::Idle;
+        }
+        let of = |wanted| {
+            let with = standing.iter().filter(move |(state, _)| *state == wanted);
+            with.map(|(_, running)| *running)
+        };
+        let now = of(Standing::Counts).min().unwrap_or(of(Standing::Idle).max().flatten());
+        w = w.max(now);
+    }
+
+    let windows = match case.windowing {
+        Windowing::Session { gap } => sessions(case, gap, windows),
+        _ => windows,
+    };
+    for ((start, end, key), places) in windows {
+        let unbounded = matches!(case.windowing, Windowing::Unbounded);
+        let bounds = (!unbounded).then_some((start, end));
+        let result = result(case, bounds, key, places);
+        let closed = !unbounded && w.is_some_and(|w| w >= end);
+        if closed { &mut outcome.closed } else { &mut outcome.open }.push(result);
+    }
+    outcome.closed.sort();
+    outcome.open.sort();
+    outcome.watermark = w;
+    outcome
+}
+
+fn too_far(case: &Case, record: &Record) -> bool {
+    match (record.time, record.record_time(), case.max_future) {
+        (Some(time), Some(stamp), Some(most)) => time - stamp > most,
+        _ => false,
+    }
+}
+
+/// All windows that contain a time. Sessions are put together later: one window for all times.
+fn windows_of(windowing: Windowing, time: i64) -> Vec<(i64, i64)> {
+    match windowing {
+        Windowing::Session { .. } | Windowing::Unbounded => vec![(0, 0)],
+        Windowing::Sliding { size, slide, offset } => (time - size + 1..=time)
+            .filter(|start| (start - offset).rem_euclid(slide) == 0)
+            .map(|start| (start, start + size))
+            .collect(),
+        Windowing::Days { size, slide, zone } => {
+            let utc = DateTime::from_timestamp_micros(time).expect("a time");
+            let today = i64::from(utc.with_timezone(&zone).date_naive().to_epoch_days());
+            let midnight = |day: i64| {
+                let date = NaiveDate::from_epoch_days(day as i32).expect("a day");
+                let local = zone.from_local_datetime(&date.and_time(NaiveTime::MIN));
+                local.single().expect("no midnight is skipped in these zones").timestamp_micros()
+            };
+            (today - size + 1..=today)
+                .filter(|day| day.rem_euclid(slide) == 0)
+                .map(|day| (midnight(day), midnight(day + size)))
+                .collect()
+        }
+    }
+}
+
+fn sessions(
+    case: &Case,
+    gap: i64,
+    rows: BTreeMap<(i64, i64, Option<u8>), Vec<Place>>,
+) -> BTreeMap<(i64, i64, Option<u8>), Vec<Place>> {
+    let mut sessions = BTreeMap::new();
+    for ((.., key), mut places) in rows {
+        places.sort_by_key(|place| time(case, *place));
+        for run in places.chunk_by(|a, b| time(case, *b) - time(case, *a) < gap) {
+            let (first, last) = (run[0], run[run.len() - 1]);
+            sessions.insert((time(case, first), time(case, last) + gap, key), run.to_vec());
+        }
+    }
+    sessions
+}
+
+fn result(
+    case: &Case,
+    bounds: Option<(i64, i64)>,
+    key: Option<u8>,
+    mut places: Vec<Place>,
+) -> Result {
+    places.sort_by_key(|place| (time(case, *place), *place));
+    let record = |(partition, offset): &Place| &case.partitions[*partition][*offset];
+    let amounts: Vec<_> = places.iter().filter_map(|place| record(place).amount).collect();
+    let flagged = || places.iter().filter(|place| record(place).flag == Some(true));
+    let sum = (!amounts.is_empty()).then(|| amounts.iter().sum::<i64>());
+    Result {
+        bounds,
+        key: key.map(|key| format!("key {key}")),
+        rows: places.len() as i64,
+        flagged: flagged().count() as i64,
+        sum,
+        mean: sum.map(|sum| (sum as f64 / amounts.len() as f64).to_bits()),
+        least: flagged().filter_map(|place| record(place).amount).min(),
+        most: amounts.iter().copied().max(),
+        first: places.first().copied().map(name),
+        last: places.last().copied().map(name),
+    }
+}
+
+pub(super) fn name((partition, offset): Place) -> String {
+    format!("{partition}/{offset}")
+}
+
+fn time(case: &Case, (partition, offset): Place) -> i64 {
+    case.partitions[partition][offset].time.expect("rows that count have a time")
+}

@@ -1,0 +1,235 @@
+//! A case through the windows, as an engine would take it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::compute::filter;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+
+use super::case::{Case, Record, Step, Windowing};
+use super::model::{self, Outcome, Recorded};
+use crate::chunk::SourcePartition;
+use crate::offsets::{TopicId, TopicPartition};
+use crate::transform::window::*;
+
+pub(super) fn partition(number: usize) -> SourcePartition {
+    let id = TopicPartition::new("orders", number as i32);
+    SourcePartition { id, topic_id: TopicId::unknown() }
+}
+
+fn partitions(numbers: &BTreeSet<usize>) -> BTreeSet<SourcePartition> {
+    numbers.iter().map(|number| partition(*number)).collect()
+}
+
+fn plan(case: &Case) -> WindowPlan {
+    let aligned = |size, slide, offset, zone| {
+        Kind::Aligned(Aligned::new(size, slide, offset, zone).expect("valid windows"))
+    };
+    let kind = match case.windowing {
+        Windowing::Sliding { size, slide, offset } => aligned(size, slide, offset, None),
+        Windowing::Days { size, slide, zone } => {
+            const DAY: i64 = 86_400_000_000;
+            aligned(size * DAY, slide * DAY, 0, Some(zone))
+        }
+        Windowing::Session { gap } => Kind::Session { gap },
+        Windowing::Unbounded => Kind::Unbounded,
+    };
+    let measure = |name, function, argument: Option<&DataType>| {
+        Measure::new(name, function, argument).expect("a valid measure")
+    };
+    let (int, text) = (Some(&DataType::Int64), Some(&DataType::Utf8));
+    let measures = vec![
+        measure("rows", Function::Count, None),
+        measure("flagged", Function::Count, None),
+        measure("sum", Function::Sum, int),
+        measure("mean", Function::Avg, int),
+        measure("least", Function::Min, int),
+        measure("most", Function::Max, int),
+        measure("first", Function::First, text),
+        measure("last", Function::Last, text),
+    ];
+    let lateness = Lateness { delay: case.delay, max_future: case.max_future };
+    let keys = vec![Arc::new(Field::new("key", DataType::Utf8, true))];
+    WindowPlan::new(kind, lateness, keys, measures).expect("a valid plan")
+}
+
+/// What came out, what was recorded with each commit, and the windows as they are then.
+pub(super) fn run(case: &Case) -> (Outcome, Vec<Recorded>, Windows) {
+    let mut run = Run::new(case);
+    let count = case.partitions.len();
+    let known = (0..count).filter(|partition| !case.strangers.contains(partition)).collect();
+    run.commit(Recorded { joined: known, ..Recorded::default() });
+    for step in &case.steps {
+        match step {
+            Step::Read { partition, rows } => run.pending.push((*partition, *rows)),
+            Step::Fail => run.fail(),
+            Step::Commit { toggled } => run.commit(run.toggle(toggled)),
+        }
+    }
+    // What is left, the last partition first.
+    run.pending.extend((0..count).rev().map(|partition| (partition, usize::MAX)));
+    run.commit(Recorded::default());
+    let open = run.windows.open().expect("no overflow");
+    run.outcome.open = open.iter().flat_map(rows).collect();
+    run.outcome.open.sort();
+    run.outcome.closed.sort();
+    run.outcome.watermark = run.windows.watermarks().overall();
+    (run.outcome, run.commits, run.windows)
+}
+
+struct Run<'a> {
+    case: &'a Case,
+    windows: Windows,
+    position: Vec<usize>,
+    /// Reads of the epoch under way.
+    pending: Vec<(usize, usize)>,
+    outcome: Outcome,
+    commits: Vec<Recorded>,
+}
+
+impl<'a> Run<'a> {
+    fn new(case: &'a Case) -> Self {
+        Self {
+            case,
+            windows: Windows::new(plan(case)),
+            position: vec![0; case.partitions.len()],
+            pending: Vec::new(),
+            outcome: Outcome::default(),
+            commits: Vec::new(),
+        }
+    }
+
+    /// Who is idle comes back, and who isn't becomes idle. Partitions that nobody knows join.
+    fn toggle(&self, toggled: &BTreeSet<usize>) -> Recorded {
+        let mut recorded = Recorded::default();
+        for number in toggled {
+            let known = self.windows.watermarks().partitions().get(&partition(*number));
+            match known {
+                None => recorded.joined.insert(*number),
+                Some(known) if known.idle => recorded.back.insert(*number),
+                Some(_) => recorded.idle.insert(*number),
+            };
+        }
+        recorded
+    }
+
+    fn attempt(&mut self, recorded: &Recorded) -> (Finished, Vec<usize>) {
+        let mut position = self.position.clone();
+        let mut epoch = self.windows.begin().expect("accumulators");
+        for (number, count) in self.pending.drain(..) {
+            let records = &self.case.partitions[number];
+            let from = position[number];
+            let to = from.saturating_add(count).min(records.len());
+            read(&mut epoch, number, from, &records[from..to]);
+            position[number] = to;
+        }
+        let decisions = Decisions {
+            joined: partitions(&recorded.joined),
+            idle: partitions(&recorded.idle),
+            back: partitions(&recorded.back),
+            left: BTreeSet::new(),
+        };
+        (epoch.finish(&decisions).expect("no overflow"), position)
+    }
+
+    fn fail(&mut self) {
+        let before = self.windows.state().clone();
+        self.attempt(&Recorded::default());
+        assert_eq!(self.windows.state(), &before);
+    }
+
+    fn commit(&mut self, mut recorded: Recorded) {
+        let (finished, position) = self.attempt(&recorded);
+        self.outcome.closed.extend(finished.closed.iter().flat_map(rows));
+        let Counts { counted, late, late_partial, future, timeless, filtered } = finished.counts;
+        self.outcome.counted += counted;
+        self.outcome.late += late;
+        self.outcome.late_partial += late_partial;
+        self.outcome.future += future;
+        self.outcome.timeless += timeless;
+        self.outcome.filtered += filtered;
+        self.windows.commit(finished.next);
+        self.position = position;
+        recorded.ends.clone_from(&self.position);
+        self.commits.push(recorded);
+    }
+}
+
+fn read(epoch: &mut Epoch<'_>, number: usize, from: usize, records: &[Record]) {
+    let partition = partition(number);
+    let event: Int64Array = records.iter().map(|record| record.time).collect();
+    let record: Int64Array = records.iter().map(Record::record_time).collect();
+    let kept: BooleanArray = records.iter().map(|record| Some(record.kept)).collect();
+    let kept = records.iter().any(|record| !record.kept).then_some(&kept);
+    let judged = epoch.judge(&partition, Times { event: &event, record: &record, kept });
+
+    let counted = judged.counted();
+    let keep = |column: ArrayRef| match &counted {
+        Some(counted) => filter(&column, counted).expect("a mask"),
+        None => column,
+    };
+    let text = |text: Vec<Option<String>>| Arc::new(StringArray::from(text)) as ArrayRef;
+    let keys = records.iter().map(|record| record.key.map(|key| format!("key {key}"))).collect();
+    let names = (from..).take(records.len()).map(|offset| Some(model::name((number, offset))));
+    let names = keep(text(names.collect()));
+    let amounts: Int64Array = records.iter().map(|record| record.amount).collect();
+    let amounts = keep(Arc::new(amounts));
+    let flags: BooleanArray = records.iter().map(|record| record.flag).collect();
+    let flags = keep(Arc::new(flags)).as_boolean().clone();
+    let offsets: Int64Array =
+        (from..).take(records.len()).map(|offset| Some(offset as i64)).collect();
+
+    let offsets = keep(Arc::new(offsets));
+
+    let argument = |values: &ArrayRef| Argument { values: Some(Arc::clone(values)), filter: None };
+    let arguments = [
+        Argument { values: None, filter: None },
+        Argument { values: None, filter: Some(flags.clone()) },
+        argument(&amounts),
+        argument(&amounts),
+        Argument { values: Some(Arc::clone(&amounts)), filter: Some(flags) },
+        argument(&amounts),
+        argument(&names),
+        argument(&names),
+    ];
+    let rows = CountedRows {
+        partition: &partition,
+        offsets: offsets.as_primitive(),
+        keys: &[keep(text(keys))],
+        arguments: &arguments,
+    };
+    epoch.add(judged, rows).expect("accumulators");
+}
+
+fn rows(batch: &RecordBatch) -> Vec<model::Result> {
+    let windowed = batch.schema().column_with_name("window_start").is_some();
+    let first = if windowed { 2 } else { 0 };
+    let column = |position: usize| batch.column(first + position);
+    let int = |position: usize, row: usize| {
+        let values = column(position).as_primitive::<Int64Type>();
+        values.is_valid(row).then(|| values.value(row))
+    };
+    let text = |position: usize, row: usize| {
+        let values = column(position).as_string::<i32>();
+        values.is_valid(row).then(|| values.value(row).to_owned())
+    };
+    let time = |column: usize, row| {
+        batch.column(column).as_primitive::<TimestampMicrosecondType>().value(row)
+    };
+    let means = column(4).as_primitive::<Float64Type>();
+    let row = |row| model::Result {
+        bounds: windowed.then(|| (time(0, row), time(1, row))),
+        key: text(0, row),
+        rows: int(1, row).expect("a count"),
+        flagged: int(2, row).expect("a count"),
+        sum: int(3, row),
+        mean: means.is_valid(row).then(|| means.value(row).to_bits()),
+        least: int(5, row),
+        most: int(6, row),
+        first: text(7, row),
+        last: text(8, row),
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
