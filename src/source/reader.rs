@@ -24,9 +24,14 @@ const ENTRIES: usize = 1024;
 const RUN_BYTES: u64 = 8 << 20;
 /// How long to wait for the next signal before looking whether to stop.
 const WAIT: Duration = Duration::from_millis(100);
-/// Partitions that are fetched from at once. Whatever the limits, each of them holds a producer's batch and what
-/// librdkafka keeps of its messages: some 2.5 MB where producers fill their batches. Of more, each has its turn.
-pub const MOST_FETCHED: usize = 32;
+/// Up to so many partitions are all fetched from at once. Whatever the limits, each of them holds a producer's batch and
+/// what librdkafka keeps of its messages: some 2.5 MB where producers fill their batches.
+const ALL_FETCHED: usize = 64;
+/// Of more, each has its turn (docs/adr/0007).
+const MOST_FETCHED: usize = 32;
+/// Partitions that take turns together, as long as others are read meanwhile: a turn waits for the client's own threads,
+/// for some milliseconds.
+const TURN: usize = MOST_FETCHED / 4;
 /// How long the brokers may take to say which partitions there are.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without any entry for this long, the engine should find out why.
@@ -94,7 +99,7 @@ impl Reader {
         let wake = Arc::new(Wake::default());
         let mut list = TopicPartitionList::with_capacity(starts.len());
         let mut lanes = BTreeMap::new();
-        let fetched = starts.len() <= MOST_FETCHED;
+        let fetched = starts.len() <= ALL_FETCHED;
         for (partition, &position) in starts {
             let failed =
                 |code| SourceError::Partition { partition: partition.id.clone(), position, code };
@@ -182,7 +187,7 @@ impl Reader {
     /// Begins to fetch from targets that are not at their end, as many as there may be at once, in the place of
     /// partitions that are.
     fn take_turns(&mut self, targets: &[Target]) -> Result<(), SourceError> {
-        if self.lanes.len() <= MOST_FETCHED {
+        if self.lanes.len() <= ALL_FETCHED {
             return Ok(());
         }
         let is_open = |lane: &Lane, target: &Target| lane.position < target.end;
@@ -193,14 +198,15 @@ impl Reader {
                 false => waiting.push(target.partition.clone()),
             }
         }
-        waiting.truncate(MOST_FETCHED.saturating_sub(busy.len()));
-        if waiting.is_empty() {
+        let free = MOST_FETCHED.saturating_sub(busy.len());
+        if waiting.is_empty() || (free < TURN && !busy.is_empty()) {
             return Ok(());
         }
+        waiting.truncate(free);
         let idle =
             self.lanes.values().filter(|lane| lane.fetched && !busy.contains(&lane.partition));
         let idle: Vec<_> = idle.map(|lane| lane.partition.clone()).collect();
-        let room = MOST_FETCHED.saturating_sub(busy.len() + idle.len());
+        let room = free.saturating_sub(idle.len());
         let pause = &idle[..idle.len().min(waiting.len().saturating_sub(room))];
         if !pause.is_empty() {
             self.set_fetched(pause, false)?;
