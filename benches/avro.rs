@@ -3,10 +3,12 @@
 //! `cargo bench --bench avro`. Single objects, 8,192 rows a batch. Takes the best of several rounds of each, interleaved,
 //! because the machine is shared: only ratios of one run count. Times are of the processor, not of the wall.
 
+mod timing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -21,6 +23,7 @@ use sluice::decode::{Decoder, Schemas};
 use sluice::message::Message;
 use sluice::offsets::{TopicId, TopicPartition};
 use sluice::schema::ddl;
+use timing::timed;
 
 const RECORDS: usize = 20 * MAX_CHUNK_ROWS;
 const ROUNDS: usize = 7;
@@ -72,18 +75,6 @@ fn main() {
         let ratio = time.as_secs_f64() / best[0].as_secs_f64();
         println!("  {name:<24} {seconds:>6.3} CPU-s per million  {ratio:>5.2} of JSON");
     }
-}
-
-/// The thread's time on a processor; by the clock where Linux doesn't tell.
-fn timed(run: impl FnOnce()) -> Duration {
-    let on_cpu = || {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-    };
-    let (start, clock) = (on_cpu(), Instant::now());
-    run();
-    let elapsed = clock.elapsed();
-    start.zip(on_cpu()).map_or(elapsed, |(start, end)| end - start)
 }
 
 fn decode(spec: &Decode, records: &[Vec<u8>]) {

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench transform`. Times are of the processor; only the ratio of one run counts.
 
+mod timing;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use sluice::chunk::MAX_CHUNK_ROWS;
 use sluice::transform::Plan;
+use timing::timed;
 
 const CHUNKS: usize = 50;
 const ROUNDS: usize = 9;
@@ -63,18 +66,6 @@ fn apply(plan: &Plan, chunk: &RecordBatch) -> RecordBatch {
         None => plan.select(chunk),
     }
     .expect("no failure")
-}
-
-/// The thread's time on a processor; by the clock where Linux doesn't tell.
-fn timed(run: impl FnOnce()) -> Duration {
-    let on_cpu = || {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-    };
-    let (start, clock) = (on_cpu(), Instant::now());
-    run();
-    let elapsed = clock.elapsed();
-    start.zip(on_cpu()).map_or(elapsed, |(start, end)| end - start)
 }
 
 fn chunk() -> RecordBatch {

@@ -3,9 +3,11 @@
 //!
 //! `cargo bench --bench window`. Times are of the processor; the bar is 0.15 CPU-s per million for the first case.
 
+mod timing;
+
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
@@ -15,6 +17,7 @@ use sluice::transform::window::{
     Aligned, Argument, CountedRows, Decisions, Function, Kind, Lateness, Measure, Times,
     WindowPlan, Windows,
 };
+use timing::timed;
 
 const ROUNDS: usize = 7;
 const EPOCHS: usize = 5;
@@ -110,16 +113,4 @@ fn rows(chunk: usize, keys: i64) -> Rows {
         keys: Arc::new(keys),
         amounts: Arc::new(amounts),
     }
-}
-
-/// The thread's time on a processor; by the clock where Linux doesn't tell.
-fn timed(run: impl FnOnce()) -> Duration {
-    let on_cpu = || {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-    };
-    let (start, clock) = (on_cpu(), Instant::now());
-    run();
-    let elapsed = clock.elapsed();
-    start.zip(on_cpu()).map_or(elapsed, |(start, end)| end - start)
 }
