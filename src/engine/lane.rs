@@ -98,7 +98,6 @@ impl<'a> Lane<'a> {
         shared: Shared<'a>,
         outputs: Vec<Output>,
         decoders: Decoders,
-        ends: &BTreeMap<TopicPartition, i64>,
         catches_up: bool,
     ) -> Result<Self, EngineError> {
         let source = &shared.engine.spec.source;
@@ -107,7 +106,7 @@ impl<'a> Lane<'a> {
             pipeline: Pipeline::start(reader, decoders)?,
             outputs,
             catches_up,
-            ends: ends.clone(),
+            ends: shared.view.extent.latest.clone(),
             newest_ms: BTreeMap::new(),
             last_start_ms: None,
             topics_seen: Instant::now(),

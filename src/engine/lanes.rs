@@ -89,16 +89,16 @@ pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineErro
     let dead_letters = DeadLetters::open(&spec, &view.topics(None), &starts).await?;
     let front = Front::default();
     outputs.iter().for_each(|output| front.reached(&output.planned));
-    let (view, groups): (_, Arc<[Group]>) = (Arc::new(view), groups.into());
-    let shared = Shared { engine, view: view.clone(), groups: groups.clone(), dead_letters, front };
+    let groups: Arc<[Group]> = groups.into();
+    let view = Arc::new(view);
+    let shared = Shared { engine, view, groups: groups.clone(), dead_letters, front };
     let (together, behind) = split(outputs, &shared.front, spec.limits.max_records);
     let decoders = || Decoders::new(&groups, &spec.fingerprint);
-    let mut lanes =
-        vec![Lane::start(shared.clone(), together, decoders()?, &view.extent.latest, false)?];
+    let mut lanes = vec![Lane::start(shared.clone(), together, decoders()?, false)?];
     if !behind.is_empty() {
         let names: Vec<_> = behind.iter().map(Output::name).collect();
         tracing::info!(outputs = ?names, "behind: read on their own until they have caught up");
-        lanes.push(Lane::start(shared, behind, decoders()?, &view.extent.latest, true)?);
+        lanes.push(Lane::start(shared, behind, decoders()?, true)?);
     }
     engine.metrics.recovered();
     Ok(lanes)

@@ -119,14 +119,18 @@ impl Replay {
         }
         let topics = pending::topics(&log, &owner, output);
         let way = Way::of(spec, label, &topics, schemas).await?;
-        if let Some(way) = &way
-            && let Err(error) = way.check(output, &store, &log)
-        {
-            return Err(way.group.unfit(error).await);
-        }
         let table = match &way {
-            Some(way) if writing => Some(open_table(spec, output, way).await?),
-            _ => None,
+            Some(way) => {
+                let opened = match writing {
+                    true => open_table(spec, output, way).await.map(Some),
+                    false => way.check(output, &store, &log).map(|()| None),
+                };
+                match opened {
+                    Ok(table) => table,
+                    Err(error) => return Err(way.group.unfit(error).await),
+                }
+            }
+            None => None,
         };
         let letters = open_letters(spec).await?;
         let log = table.as_ref().map_or(&log, Table::log);
