@@ -9,6 +9,7 @@
 //! keys, kinds of values) → `raw` (serde) → `validate` → `spec`.
 
 mod address;
+mod aggregate;
 mod client;
 mod defaults;
 mod document;
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+pub use self::aggregate::*;
 pub use self::client::OWNED as OWNED_CLIENT_PROPERTIES;
 pub use self::document::{json_schema, reference_markdown};
 pub(crate) use self::names::top_level_column;

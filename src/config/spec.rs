@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use super::aggregate::Aggregate;
 use crate::schema::TableSchema;
 
 /// One connector: one source, one or more outputs.
@@ -421,6 +422,8 @@ pub struct Output {
     /// An SQL condition on a record's columns; `None`: every record.
     pub filter: Option<String>,
     pub mode: Mode,
+    /// `None`: records become rows as they are.
+    pub aggregate: Option<Aggregate>,
     pub schema_evolution: SchemaEvolution,
     /// Columns of the table, in order. Where only the engine knows the columns (`select`, followed schemas), it looks
     /// whether they exist.

@@ -114,6 +114,7 @@ fn output(
         select,
         filter,
         mode: mode?,
+        aggregate: None,
         schema_evolution: raw.schema_evolution?,
         partition_by,
         metadata_columns: metadata?,

@@ -1,0 +1,79 @@
+//! What an output with `aggregate` computes (docs/WINDOWS.md), as types that can't be wrong.
+
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+/// Windows over the records of an output, and what the table has of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aggregate {
+    pub watermark: Watermark,
+    pub window: Window,
+    /// SQL expressions over a record, each a column or with a name: `country`, `lower(city) AS city`.
+    pub group_by: Vec<String>,
+    /// In order, none twice; never empty.
+    pub measures: Vec<MeasureSpec>,
+    pub emit: Emit,
+    pub late_rows: LateRows,
+}
+
+/// How far event time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermark {
+    /// The column with a record's event time.
+    pub column: String,
+    /// How far it stays behind the largest event time.
+    pub delay: Duration,
+    /// After so long without a record, a partition holds windows open no longer; `None`: it always does.
+    pub idle_timeout: Option<Duration>,
+    /// How far an event time may be ahead of its record's timestamp; `None`: any distance.
+    pub max_future: Option<Duration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Window {
+    Tumbling {
+        size: Duration,
+        offset: Duration,
+        timezone: Option<Tz>,
+    },
+    Sliding {
+        size: Duration,
+        slide: Duration,
+        offset: Duration,
+        timezone: Option<Tz>,
+    },
+    Session {
+        gap: Duration,
+    },
+    /// One value for each key, for ever.
+    None,
+}
+
+/// A column of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasureSpec {
+    pub name: String,
+    /// SQL: `count(*)`, `sum(amount) filter (where paid)`.
+    pub text: String,
+}
+
+/// When windows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emit {
+    /// Once, when they are closed.
+    Final,
+    /// Their current value, so often.
+    Changes { every: Duration },
+}
+
+/// What becomes of rows that no window takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LateRows {
+    /// They are counted.
+    Drop,
+    /// They are kept in the table of `dead_letters`.
+    DeadLetter,
+    /// Windows stay amendable for so long after they have closed.
+    Update { allowed_lateness: Duration },
+}
