@@ -69,7 +69,7 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
     let plan = WindowPlan::new(kind.clone(), lateness, keys, measures).expect("a plan");
     let partition =
         SourcePartition { id: TopicPartition::new("orders", 0), topic_id: TopicId::unknown() };
-    let mut windows = Windows::new(plan);
+    let mut windows = Windows::new(Arc::new(plan));
     let mut closed = 0;
     for epoch_chunks in chunks.chunks(CHUNKS) {
         let mut epoch = windows.begin().expect("accumulators");
@@ -89,7 +89,7 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
             };
             epoch.add(judged, rows).expect("accumulators");
         }
-        let finished = epoch.finish(&Decisions::default()).expect("no overflow");
+        let finished = windows.finish(epoch, &Decisions::default()).expect("no overflow");
         closed += black_box(&finished.closed).iter().map(|batch| batch.num_rows()).sum::<usize>();
         windows.commit(finished.next);
     }

@@ -28,8 +28,8 @@ pub struct Argument {
 }
 
 /// Accumulators of all measures, with the same groups.
-pub(super) struct Aggregates<'a> {
-    measures: &'a [Measure],
+pub(super) struct Aggregates {
+    measures: Arc<[Measure]>,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
 }
 
@@ -42,10 +42,11 @@ pub(super) struct Rows<'a> {
     pub(super) arguments: &'a [Argument],
 }
 
-impl<'a> Aggregates<'a> {
-    pub(super) fn new(measures: &'a [Measure]) -> Result<Self, WindowError> {
+impl Aggregates {
+    pub(super) fn new(measures: &Arc<[Measure]>) -> Result<Self, WindowError> {
         let accumulators = measures.iter().map(Measure::accumulator);
-        Ok(Self { measures, accumulators: accumulators.collect::<Result<_, _>>()? })
+        let accumulators = accumulators.collect::<Result<_, _>>()?;
+        Ok(Self { measures: Arc::clone(measures), accumulators })
     }
 
     /// Adds rows; `groups` says of each to which of `total` groups. Each group has had a row by then: where nothing is
@@ -58,7 +59,7 @@ impl<'a> Aggregates<'a> {
     ) -> Result<(), WindowError> {
         let ordered = self.measures.iter().any(Measure::is_ordered);
         let order = ordered.then(|| Order::new(rows.partition, rows.times, rows.offsets));
-        let each = self.accumulators.iter_mut().zip(self.measures).zip(rows.arguments);
+        let each = self.accumulators.iter_mut().zip(&*self.measures).zip(rows.arguments);
         for ((accumulator, measure), argument) in each {
             let values = match &argument.values {
                 // Rows are counted by any column without nulls.
@@ -83,7 +84,7 @@ impl<'a> Aggregates<'a> {
         groups: &[usize],
         total: usize,
     ) -> Result<(), WindowError> {
-        for (accumulator, measure) in self.accumulators.iter_mut().zip(self.measures) {
+        for (accumulator, measure) in self.accumulators.iter_mut().zip(&*self.measures) {
             let (own, rest) = states.split_at(measure.states().len());
             accumulator.merge_batch(own, groups, total).map_err(|error| broken(&error))?;
             states = rest;
@@ -102,7 +103,7 @@ impl<'a> Aggregates<'a> {
 
     /// The results of all groups, a column per measure; nothing is left.
     pub(super) fn results(mut self) -> Result<Vec<ArrayRef>, WindowError> {
-        let each = self.accumulators.iter_mut().zip(self.measures);
+        let each = self.accumulators.iter_mut().zip(&*self.measures);
         let results = each.map(|(accumulator, measure)| {
             let results = accumulator.evaluate(EmitTo::All);
             measure.output(&results.map_err(|error| failed(measure, &error))?)

@@ -4,6 +4,7 @@
 //! begins from the same state, whatever it reads.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
@@ -22,19 +23,19 @@ use crate::chunk::SourcePartition;
 /// The windows of an output, as of its last commit.
 #[derive(Debug, Clone)]
 pub struct Windows {
-    plan: WindowPlan,
+    plan: Arc<WindowPlan>,
     watermarks: Watermarks,
     state: State,
 }
 
-/// An epoch under way.
-pub struct Epoch<'a> {
-    windows: &'a Windows,
+/// An epoch under way. Its rows are taken while the epoch before may still be being committed.
+pub struct Epoch {
+    plan: Arc<WindowPlan>,
     watermarks: Watermarks,
     counts: Counts,
     keys: Keys,
     groups: Groups,
-    aggregates: Aggregates<'a>,
+    aggregates: Aggregates,
 }
 
 /// The rows of a chunk that count, as [`Judged::counted`] says, in the order of offsets.
@@ -77,11 +78,16 @@ enum Groups {
 
 impl Windows {
     /// Windows of an output of which nothing was committed yet.
-    pub fn new(plan: WindowPlan) -> Self {
-        Self { plan, watermarks: Watermarks::default(), state: State::default() }
+    pub fn new(plan: Arc<WindowPlan>) -> Self {
+        Self::restored(plan, Watermarks::default(), State::default())
     }
 
-    pub fn plan(&self) -> &WindowPlan {
+    /// Windows as a commit left them.
+    pub fn restored(plan: Arc<WindowPlan>, watermarks: Watermarks, state: State) -> Self {
+        Self { plan, watermarks, state }
+    }
+
+    pub fn plan(&self) -> &Arc<WindowPlan> {
         &self.plan
     }
 
@@ -93,19 +99,31 @@ impl Windows {
         &self.state
     }
 
-    pub fn begin(&self) -> Result<Epoch<'_>, WindowError> {
-        Ok(Epoch {
-            windows: self,
-            watermarks: self.watermarks.clone(),
-            counts: Counts::default(),
-            keys: Keys::default(),
-            groups: match self.plan.kind {
-                Kind::Aligned(_) => Groups::Aligned { numbers: HashMap::new(), groups: Vec::new() },
-                Kind::Session { .. } => Groups::Sessions(Vec::new()),
-                Kind::Unbounded => Groups::Keys,
-            },
-            aggregates: Aggregates::new(&self.plan.measures)?,
-        })
+    /// The epoch after the last commit.
+    pub fn begin(&self) -> Result<Epoch, WindowError> {
+        Epoch::begin(&self.plan, self.watermarks.clone())
+    }
+
+    /// Merges what an epoch added into the state, and closes windows. The epochs before it are committed.
+    pub fn finish(&self, mut epoch: Epoch, decisions: &Decisions) -> Result<Finished, WindowError> {
+        let Self { plan, watermarks: before, state } = self;
+        let mut attempt = Attempt::new(state);
+        match &epoch.groups {
+            Groups::Sessions(intervals) => {
+                let Kind::Session { gap } = plan.kind else {
+                    unreachable!("groups are the kind's")
+                };
+                let drained = epoch.aggregates.drain()?;
+                let (keys, measures) = (&epoch.keys, &plan.measures);
+                session::settle(&mut attempt, measures, gap, keys, intervals, &drained)?;
+            }
+            Groups::Aligned { .. } | Groups::Keys => epoch.settle(&mut attempt)?,
+        }
+        let mut watermarks = epoch.watermarks;
+        watermarks.close_epoch(decisions);
+        let closed = emit::close(plan, &mut attempt, before.overall(), watermarks.overall())?;
+        let next = Next { watermarks, changes: attempt.into_changes() };
+        Ok(Finished { closed, counts: epoch.counts, next })
     }
 
     /// The commit of a finished epoch has landed.
@@ -120,10 +138,26 @@ impl Windows {
     }
 }
 
-impl Epoch<'_> {
+impl Epoch {
+    /// `watermarks` are those that the epoch before leaves.
+    pub fn begin(plan: &Arc<WindowPlan>, watermarks: Watermarks) -> Result<Self, WindowError> {
+        Ok(Self {
+            plan: Arc::clone(plan),
+            watermarks,
+            counts: Counts::default(),
+            keys: Keys::default(),
+            groups: match plan.kind {
+                Kind::Aligned(_) => Groups::Aligned { numbers: HashMap::new(), groups: Vec::new() },
+                Kind::Session { .. } => Groups::Sessions(Vec::new()),
+                Kind::Unbounded => Groups::Keys,
+            },
+            aggregates: Aggregates::new(&plan.measures)?,
+        })
+    }
+
     /// Judges the next rows of a partition. Each row is judged once, those of a partition in the order of offsets.
     pub fn judge(&mut self, partition: &SourcePartition, times: Times<'_>) -> Judged {
-        let WindowPlan { kind, lateness, .. } = &self.windows.plan;
+        let WindowPlan { kind, lateness, .. } = &*self.plan;
         let mut watermark = self.watermarks.before_next_row(partition);
         let judged = judge::judge(kind, *lateness, times, &mut watermark);
         if let (true, Some(watermark)) = (judged.awake, watermark) {
@@ -141,7 +175,7 @@ impl Epoch<'_> {
         }
         let mut keys = Vec::with_capacity(count);
         self.keys.number(rows.keys, count, &mut keys);
-        let groups = self.groups.of(&self.windows.plan.kind, &judged, keys);
+        let groups = self.groups.of(&self.plan.kind, &judged, keys);
         let rows = Rows {
             partition: rows.partition,
             times: &Int64Array::from(judged.times),
@@ -156,31 +190,9 @@ impl Epoch<'_> {
         &self.watermarks
     }
 
-    /// Merges what was added into the state, and closes windows.
-    pub fn finish(mut self, decisions: &Decisions) -> Result<Finished, WindowError> {
-        let Windows { plan, watermarks: before, state } = self.windows;
-        let mut attempt = Attempt::new(state);
-        match &self.groups {
-            Groups::Sessions(intervals) => {
-                let Kind::Session { gap } = plan.kind else {
-                    unreachable!("groups are the kind's")
-                };
-                let drained = self.aggregates.drain()?;
-                let (keys, measures) = (&self.keys, &plan.measures);
-                session::settle(&mut attempt, measures, gap, keys, intervals, &drained)?;
-            }
-            Groups::Aligned { .. } | Groups::Keys => self.settle(&mut attempt)?,
-        }
-        let mut watermarks = self.watermarks;
-        watermarks.close_epoch(decisions);
-        let closed = emit::close(plan, &mut attempt, before.overall(), watermarks.overall())?;
-        let next = Next { watermarks, changes: attempt.into_changes() };
-        Ok(Finished { closed, counts: self.counts, next })
-    }
-
     /// Merges groups that are stored where they are.
     fn settle(&mut self, attempt: &mut Attempt<'_>) -> Result<(), WindowError> {
-        let plan = &self.windows.plan;
+        let plan = Arc::clone(&self.plan);
         let total = self.groups.len(&self.keys);
         let entry = |group| (self.groups.entry(&plan.kind, group, &self.keys), group);
         let mut entries: Vec<_> = (0..total).map(entry).collect();

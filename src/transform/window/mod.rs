@@ -6,7 +6,7 @@
 //! which attempts failed; each window is written once. It deliberately plans no SQL, stores nothing, and commits nothing.
 //!
 //! An epoch: [`Windows::begin`]; per chunk [`Epoch::judge`], which says what rows count, and [`Epoch::add`] for those;
-//! [`Epoch::finish`]; and when its commit has landed, [`Windows::commit`].
+//! [`Windows::finish`]; and when its commit has landed, [`Windows::commit`].
 
 mod aggregate;
 mod assign;
@@ -49,7 +49,7 @@ pub use watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
 pub struct WindowPlan {
     kind: Kind,
     lateness: Lateness,
-    measures: Vec<Measure>,
+    measures: Arc<[Measure]>,
     keys: Vec<FieldRef>,
     schema: SchemaRef,
 }
@@ -87,7 +87,7 @@ impl WindowPlan {
             return Err(WindowError::Refused(message));
         }
         let schema = Arc::new(schema(&kind, &keys, &measures));
-        Ok(Self { kind, lateness, measures, keys, schema })
+        Ok(Self { kind, lateness, measures: measures.into(), keys, schema })
     }
 
     /// The table's columns: `window_start` and `window_end` where windows have them, the keys, the measures.

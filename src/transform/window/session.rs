@@ -3,6 +3,8 @@
 //! A chunk is sorted by key and time and cut at gaps, so that accumulators see few groups. At the end of an epoch what was
 //! cut is merged, with each other and with the open sessions of its key.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use arrow::array::ArrayRef;
@@ -61,7 +63,7 @@ struct Merged {
 /// Merges an epoch's intervals, whose states `drained` are, into the open sessions.
 pub(super) fn settle(
     attempt: &mut Attempt<'_>,
-    measures: &[Measure],
+    measures: &Arc<[Measure]>,
     gap: Micros,
     keys: &Keys,
     intervals: &[Interval],

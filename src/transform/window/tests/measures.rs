@@ -22,7 +22,7 @@ fn compute(
     parts: &[(Argument, Vec<usize>)],
     total: usize,
 ) -> Result<ArrayRef, WindowError> {
-    let measures = std::slice::from_ref(measure);
+    let measures = &Arc::from([measure.clone()]);
     let mut whole = Aggregates::new(measures)?;
     for (number, (argument, groups)) in parts.iter().enumerate() {
         if groups.is_empty() {
@@ -167,7 +167,7 @@ fn first_and_last_of_many_rows_let_go_of_those_passed_over() {
     let measures = [First, Last]
         .map(|function| Measure::new("m", function, Some(&DataType::Int64)).expect("a measure"));
     let mut random = fastrand::Rng::with_seed(7);
-    let mut found = Aggregates::new(&measures).expect("accumulators");
+    let mut found = Aggregates::new(&Arc::from(measures)).expect("accumulators");
     let mut expected = [(i64::MAX, 0, 0), (i64::MIN, 0, 0)].map(|none| [none; 10]);
     for batch in 0..40 {
         let times: Vec<_> = (0..ROWS).map(|_| random.i64(0..100_000)).collect();

@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
     fn new(case: &'a Case) -> Self {
         Self {
             case,
-            windows: Windows::new(plan(case)),
+            windows: Windows::new(Arc::new(plan(case))),
             position: vec![0; case.partitions.len()],
             pending: Vec::new(),
             outcome: Outcome::default(),
@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
             back: partitions(&recorded.back),
             left: BTreeSet::new(),
         };
-        (epoch.finish(&decisions).expect("no overflow"), position)
+        (self.windows.finish(epoch, &decisions).expect("no overflow"), position)
     }
 
     fn fail(&mut self) {
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn read(epoch: &mut Epoch<'_>, number: usize, from: usize, records: &[Record]) {
+fn read(epoch: &mut Epoch, number: usize, from: usize, records: &[Record]) {
     let partition = partition(number);
     let event: Int64Array = records.iter().map(|record| record.time).collect();
     let record: Int64Array = records.iter().map(Record::record_time).collect();
