@@ -117,25 +117,81 @@ pub struct Fates {
     pub filtered: u64,
     /// Records whose key had a row already under `mode: insert_new`.
     pub existing: u64,
+    /// Records that count for windows of an output with `aggregate`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub aggregated: u64,
+    /// Records all of whose windows were closed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub late: u64,
+    /// Records with an event time further ahead than `max_future`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub future: u64,
+    /// Records without a usable event time.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub timeless: u64,
     /// Offsets that hold no record: control records, compaction, aborted transactions, or data that
     /// was lost and that `on_data_loss: continue` allowed.
     pub gaps: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Fates {
+    /// Their names, in the order of [`counts`](Self::counts).
+    pub const NAMES: [&str; 11] = [
+        "rows",
+        "dead_letters",
+        "skipped",
+        "tombstones",
+        "filtered",
+        "existing",
+        "aggregated",
+        "late",
+        "future",
+        "timeless",
+        "gaps",
+    ];
+
+    pub fn counts(&self) -> [u64; Self::NAMES.len()] {
+        let &Self {
+            rows,
+            dead_letters,
+            skipped,
+            tombstones,
+            filtered,
+            existing,
+            aggregated,
+            late,
+            future,
+            timeless,
+            gaps,
+        } = self;
+        [
+            rows,
+            dead_letters,
+            skipped,
+            tombstones,
+            filtered,
+            existing,
+            aggregated,
+            late,
+            future,
+            timeless,
+            gaps,
+        ]
+    }
+
     /// Records of any fate, without gaps.
     pub fn records(&self) -> u64 {
-        self.rows
-            + self.dead_letters
-            + self.skipped
-            + self.tombstones
-            + self.filtered
-            + self.existing
+        self.total() - self.gaps
     }
 
     /// Records and gaps: the length of the range.
     pub fn total(&self) -> u64 {
-        self.records() + self.gaps
+        self.counts().iter().sum()
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -145,6 +201,10 @@ impl Fates {
         self.tombstones += other.tombstones;
         self.filtered += other.filtered;
         self.existing += other.existing;
+        self.aggregated += other.aggregated;
+        self.late += other.late;
+        self.future += other.future;
+        self.timeless += other.timeless;
         self.gaps += other.gaps;
     }
 }

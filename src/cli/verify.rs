@@ -202,9 +202,15 @@ fn terms(report: &Report) -> String {
     if fates.filtered > 0 {
         terms.push(format!("{} filtered", crate::offsets::grouped(fates.filtered)));
     }
-    if fates.existing > 0 {
-        terms.push(format!("{} with an existing key", crate::offsets::grouped(fates.existing)));
-    }
+    let others = [
+        (fates.existing, "with an existing key"),
+        (fates.aggregated, "aggregated"),
+        (fates.late, "late"),
+        (fates.future, "too far in the future"),
+        (fates.timeless, "without an event time"),
+    ];
+    let others = others.iter().filter(|(count, _)| *count > 0);
+    terms.extend(others.map(|(count, what)| format!("{} {what}", number(*count))));
     terms.join(" + ")
 }
 

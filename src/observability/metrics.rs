@@ -136,15 +136,8 @@ impl Metrics {
     /// The metrics of one output; every series exists from now on, at 0.
     pub fn output(&self, name: &str) -> OutputMetrics {
         let recorder = &self.0.recorder;
-        let fate = |fate| counter(recorder, &catalog::RECORDS, &[name, fate]);
         OutputMetrics {
-            rows: fate("rows"),
-            dead_letters: fate("dead_letters"),
-            skipped: fate("skipped"),
-            tombstones: fate("tombstones"),
-            filtered: fate("filtered"),
-            existing: fate("existing"),
-            gaps: fate("gaps"),
+            fates: Fates::NAMES.map(|fate| counter(recorder, &catalog::RECORDS, &[name, fate])),
             bytes: counter(recorder, &catalog::BYTES, &[name]),
             files: counter(recorder, &catalog::FILES, &[name]),
             file_bytes: counter(recorder, &catalog::FILE_BYTES, &[name]),
@@ -237,13 +230,8 @@ impl Metrics {
 /// One output's metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct OutputMetrics {
-    rows: Counter,
-    dead_letters: Counter,
-    skipped: Counter,
-    tombstones: Counter,
-    filtered: Counter,
-    existing: Counter,
-    gaps: Counter,
+    /// In the order of [`Fates::NAMES`].
+    fates: [Counter; Fates::NAMES.len()],
     bytes: Counter,
     files: Counter,
     file_bytes: Counter,
@@ -257,13 +245,9 @@ pub struct OutputMetrics {
 impl OutputMetrics {
     /// What became of a committed batch's offsets, and the bytes of its keys and values.
     pub fn records(&self, fates: &Fates, payload_bytes: u64) {
-        self.rows.increment(fates.rows);
-        self.dead_letters.increment(fates.dead_letters);
-        self.skipped.increment(fates.skipped);
-        self.tombstones.increment(fates.tombstones);
-        self.filtered.increment(fates.filtered);
-        self.existing.increment(fates.existing);
-        self.gaps.increment(fates.gaps);
+        for (counter, count) in self.fates.iter().zip(fates.counts()) {
+            counter.increment(count);
+        }
         self.bytes.increment(payload_bytes);
     }
 

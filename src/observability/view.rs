@@ -38,29 +38,18 @@ struct OutputView<'a> {
     last_commit: Option<String>,
     lag_records: u64,
     lag_seconds: f64,
-    records_since_start: FatesView,
+    records_since_start: Fates,
     last_batch: Option<BatchView>,
     partitions: Vec<PartitionView<'a>>,
 }
 
 #[derive(Serialize)]
 struct BatchView {
-    records: FatesView,
+    records: Fates,
     payload_bytes: u64,
     input_records_per_second: f64,
     processed_records_per_second: f64,
     duration_ms: BTreeMap<&'static str, f64>,
-}
-
-#[derive(Serialize)]
-struct FatesView {
-    rows: u64,
-    dead_letters: u64,
-    skipped: u64,
-    tombstones: u64,
-    filtered: u64,
-    existing: u64,
-    gaps: u64,
 }
 
 #[derive(Serialize)]
@@ -102,7 +91,7 @@ impl<'a> From<&'a OutputStatus> for OutputView<'a> {
             last_commit: output.last_commit.map(instant),
             lag_records: partitions.clone().filter_map(PartitionStatus::lag_records).sum(),
             lag_seconds: partitions.map(|partition| partition.lag_seconds).fold(0.0, f64::max),
-            records_since_start: (&output.fates).into(),
+            records_since_start: output.fates,
             last_batch: output.last_batch.as_ref().map(Into::into),
             partitions: output.partitions.iter().map(Into::into).collect(),
         }
@@ -113,19 +102,12 @@ impl From<&LastBatch> for BatchView {
     fn from(batch: &LastBatch) -> Self {
         let duration = |phase| batch.durations.get(phase).as_secs_f64() * 1000.0;
         Self {
-            records: (&batch.fates).into(),
+            records: batch.fates,
             payload_bytes: batch.payload_bytes,
             input_records_per_second: batch.rates.input_per_second,
             processed_records_per_second: batch.rates.processed_per_second,
             duration_ms: Phase::ALL.map(|phase| (phase.as_str(), duration(phase))).into(),
         }
-    }
-}
-
-impl From<&Fates> for FatesView {
-    fn from(fates: &Fates) -> Self {
-        let &Fates { rows, dead_letters, skipped, tombstones, filtered, existing, gaps } = fates;
-        Self { rows, dead_letters, skipped, tombstones, filtered, existing, gaps }
     }
 }
 

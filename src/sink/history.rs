@@ -48,6 +48,40 @@ pub struct SluiceInfo {
     /// Batches merged by key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyed: Option<KeyedInfo>,
+    /// Outputs with windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsInfo>,
+}
+
+/// What a commit says of windows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowsInfo {
+    pub epoch: u64,
+    /// W, and below each partition's; RFC 3339, in UTC. `None`: none yet.
+    pub watermark: Option<String>,
+    /// Windows closed, each a row of this commit.
+    pub closed: u64,
+    /// Of the records that count, those that some of their windows were closed to.
+    pub late_partial: u64,
+    pub watermarks: Vec<PartitionWatermark>,
+    /// What the clock or the broker decided at the end of this epoch, as `topic/partition`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub back: Vec<String>,
+}
+
+/// How far a partition's event time has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionWatermark {
+    pub topic: String,
+    pub partition: i32,
+    pub watermark: Option<String>,
+    pub idle: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -66,6 +100,7 @@ impl SluiceInfo {
             partitions,
             added_below: 0,
             keyed: None,
+            windows: None,
         }
     }
 

@@ -29,6 +29,7 @@ pub mod progress;
 mod replay;
 pub mod rewind;
 mod scan;
+pub mod state;
 pub mod stats;
 pub mod store;
 #[cfg(test)]

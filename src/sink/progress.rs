@@ -67,6 +67,11 @@ impl Owner {
         )
     }
 
+    /// The `appId` of the `txn` that names the state object of an output with windows.
+    pub fn state_id(&self) -> String {
+        format!("{APP_PREFIX}{}/{}/state/0", self.connector, self.stream)
+    }
+
     /// The table property that names the partitions begun.
     pub fn marker(&self) -> String {
         format!("sluice.{}.{}", self.connector, self.stream)

@@ -16,6 +16,7 @@ use super::judge::{self, Counts, Judged, Times};
 use super::keys::Keys;
 use super::session::{self, Interval};
 use super::state::{Attempt, Bytes, Changes, Place, State, row_entry};
+use super::stored::{self, ToStore};
 use super::watermark::{Decisions, Micros, Watermarks};
 use super::{Kind, WindowPlan, codec, emit};
 use crate::chunk::SourcePartition;
@@ -124,6 +125,11 @@ impl Windows {
         let closed = emit::close(plan, &mut attempt, before.overall(), watermarks.overall())?;
         let next = Next { watermarks, changes: attempt.into_changes() };
         Ok(Finished { closed, counts: epoch.counts, next })
+    }
+
+    /// What the commit of a finished epoch keeps.
+    pub fn object(&self, next: &Next, to_store: ToStore<'_>) -> std::io::Result<Vec<u8>> {
+        stored::encode(to_store, &next.watermarks, &self.state, &next.changes)
     }
 
     /// The commit of a finished epoch has landed.

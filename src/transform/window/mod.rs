@@ -24,6 +24,7 @@ mod keys;
 mod measure;
 mod session;
 mod state;
+mod stored;
 mod watermark;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use judge::{Counts, Judged, Lateness, Times, USABLE_TIMES, Verdict};
 pub use keys::KEY_GROUPS;
 pub use measure::{Function, Measure};
 pub use state::{Changes, State};
+pub use stored::{CHAIN, Stored, ToStore, restore};
 pub use watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
 
 /// What an output makes of rows.

@@ -13,42 +13,88 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::error::WindowError;
-use super::keys::group_of;
+use super::keys::{KEY_GROUPS, group_of};
 use super::watermark::Micros;
 
 pub(super) type Bytes = Box<[u8]>;
 
 /// The committed entries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    entries: BTreeMap<Bytes, Bytes>,
+    /// By key group; keys are whole, the group included.
+    groups: Vec<BTreeMap<Bytes, Bytes>>,
 }
 
 /// What an epoch changes; `None`: the entry goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    entries: BTreeMap<Bytes, Option<Bytes>>,
+    pub(super) entries: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { groups: vec![BTreeMap::new(); KEY_GROUPS] }
+    }
 }
 
 impl State {
     /// Takes over the changes of an epoch that is committed.
     pub fn apply(&mut self, changes: Changes) {
         for (key, value) in changes.entries {
+            let entries = &mut self.groups[group_in(&key)];
             match value {
-                Some(value) => self.entries.insert(key, value),
-                None => self.entries.remove(&key),
+                Some(value) => entries.insert(key, value),
+                None => entries.remove(&key),
             };
         }
     }
 
     /// Entries, those that find sessions included.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.groups.iter().map(BTreeMap::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.groups.iter().all(BTreeMap::is_empty)
     }
+
+    /// A key group's entries as they are after `changes`.
+    pub(super) fn group_after<'a>(
+        &'a self,
+        group: u8,
+        changes: &'a Changes,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let committed = self.groups[usize::from(group)].iter();
+        let kept = committed.filter(|(key, _)| !changes.entries.contains_key(*key));
+        let from = [group];
+        let changed =
+            changes.entries.range::<[u8], _>((Bound::Included(&from[..]), Bound::Unbounded));
+        let changed = changed.take_while(move |(key, _)| group_in(key) == usize::from(group));
+        let put = changed.filter_map(|(key, value)| Some((&**key, &**value.as_ref()?)));
+        kept.map(|(key, value)| (&**key, &**value)).chain(put)
+    }
+
+    /// Puts a key group's entries in the place of those that it has.
+    pub(super) fn replace_group(&mut self, group: u8, entries: BTreeMap<Bytes, Bytes>) {
+        self.groups[usize::from(group)] = entries;
+    }
+
+    fn get(&self, entry: &[u8]) -> Option<&[u8]> {
+        self.groups[group_in(entry)].get(entry).map(|value| &**value)
+    }
+
+    fn range(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        group: u8,
+    ) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.groups[usize::from(group)].range::<[u8], _>(range)
+    }
+}
+
+/// The key group that an entry's key begins with.
+fn group_in(entry: &[u8]) -> usize {
+    entry.first().map_or(0, |group| usize::from(*group))
 }
 
 /// Where a row's states are kept, next to its key.
@@ -89,7 +135,7 @@ impl<'a> Attempt<'a> {
 
     /// The states of a row, as they were before this epoch.
     pub(super) fn committed_row(&self, entry: &[u8]) -> Option<&'a [u8]> {
-        self.committed.entries.get(entry).map(|states| &**states)
+        self.committed.get(entry)
     }
 
     pub(super) fn put_row(&mut self, entry: Bytes, states: Bytes) {
@@ -111,7 +157,7 @@ impl<'a> Attempt<'a> {
         // No place reaches the end: event times are far from the ends of 64 bits.
         let end = [&table[..], &ordered(expiry), &[u8::MAX; 16]].concat();
         let range = (Bound::Included(table.as_slice()), Bound::Excluded(end.as_slice()));
-        for (key, states) in self.committed.entries.range::<[u8], _>(range) {
+        for (key, states) in self.committed.range(range, group) {
             if !self.changes.entries.contains_key(key) {
                 found.push(parse_row(key, states)?);
             }
@@ -132,7 +178,7 @@ impl<'a> Attempt<'a> {
         let from = session_entry(key, Micros::MIN);
         let to = session_entry(key, Micros::MAX);
         let range = (Bound::Included(&*from), Bound::Included(&*to));
-        let sessions = self.committed.entries.range::<[u8], _>(range).map(|(found, last)| {
+        let sessions = self.committed.range(range, group_of(key)).map(|(found, last)| {
             let start = found.last_chunk().ok_or(WindowError::Corrupt)?;
             let last = last.first_chunk().ok_or(WindowError::Corrupt)?;
             Ok((time_of(*start), Micros::from_le_bytes(*last)))

@@ -39,6 +39,14 @@ pub struct Decisions {
 }
 
 impl Watermarks {
+    /// Watermarks as they were stored.
+    pub(super) fn restored(
+        overall: Option<Micros>,
+        partitions: BTreeMap<SourcePartition, PartitionWatermark>,
+    ) -> Self {
+        Self { overall, partitions }
+    }
+
     /// W: a window whose end it has reached is closed. `None`: no window is.
     pub fn overall(&self) -> Option<Micros> {
         self.overall
