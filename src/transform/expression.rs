@@ -121,13 +121,13 @@ impl Expression {
     pub(super) fn new(
         planned: Planned,
         rows: &Schema,
-        clause: Clause,
+        clause: &Clause,
         text: String,
     ) -> PlanResult<Self> {
         let Planned { physical, nullable } = planned;
         let result = delta_type::of(&physical.data_type(rows)?)
             .map(|data_type| Field::new("", data_type, nullable));
-        Ok(Self { physical, result, clause, text })
+        Ok(Self { physical, result, clause: clause.clone(), text })
     }
 
     /// The type and nullability of results; else why Delta Lake can't store them.
@@ -153,7 +153,7 @@ impl Expression {
                 Err(first) => (bad, reason) = (middle, first),
             }
         }
-        Failure { clause: self.clause, expression: self.text.clone(), row: good, reason }
+        Failure { clause: self.clause.clone(), expression: self.text.clone(), row: good, reason }
     }
 
     fn attempt(&self, rows: &RecordBatch) -> Result<ArrayRef, &'static str> {
@@ -270,6 +270,6 @@ pub(super) fn type_name(data_type: &DataType) -> String {
 }
 
 /// Where an expression stands.
-pub(super) fn refused(clause: Clause, code: &'static str, message: String) -> Refusal {
-    Refusal { clause, code, place: None, message }
+pub(super) fn refused(clause: &Clause, code: &'static str, message: String) -> Refusal {
+    Refusal { clause: clause.clone(), code, place: None, message }
 }
