@@ -129,5 +129,7 @@ pub(super) const NAME: &str = "SL6006";
 pub(super) const RESULT_TYPE: &str = "SL6007";
 /// `where` or `FILTER` is no condition.
 pub(super) const NO_CONDITION: &str = "SL6008";
+/// A measure is not one aggregate function, or one that there isn't.
+pub(super) const NO_MEASURE: &str = "SL6009";
 /// An expression has no value for a record.
 pub(super) const FAILED: &str = "SL6101";

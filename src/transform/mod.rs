@@ -1,4 +1,5 @@
-//! The stage between decoding and the table: `select` and `where`, SQL expressions over the rows of a chunk.
+//! The stage between decoding and the table: `select` and `where`, SQL expressions over the rows of a chunk, and
+//! aggregations of them over event-time windows.
 //!
 //! Owns the SQL: its syntax, names, types and functions (docs/reference/expressions.md), planned once per session and
 //! output with DataFusion's parts. Guarantees: the same row gives the same result, whatever rows stand beside it and
@@ -6,6 +7,7 @@
 //! holds makes it panic. It deliberately knows neither tables nor partitions: a failure names the row of the batch, and
 //! the engine says which record that is.
 
+pub mod aggregation;
 mod arithmetic;
 mod bounded;
 mod context;
@@ -127,17 +129,11 @@ fn condition(
     planner: &Planner,
     rows: &SchemaRef,
     scope: Scope<'_>,
-    mut expr: Expr,
+    expr: Expr,
 ) -> Result<Expression, Refusal> {
     let clause = scope.clause;
     let text = expr.to_string();
-    scope.resolve(&mut expr)?;
-    let filter = planner
-        .plan(expr)
-        .and_then(|plan| {
-            Expression::new(plan, rows, clause, text).map_err(|error| error.to_string())
-        })
-        .map_err(|message| expression::refused(clause, TYPE, message))?;
+    let filter = Expression::planned(planner, rows, scope, expr, text)?;
     match filter.result() {
         Ok(field) if field.data_type() == &DataType::Boolean => Ok(filter),
         Ok(field) => {

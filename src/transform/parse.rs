@@ -14,6 +14,11 @@ pub(super) fn select_items(clause: &Clause, text: &str) -> Result<Vec<SelectItem
     parse(clause, text, |parser| parser.parse_projection())
 }
 
+/// One item of a projection list.
+pub(super) fn select_item(clause: &Clause, text: &str) -> Result<SelectItem, Refusal> {
+    parse(clause, text, |parser| parser.parse_select_item())
+}
+
 /// One expression.
 pub(super) fn expression(clause: &Clause, text: &str) -> Result<Expr, Refusal> {
     parse(clause, text, |parser| parser.parse_expr())
@@ -91,6 +96,10 @@ impl Dialect for Sql {
     }
 
     fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
         true
     }
 

@@ -11,7 +11,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::error::{NAME, NOT_FOR_A_RECORD, RESULT_TYPE, Refusal, SYNTAX, TYPE, TransformError};
+use super::error::{NAME, NOT_FOR_A_RECORD, RESULT_TYPE, Refusal, SYNTAX, TransformError};
 use super::expression::{Expression, Planner};
 use super::names;
 use super::resolve::Scope;
@@ -199,15 +199,13 @@ impl List<'_> {
     fn expression(&mut self, expr: &Expr, alias: &Ident) -> Result<(), Refusal> {
         self.fits_a_result(alias, "")?;
         let text = format!("{expr} AS {}", alias.value);
-        let mut resolved = expr.clone();
-        self.scope.resolve(&mut resolved)?;
-        let refuse = |code, message| self.scope.refuse(code, expr.span(), message);
-        let physical = self.planner.plan(resolved).map_err(|message| refuse(TYPE, message))?;
-        let planned = Expression::new(physical, self.rows, self.scope.clause, text)
-            .map_err(|error| refuse(TYPE, error.to_string()))?;
+        let planned = Expression::planned(self.planner, self.rows, self.scope, expr.clone(), text)?;
         let field = match planned.result() {
             Ok(field) => field.clone().with_name(&alias.value),
-            Err(why) => return Err(refuse(RESULT_TYPE, format!("`{}` {why}", alias.value))),
+            Err(why) => {
+                let message = format!("`{}` {why}", alias.value);
+                return Err(self.scope.refuse(RESULT_TYPE, expr.span(), message));
+            }
         };
         self.push(Field::into(field), Source::Expression(planned), alias.span)
     }

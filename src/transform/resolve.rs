@@ -243,7 +243,7 @@ fn in_utc(arguments: &mut FunctionArguments) {
 }
 
 /// A function's name as it is looked up.
-fn plain(name: &ObjectName) -> String {
+pub(super) fn plain(name: &ObjectName) -> String {
     match name.0.as_slice() {
         [part] => {
             part.as_ident().map_or_else(|| name.to_string(), |ident| ident.value.to_lowercase())
