@@ -1,24 +1,37 @@
 //! Why expressions can't be used, and why one fails on a record.
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::disposition::{Disposition, Exit};
 
 /// The key of the configuration that an expression stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Clause {
     Select,
     Where,
+    /// `window` of an aggregation, and how far its watermark stays behind.
+    Window,
+    /// `watermark.column` of an aggregation.
+    Watermark,
+    /// An item of `group_by`, counted from 0.
+    GroupBy(usize),
+    /// A measure, by its name.
+    Measure(Arc<str>),
 }
 
 impl fmt::Display for Clause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Select => "`select`",
-            Self::Where => "`where`",
-        })
+        match self {
+            Self::Select => f.write_str("`select`"),
+            Self::Where => f.write_str("`where`"),
+            Self::Window => f.write_str("`window`"),
+            Self::Watermark => f.write_str("`watermark.column`"),
+            Self::GroupBy(index) => write!(f, "`group_by[{index}]`"),
+            Self::Measure(name) => write!(f, "`measures.{name}`"),
+        }
     }
 }
 
@@ -114,7 +127,9 @@ pub(super) const TYPE: &str = "SL6005";
 pub(super) const NAME: &str = "SL6006";
 /// A result of a type that Delta Lake can't store.
 pub(super) const RESULT_TYPE: &str = "SL6007";
-/// `where` is no condition.
+/// `where` or `FILTER` is no condition.
 pub(super) const NO_CONDITION: &str = "SL6008";
+/// A measure is not one aggregate function, or one that there isn't.
+pub(super) const NO_MEASURE: &str = "SL6009";
 /// An expression has no value for a record.
 pub(super) const FAILED: &str = "SL6101";

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, UInt64Array, new_empty_array};
-use arrow::compute::take_record_batch;
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array, new_empty_array};
+use arrow::compute::{filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -18,11 +18,12 @@ use datafusion_expr::{Expr, ExprSchemable};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
+use datafusion_sql::sqlparser::ast::{Expr as SqlExpr, Spanned};
 
 use super::context::Context;
-use super::error::{Clause, Failure, Refusal, TransformError};
+use super::error::{Clause, Failure, Refusal, TYPE, TransformError};
 use super::functions::SETTINGS;
+use super::resolve::Scope;
 use super::{arithmetic, bounded, delta_type, fields, guard};
 use crate::schema::ddl;
 
@@ -33,7 +34,7 @@ pub(super) struct Planner {
 }
 
 /// An expression, and whether it can be NULL.
-pub(super) struct Planned {
+struct Planned {
     physical: Arc<dyn PhysicalExpr>,
     nullable: bool,
 }
@@ -54,7 +55,7 @@ impl Planner {
     }
 
     /// Plans an expression whose names have been resolved.
-    pub(super) fn plan(&self, sql: SqlExpr) -> Result<Planned, String> {
+    fn plan(&self, sql: SqlExpr) -> Result<Planned, String> {
         self.physical(sql).map_err(|error| message(&error))
     }
 
@@ -117,17 +118,22 @@ fn is_time(data_type: &DataType) -> bool {
 }
 
 impl Expression {
-    /// `text` is the expression as written.
-    pub(super) fn new(
-        planned: Planned,
+    /// Resolves and plans `expr`, which `text` shows in messages.
+    pub(super) fn planned(
+        planner: &Planner,
         rows: &Schema,
-        clause: Clause,
+        scope: Scope<'_>,
+        mut expr: SqlExpr,
         text: String,
-    ) -> PlanResult<Self> {
-        let Planned { physical, nullable } = planned;
-        let result = delta_type::of(&physical.data_type(rows)?)
-            .map(|data_type| Field::new("", data_type, nullable));
-        Ok(Self { physical, result, clause, text })
+    ) -> Result<Self, Refusal> {
+        let span = expr.span();
+        scope.resolve(&mut expr)?;
+        let refuse = |message| scope.refuse(TYPE, span, message);
+        let Planned { physical, nullable } = planner.plan(expr).map_err(refuse)?;
+        let data_type = physical.data_type(rows).map_err(|error| refuse(error.to_string()))?;
+        let result =
+            delta_type::of(&data_type).map(|data_type| Field::new("", data_type, nullable));
+        Ok(Self { physical, result, clause: scope.clause.clone(), text })
     }
 
     /// The type and nullability of results; else why Delta Lake can't store them.
@@ -143,6 +149,31 @@ impl Expression {
         outcome.map_err(|reason| TransformError::Failed(Box::new(self.failure(rows, reason))))
     }
 
+    /// The results for the rows of `rows` that `kept`, without nulls, keeps: others can't fail, and what stands in their
+    /// places means nothing.
+    pub(super) fn evaluate_where(
+        &self,
+        rows: &RecordBatch,
+        kept: &BooleanArray,
+    ) -> Result<ArrayRef, TransformError> {
+        // Most expressions have a value for each row, and then nothing needs to be copied.
+        if let Ok(results) = self.attempt(rows) {
+            return Ok(results);
+        }
+        let some = filter_record_batch(rows, kept).expect("a mask of the rows");
+        let results = self.evaluate(&some).map_err(|mut error| {
+            if let TransformError::Failed(failure) = &mut error {
+                let mut places = kept.values().set_indices();
+                failure.row = places.nth(failure.row).unwrap_or_default();
+            }
+            error
+        })?;
+        let mut next = 0..results.len() as u64;
+        let places: UInt64Array =
+            kept.values().iter().map(|kept| if kept { next.next() } else { None }).collect();
+        Ok(take(&results, &places, None).expect("a place for each result"))
+    }
+
     /// Looks for the first row that fails: the shortest run of rows from the beginning that does.
     fn failure(&self, rows: &RecordBatch, mut reason: &'static str) -> Failure {
         let (mut good, mut bad) = (0, rows.num_rows());
@@ -153,7 +184,7 @@ impl Expression {
                 Err(first) => (bad, reason) = (middle, first),
             }
         }
-        Failure { clause: self.clause, expression: self.text.clone(), row: good, reason }
+        Failure { clause: self.clause.clone(), expression: self.text.clone(), row: good, reason }
     }
 
     fn attempt(&self, rows: &RecordBatch) -> Result<ArrayRef, &'static str> {
@@ -270,6 +301,6 @@ pub(super) fn type_name(data_type: &DataType) -> String {
 }
 
 /// Where an expression stands.
-pub(super) fn refused(clause: Clause, code: &'static str, message: String) -> Refusal {
-    Refusal { clause, code, place: None, message }
+pub(super) fn refused(clause: &Clause, code: &'static str, message: String) -> Refusal {
+    Refusal { clause: clause.clone(), code, place: None, message }
 }

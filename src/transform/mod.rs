@@ -1,4 +1,5 @@
-//! The stage between decoding and the table: `select` and `where`, SQL expressions over the rows of a chunk.
+//! The stage between decoding and the table: `select` and `where`, SQL expressions over the rows of a chunk, and
+//! aggregations of them over event-time windows.
 //!
 //! Owns the SQL: its syntax, names, types and functions (docs/reference/expressions.md), planned once per session and
 //! output with DataFusion's parts. Guarantees: the same row gives the same result, whatever rows stand beside it and
@@ -6,6 +7,7 @@
 //! holds makes it panic. It deliberately knows neither tables nor partitions: a failure names the row of the batch, and
 //! the engine says which record that is.
 
+pub mod aggregation;
 mod arithmetic;
 mod bounded;
 mod context;
@@ -28,14 +30,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::compute::prep_null_mask_filter;
-use arrow::datatypes::{DataType, Fields, SchemaRef};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion_sql::sqlparser::ast::Expr;
 
 pub use error::{Clause, Failure, Place, Refusal, TransformError};
 use error::{NO_CONDITION, TYPE};
 use expression::{Expression, Planner};
-use projection::{Projection, Source};
-use resolve::Scope;
+use projection::Projection;
+use resolve::{Scope, Unseen};
 
 /// What an output makes of rows of one schema.
 pub struct Plan {
@@ -62,16 +65,7 @@ impl Plan {
         select: Option<&str>,
         filter: Option<&str>,
     ) -> Result<Self, Refusal> {
-        let planner = |clause| {
-            Planner::new(rows).map_err(|error| expression::refused(clause, TYPE, error.to_string()))
-        };
-        let projection = match select {
-            Some(text) => {
-                let planner = planner(Clause::Select)?;
-                Some(Projection::new(&planner, rows, &parse::select_items(text)?)?)
-            }
-            None => None,
-        };
+        let projection = select.map(|text| projection(rows, Unseen::NONE, text)).transpose()?;
         let schema = match &projection {
             Some(projection) => Arc::clone(projection.schema()),
             None => Arc::clone(rows),
@@ -79,7 +73,10 @@ impl Plan {
         let filter = match filter {
             Some(text) => {
                 let results: Vec<_> = schema.fields().iter().map(|f| f.name().clone()).collect();
-                Some(condition(&planner(Clause::Where)?, rows, &results, text)?)
+                let why = " in the record: it is a result of `select`; repeat its expression";
+                let unseen = Unseen { names: &results, why };
+                let planner = planner(&Clause::Where, rows)?;
+                Some(filter_of(&planner, rows, unseen, text)?)
             }
             None => None,
         };
@@ -93,49 +90,50 @@ impl Plan {
 
     /// Which rows the output keeps, without nulls; `None`: all. NULL counts as false.
     pub fn filter(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, TransformError> {
-        let Some(filter) = &self.filter else { return Ok(None) };
-        let answers = filter.evaluate(rows)?;
-        let answers = answers.as_boolean();
-        let kept = match answers.null_count() {
-            0 => answers.clone(),
-            _ => prep_null_mask_filter(answers),
-        };
-        Ok((kept.true_count() < kept.len()).then_some(kept))
+        self.filter.as_ref().map_or(Ok(None), |filter| kept(filter, rows))
     }
 
     /// The rows as the table has them. Give it the rows that [`filter`](Self::filter) keeps: an expression may have no
     /// value for others.
     pub fn select(&self, rows: &RecordBatch) -> Result<RecordBatch, TransformError> {
-        let Some(projection) = &self.projection else { return Ok(rows.clone()) };
-        let columns = projection.sources().map(|source| match source {
-            Source::Column(index) => Ok(Arc::clone(rows.column(*index))),
-            Source::Expression(expression) => expression.evaluate(rows),
-        });
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let size = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        let selected = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &size);
-        Ok(selected.expect("the results are of the types and lengths that were planned"))
+        self.projection.as_ref().map_or_else(|| Ok(rows.clone()), |list| list.select(rows))
     }
 }
 
+fn planner(clause: &Clause, rows: &SchemaRef) -> Result<Planner, Refusal> {
+    Planner::new(rows).map_err(|error| expression::refused(clause, TYPE, error.to_string()))
+}
+
+/// Plans the text of `select`.
+fn projection(rows: &SchemaRef, unseen: Unseen<'_>, text: &str) -> Result<Projection, Refusal> {
+    let clause = &Clause::Select;
+    let scope = Scope { clause, columns: rows.fields(), unseen };
+    let planner = planner(clause, rows)?;
+    Projection::new(&planner, rows, scope, &parse::select_items(clause, text)?)
+}
+
 /// Plans the text of `where`.
+fn filter_of(
+    planner: &Planner,
+    rows: &SchemaRef,
+    unseen: Unseen<'_>,
+    text: &str,
+) -> Result<Expression, Refusal> {
+    let clause = &Clause::Where;
+    let scope = Scope { clause, columns: rows.fields(), unseen };
+    condition(planner, rows, scope, parse::expression(clause, text)?)
+}
+
+/// Plans an expression that says yes or no.
 fn condition(
     planner: &Planner,
     rows: &SchemaRef,
-    results: &[String],
-    text: &str,
+    scope: Scope<'_>,
+    expr: Expr,
 ) -> Result<Expression, Refusal> {
-    let clause = Clause::Where;
-    let columns: &Fields = rows.fields();
-    let mut expr = parse::condition(text)?;
+    let clause = scope.clause;
     let text = expr.to_string();
-    Scope { clause, columns, results }.resolve(&mut expr)?;
-    let filter = planner
-        .plan(expr)
-        .and_then(|plan| {
-            Expression::new(plan, rows, clause, text).map_err(|error| error.to_string())
-        })
-        .map_err(|message| expression::refused(clause, TYPE, message))?;
+    let filter = Expression::planned(planner, rows, scope, expr, text)?;
     match filter.result() {
         Ok(field) if field.data_type() == &DataType::Boolean => Ok(filter),
         Ok(field) => {
@@ -149,4 +147,18 @@ fn condition(
             format!("expected a condition, a BOOLEAN; this {why}"),
         )),
     }
+}
+
+/// Which rows a condition keeps, without nulls; `None`: all. NULL counts as false.
+fn kept(
+    condition: &Expression,
+    rows: &RecordBatch,
+) -> Result<Option<BooleanArray>, TransformError> {
+    let answers = condition.evaluate(rows)?;
+    let answers = answers.as_boolean();
+    let kept = match answers.null_count() {
+        0 => answers.clone(),
+        _ => prep_null_mask_filter(answers),
+    };
+    Ok((kept.true_count() < kept.len()).then_some(kept))
 }

@@ -10,17 +10,22 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Token};
 use super::error::{Clause, Place, Refusal, SYNTAX};
 
 /// The items of a projection list.
-pub(super) fn select_items(text: &str) -> Result<Vec<SelectItem>, Refusal> {
-    parse(Clause::Select, text, |parser| parser.parse_projection())
+pub(super) fn select_items(clause: &Clause, text: &str) -> Result<Vec<SelectItem>, Refusal> {
+    parse(clause, text, |parser| parser.parse_projection())
+}
+
+/// One item of a projection list.
+pub(super) fn select_item(clause: &Clause, text: &str) -> Result<SelectItem, Refusal> {
+    parse(clause, text, |parser| parser.parse_select_item())
 }
 
 /// One expression.
-pub(super) fn condition(text: &str) -> Result<Expr, Refusal> {
-    parse(Clause::Where, text, |parser| parser.parse_expr())
+pub(super) fn expression(clause: &Clause, text: &str) -> Result<Expr, Refusal> {
+    parse(clause, text, |parser| parser.parse_expr())
 }
 
 fn parse<T>(
-    clause: Clause,
+    clause: &Clause,
     text: &str,
     read: impl Fn(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Result<T, Refusal> {
@@ -31,10 +36,11 @@ fn parse<T>(
     if rest.token != Token::EOF {
         let wanted = match clause {
             Clause::Select => "a comma or the end",
-            Clause::Where => "the end",
+            _ => "the end",
         };
         let message = format!("expected {wanted}, found `{}`", rest.token);
-        return Err(Refusal { clause, code: SYNTAX, place: place(rest.span.start), message });
+        let (clause, place) = (clause.clone(), place(rest.span.start));
+        return Err(Refusal { clause, code: SYNTAX, place, message });
     }
     Ok(read)
 }
@@ -44,7 +50,7 @@ pub(super) fn place(at: Location) -> Option<Place> {
     (at.line > 0).then_some(Place { line: at.line, column: at.column })
 }
 
-fn refusal(clause: Clause, error: ParserError) -> Refusal {
+fn refusal(clause: &Clause, error: ParserError) -> Refusal {
     let text = match error {
         ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
         ParserError::RecursionLimitExceeded => "expressions nest too deep".into(),
@@ -52,7 +58,7 @@ fn refusal(clause: Clause, error: ParserError) -> Refusal {
     let (message, place) = split_place(&text);
     let message = message.replace("Expected: ", "expected ").replace("found: EOF", "found the end");
     let message = message.replace("found: ", "found ");
-    Refusal { clause, code: SYNTAX, place, message }
+    Refusal { clause: clause.clone(), code: SYNTAX, place, message }
 }
 
 /// The parser ends its messages with ` at Line: 1, Column: 5`.
@@ -90,6 +96,10 @@ impl Dialect for Sql {
     }
 
     fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
         true
     }
 

@@ -1,13 +1,17 @@
 //! The projection list: `*` and what it leaves out or replaces, columns, named expressions.
 
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion_sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, IdentWithAlias, ObjectName, RenameSelectItem, SelectItem,
     SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::error::{Clause, NAME, NOT_FOR_A_RECORD, RESULT_TYPE, Refusal, SYNTAX, TYPE};
+use super::error::{NAME, NOT_FOR_A_RECORD, RESULT_TYPE, Refusal, SYNTAX, TransformError};
 use super::expression::{Expression, Planner};
 use super::names;
 use super::resolve::Scope;
@@ -15,7 +19,7 @@ use crate::config::MetadataColumn;
 use crate::schema;
 
 /// Where a result column comes from.
-pub(super) enum Source {
+enum Source {
     /// A column of the rows, as it is.
     Column(usize),
     Expression(Expression),
@@ -31,9 +35,9 @@ impl Projection {
     pub(super) fn new(
         planner: &Planner,
         rows: &SchemaRef,
+        scope: Scope<'_>,
         items: &[SelectItem],
     ) -> Result<Self, Refusal> {
-        let scope = Scope { clause: Clause::Select, columns: rows.fields(), results: &[] };
         let mut list = List { planner, rows, scope, fields: Vec::new(), sources: Vec::new() };
         for item in items {
             list.item(item)?;
@@ -46,8 +50,19 @@ impl Projection {
     }
 
     /// In the order of the schema.
-    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.sources.iter()
+    pub(super) fn columns(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
+        let columns = self.sources.iter().map(|source| match source {
+            Source::Column(index) => Ok(Arc::clone(rows.column(*index))),
+            Source::Expression(expression) => expression.evaluate(rows),
+        });
+        columns.collect()
+    }
+
+    pub(super) fn select(&self, rows: &RecordBatch) -> Result<RecordBatch, TransformError> {
+        let size = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let schema = Arc::clone(&self.schema);
+        let selected = RecordBatch::try_new_with_options(schema, self.columns(rows)?, &size);
+        Ok(selected.expect("the results are of the types and lengths that were planned"))
     }
 }
 
@@ -184,46 +199,26 @@ impl List<'_> {
     fn expression(&mut self, expr: &Expr, alias: &Ident) -> Result<(), Refusal> {
         self.fits_a_result(alias, "")?;
         let text = format!("{expr} AS {}", alias.value);
-        let mut resolved = expr.clone();
-        self.scope.resolve(&mut resolved)?;
-        let refuse = |code, message| self.scope.refuse(code, expr.span(), message);
-        let physical = self.planner.plan(resolved).map_err(|message| refuse(TYPE, message))?;
-        let planned = Expression::new(physical, self.rows, Clause::Select, text)
-            .map_err(|error| refuse(TYPE, error.to_string()))?;
+        let planned = Expression::planned(self.planner, self.rows, self.scope, expr.clone(), text)?;
         let field = match planned.result() {
             Ok(field) => field.clone().with_name(&alias.value),
-            Err(why) => return Err(refuse(RESULT_TYPE, format!("`{}` {why}", alias.value))),
+            Err(why) => {
+                let message = format!("`{}` {why}", alias.value);
+                return Err(self.scope.refuse(RESULT_TYPE, expr.span(), message));
+            }
         };
         self.push(Field::into(field), Source::Expression(planned), alias.span)
     }
 
     /// Whether a result can be called so; `own` is the name of the column that it is.
     fn fits_a_result(&self, alias: &Ident, own: &str) -> Result<(), Refusal> {
-        let name = alias.value.as_str();
-        let lower = name.to_lowercase();
-        let refuse = |message| Err(self.scope.refuse(NAME, alias.span, message));
-        if name.is_empty() {
-            return refuse("a column's name can't be empty; use `AS name`".into());
+        match unfit(&alias.value, own) {
+            None => Ok(()),
+            Some(why) => {
+                let message = format!("{why}; use another `AS name`");
+                Err(self.scope.refuse(NAME, alias.span, message))
+            }
         }
-        if let Some(c) = schema::unfit_in_name(name) {
-            let name = name.escape_debug();
-            return refuse(format!(
-                "the name `{name}` holds {c:?}, which readers refuse; use another `AS name`"
-            ));
-        }
-        if MetadataColumn::ALL.iter().any(|taken| taken.column() == lower)
-            && !names::same(name, own)
-        {
-            return refuse(format!(
-                "`{name}` is the name of a metadata column; use another `AS name`"
-            ));
-        }
-        if matches!(lower.as_str(), "_metadata" | "_change_type") || lower.starts_with("_commit_") {
-            return refuse(format!(
-                "`{name}` is a name that Spark and Delta use themselves; use another `AS name`"
-            ));
-        }
-        Ok(())
     }
 
     fn push(&mut self, field: FieldRef, source: Source, span: Span) -> Result<(), Refusal> {
@@ -244,6 +239,25 @@ impl List<'_> {
         self.sources.push(source);
         Ok(())
     }
+}
+
+/// Why a result can't be called so; `own` is the name of the column that it is.
+pub(super) fn unfit(name: &str, own: &str) -> Option<String> {
+    let lower = name.to_lowercase();
+    if name.is_empty() {
+        return Some("a column's name can't be empty".into());
+    }
+    if let Some(c) = schema::unfit_in_name(name) {
+        let name = name.escape_debug();
+        return Some(format!("the name `{name}` holds {c:?}, which readers refuse"));
+    }
+    if MetadataColumn::ALL.iter().any(|taken| taken.column() == lower) && !names::same(name, own) {
+        return Some(format!("`{name}` is the name of a metadata column"));
+    }
+    if matches!(lower.as_str(), "_metadata" | "_change_type") || lower.starts_with("_commit_") {
+        return Some(format!("`{name}` is a name that Spark and Delta use themselves"));
+    }
+    None
 }
 
 /// A name for an expression without one: the last field of a path, else `name`.

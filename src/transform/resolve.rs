@@ -18,11 +18,23 @@ use super::functions::{FUNCTIONS, Known};
 use super::{names, parse};
 
 /// What the names of an expression can mean.
+#[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
-    pub(super) clause: Clause,
+    pub(super) clause: &'a Clause,
     pub(super) columns: &'a Fields,
-    /// The names that `select` gives, which `where` doesn't see: for messages.
-    pub(super) results: &'a [String],
+    pub(super) unseen: Unseen<'a>,
+}
+
+/// Names that mean something elsewhere: for messages.
+#[derive(Clone, Copy)]
+pub(super) struct Unseen<'a> {
+    pub(super) names: &'a [String],
+    /// Why they mean nothing here, and what to do.
+    pub(super) why: &'static str,
+}
+
+impl Unseen<'_> {
+    pub(super) const NONE: Self = Self { names: &[], why: "" };
 }
 
 impl Scope<'_> {
@@ -43,8 +55,8 @@ impl Scope<'_> {
         }
         let mut message = format!("no column `{}`", name.value);
         let near = names::did_you_mean(&name.value, known());
-        if self.results.iter().any(|result| names::same(result, &name.value)) {
-            message.push_str(" in the record: it is a result of `select`; repeat its expression");
+        if self.unseen.names.iter().any(|unseen| names::same(unseen, &name.value)) {
+            message.push_str(self.unseen.why);
         } else if !near.is_empty() {
             message.push_str(&near);
         } else if name.quote_style == Some('"') {
@@ -54,7 +66,7 @@ impl Scope<'_> {
     }
 
     pub(super) fn refuse(&self, code: &'static str, span: Span, message: String) -> Refusal {
-        Refusal { clause: self.clause, code, place: parse::place(span.start), message }
+        Refusal { clause: self.clause.clone(), code, place: parse::place(span.start), message }
     }
 }
 
@@ -231,7 +243,7 @@ fn in_utc(arguments: &mut FunctionArguments) {
 }
 
 /// A function's name as it is looked up.
-fn plain(name: &ObjectName) -> String {
+pub(super) fn plain(name: &ObjectName) -> String {
     match name.0.as_slice() {
         [part] => {
             part.as_ident().map_or_else(|| name.to_string(), |ident| ident.value.to_lowercase())

@@ -1,5 +1,6 @@
 //! Rows written as text in, rows written as text out.
 
+mod aggregation;
 mod failures;
 mod model;
 mod refusals;

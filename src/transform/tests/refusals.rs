@@ -297,7 +297,7 @@ fn results_need_names() {
     check_select(
         "amount AS \"\"",
         "SL6006",
-        "`select` (line 1, column 11): a column's name can't be empty; use `AS name`",
+        "`select` (line 1, column 11): a column's name can't be empty; use another `AS name`",
     );
     check_select(
         "amount, day AS Amount",

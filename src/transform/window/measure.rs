@@ -180,7 +180,8 @@ impl Measure {
         &self.result
     }
 
-    pub(super) fn states(&self) -> &[DataType] {
+    /// The columns that its state is kept in.
+    pub fn states(&self) -> &[DataType] {
         &self.states
     }
 

@@ -1,0 +1,277 @@
+//! What an output with `aggregate` computes of rows: its SQL, planned into windows, keys and measures.
+//!
+//! Owns what `group_by` and `measures` may hold (docs/reference/expressions.md, "Aggregates"), and which columns the table
+//! gets. Guarantees what [`super`] does for each expression, and that a row which the `FILTER` of a measure leaves out
+//! can't fail in it. It deliberately computes no window: it gives [`super::window`] what that needs of rows.
+
+mod call;
+mod meaning;
+mod measure;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::datatypes::{FieldRef, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+use datafusion_sql::sqlparser::ast::{Ident, SelectItem, Spanned};
+
+#[cfg(test)]
+pub(super) use self::call::AGGREGATES;
+use self::measure::Planned;
+use super::error::{NAME, SYNTAX, TYPE};
+use super::expression::{Expression, Planner, refused, type_name};
+use super::projection::{self, Projection};
+use super::resolve::{Scope, Unseen};
+use super::window::{Aligned, Argument, Kind, Lateness, Micros, WindowError, WindowPlan};
+use super::{Clause, Refusal, TransformError, names, parse};
+use crate::config::{self, MetadataColumn};
+use crate::schema::timestamp_type;
+
+/// The columns of windows.
+const BOUNDS: [&str; 2] = ["window_start", "window_end"];
+
+/// A planned `aggregate`, with the `where` before it and the `select` behind it.
+pub struct Aggregation {
+    /// `None`: every row.
+    filter: Option<Expression>,
+    /// The column with event times.
+    time: usize,
+    /// Each of one column.
+    keys: Vec<Projection>,
+    measures: Vec<Planned>,
+    windows: Arc<WindowPlan>,
+    /// `None`: every column as it is.
+    projection: Option<Projection>,
+    schema: SchemaRef,
+    meaning: BTreeMap<String, String>,
+}
+
+impl Aggregation {
+    /// `rows`: the columns of a chunk that the output sees. `filter`: the text of `where`; `select` is over the results.
+    pub fn new(
+        rows: &SchemaRef,
+        aggregate: &config::Aggregate,
+        filter: Option<&str>,
+        select: Option<&str>,
+    ) -> Result<Self, TransformError> {
+        Self::refusing(rows, aggregate, filter, select)
+            .map_err(|refusal| TransformError::Refused(Box::new(refusal)))
+    }
+
+    fn refusing(
+        rows: &SchemaRef,
+        aggregate: &config::Aggregate,
+        filter: Option<&str>,
+        select: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let time = event_time(rows, &aggregate.watermark.column)?;
+        let measures = aggregate.measures.iter().map(|measure| measure.name.clone());
+        let results: Vec<_> = BOUNDS.map(str::to_owned).into_iter().chain(measures).collect();
+        let why = " in the record: it is a result of the aggregation, which comes later";
+        let unseen = Unseen { names: &results, why };
+        let planner = super::planner(&Clause::Window, rows)?;
+        let filter =
+            filter.map(|text| super::filter_of(&planner, rows, unseen, text)).transpose()?;
+        let sight = Sight { planner: &planner, rows, unseen };
+        let keys = aggregate.group_by.iter().enumerate();
+        let keys = keys.map(|(index, text)| key(&sight, &Clause::GroupBy(index), text));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let measures = aggregate.measures.iter().map(|spec| Planned::new(&sight, spec));
+        let measures = measures.collect::<Result<Vec<_>, _>>()?;
+        refuse_names(&keys, aggregate)?;
+
+        let meaning = meaning::of(aggregate, &keys, &measures);
+        let keys: Vec<_> = keys.into_iter().map(|key| key.column).collect();
+        let windows = Arc::new(windows(aggregate, &keys, &measures)?);
+        let names = rows.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let why = " in the results: add it to `group_by`, or make a measure of it";
+        let unseen = Unseen { names: &names, why };
+        let projection =
+            select.map(|text| super::projection(windows.schema(), unseen, text)).transpose()?;
+        let schema = Arc::clone(projection.as_ref().map_or(windows.schema(), Projection::schema));
+        Ok(Self { filter, time, keys, measures, windows, projection, schema, meaning })
+    }
+
+    /// The table's columns: those of `select`, if there is one.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn windows(&self) -> &Arc<WindowPlan> {
+        &self.windows
+    }
+
+    /// Which rows `where` keeps, without nulls; `None`: all. NULL counts as false.
+    pub fn kept(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, TransformError> {
+        self.filter.as_ref().map_or(Ok(None), |filter| super::kept(filter, rows))
+    }
+
+    /// The event time of each row in microseconds; null where there is none.
+    pub fn event_times(&self, rows: &RecordBatch) -> Result<Int64Array, TransformError> {
+        let times = rows.column(self.time).as_primitive::<TimestampMicrosecondType>();
+        Ok(times.reinterpret_cast::<Int64Type>())
+    }
+
+    /// The columns of `group_by`. Give it rows that count: an expression may have no value for others.
+    pub fn keys(&self, counted: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
+        let columns = self.keys.iter().map(|key| key.columns(counted));
+        Ok(columns.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// One per measure, of rows that count.
+    pub fn arguments(&self, counted: &RecordBatch) -> Result<Vec<Argument>, TransformError> {
+        self.measures.iter().map(|measure| measure.argument(counted)).collect()
+    }
+
+    /// Rows of windows as the table has them.
+    pub fn select(&self, results: &RecordBatch) -> Result<RecordBatch, TransformError> {
+        self.projection.as_ref().map_or_else(|| Ok(results.clone()), |list| list.select(results))
+    }
+
+    /// What gives stored state its meaning, part by part: state can't be read with another.
+    pub fn meaning(&self) -> BTreeMap<String, String> {
+        self.meaning.clone()
+    }
+}
+
+/// What expressions over a record are planned with.
+struct Sight<'a> {
+    planner: &'a Planner,
+    rows: &'a SchemaRef,
+    unseen: Unseen<'a>,
+}
+
+impl<'a> Sight<'a> {
+    fn scope(&self, clause: &'a Clause) -> Scope<'a> {
+        Scope { clause, columns: self.rows.fields(), unseen: self.unseen }
+    }
+}
+
+/// An item of `group_by`.
+struct Key {
+    column: Projection,
+    /// Without its name.
+    text: String,
+}
+
+impl Key {
+    fn field(&self) -> &FieldRef {
+        field(&self.column)
+    }
+}
+
+fn field(key: &Projection) -> &FieldRef {
+    &key.schema().fields()[0]
+}
+
+/// Finds the column with event times.
+fn event_time(rows: &SchemaRef, column: &str) -> Result<usize, Refusal> {
+    let clause = &Clause::Watermark;
+    let scope = Scope { clause, columns: rows.fields(), unseen: Unseen::NONE };
+    let index = scope.column(&Ident::new(column)).map_err(|refusal| {
+        let metadata = MetadataColumn::Timestamp;
+        if !names::same(column, metadata.column()) {
+            return refusal;
+        }
+        let word = metadata.word();
+        let message = format!("no column `{column}`; add `{word}` to `metadata_columns`");
+        Refusal { message, ..refusal }
+    })?;
+    let found = rows.field(index).data_type();
+    if found == &timestamp_type() {
+        return Ok(index);
+    }
+    let message = format!(
+        "`{column}` is {}, and an event time is an instant; declare the column as TIMESTAMP, with its format in `timestamps`",
+        type_name(found)
+    );
+    Err(refused(clause, TYPE, message))
+}
+
+fn key(sight: &Sight<'_>, clause: &Clause, text: &str) -> Result<Key, Refusal> {
+    let scope = sight.scope(clause);
+    let item = parse::select_item(clause, text)?;
+    let text = match &item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr.to_string(),
+        SelectItem::Wildcard(_) => {
+            let message = "`*`: name each column that rows are grouped by".into();
+            return Err(scope.refuse(SYNTAX, item.span(), message));
+        }
+        // The projection has a word for these.
+        _ => String::new(),
+    };
+    let span = item.span();
+    let column = Projection::new(sight.planner, sight.rows, scope, &[item])?;
+    let key = Key { column, text };
+    let field = key.field();
+    if field.data_type().is_nested() {
+        let message = format!(
+            "`{}` is {}, and rows can't be grouped by nested columns; take a field or an element of it",
+            field.name(),
+            type_name(field.data_type())
+        );
+        return Err(scope.refuse(TYPE, span, message));
+    }
+    Ok(key)
+}
+
+/// Refuses names of results that can't be columns of one table.
+fn refuse_names(keys: &[Key], aggregate: &config::Aggregate) -> Result<(), Refusal> {
+    let keys = keys.iter().map(|key| key.field().name().as_str()).enumerate();
+    let keys = keys.map(|(index, name)| (Clause::GroupBy(index), name, "another `AS name`"));
+    let measures = aggregate.measures.iter().map(|measure| measure.name.as_str());
+    let measures = measures.map(|name| (Clause::Measure(name.into()), name, "another name"));
+    let mut taken: Vec<&str> = BOUNDS.to_vec();
+    for (clause, name, instead) in keys.chain(measures) {
+        let is_measure = matches!(clause, Clause::Measure(_));
+        let why = match taken.iter().find(|twin| names::same(twin, name)) {
+            Some(twin) if BOUNDS.contains(twin) => Some(format!("windows have a column `{twin}`")),
+            Some(twin) if *twin == name => Some(format!("`{name}` comes twice")),
+            Some(twin) => Some(format!(
+                "`{twin}` and `{name}` are the same name to Delta Lake, which ignores case"
+            )),
+            // Those of keys have been looked at: they may be metadata columns.
+            None if is_measure => projection::unfit(name, ""),
+            None => None,
+        };
+        if let Some(why) = why {
+            return Err(refused(&clause, NAME, format!("{why}; use {instead}")));
+        }
+        taken.push(name);
+    }
+    Ok(())
+}
+
+fn windows(
+    aggregate: &config::Aggregate,
+    keys: &[Projection],
+    measures: &[Planned],
+) -> Result<WindowPlan, Refusal> {
+    let refuse = |error: WindowError| refused(&Clause::Window, error.code(), error.to_string());
+    // Whole days of UTC are all of one length.
+    let zone = |zone: Option<chrono_tz::Tz>| zone.filter(|zone| *zone != chrono_tz::UTC);
+    let kind = match aggregate.window {
+        config::Window::Tumbling { size, offset, timezone } => {
+            let size = micros(size);
+            Aligned::new(size, size, micros(offset), zone(timezone)).map(Kind::Aligned)
+        }
+        config::Window::Sliding { size, slide, offset, timezone } => {
+            Aligned::new(micros(size), micros(slide), micros(offset), zone(timezone))
+                .map(Kind::Aligned)
+        }
+        config::Window::Session { gap } => Ok(Kind::Session { gap: micros(gap) }),
+        config::Window::None => Ok(Kind::Unbounded),
+    };
+    let watermark = &aggregate.watermark;
+    let lateness =
+        Lateness { delay: micros(watermark.delay), max_future: watermark.max_future.map(micros) };
+    let keys = keys.iter().map(|key| Arc::clone(field(key))).collect();
+    let measures = measures.iter().map(|planned| planned.measure.clone()).collect();
+    kind.and_then(|kind| WindowPlan::new(kind, lateness, keys, measures)).map_err(refuse)
+}
+
+/// Whoever plans windows refuses what is too long.
+fn micros(length: std::time::Duration) -> Micros {
+    Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX)
+}
