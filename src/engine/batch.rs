@@ -7,7 +7,8 @@ use arrow::array::BooleanArray;
 use arrow::record_batch::RecordBatch;
 
 use super::EngineError;
-use super::shape::Shape;
+use super::shape::{Shape, Shaped};
+use super::windows::{EpochDone, WindowRows};
 use crate::chunk::{Chunk, SourcePartition};
 use crate::config::Limits;
 use crate::offsets::Fates;
@@ -24,7 +25,6 @@ pub struct BatchWriter {
 
 /// One output's part of a batch.
 pub struct OutputRows {
-    pub shape: Arc<Shape>,
     pub rows: Rows,
     /// Partitions whose range lies after the output's progress.
     pub takes: BTreeSet<Arc<SourcePartition>>,
@@ -35,10 +35,12 @@ pub struct OutputRows {
 /// Where an output's rows go while a batch is read.
 pub enum Rows {
     /// Into files at once.
-    Files(Box<FilesWriter>),
+    Files(Arc<Shape>, Box<FilesWriter>),
     /// They wait: what they do to the table depends on what is in it when they are committed. A batch's limits bound
     /// them.
-    Changes(Vec<Change>),
+    Changes(Arc<Shape>, Vec<Change>),
+    /// Into windows.
+    Windows(Box<WindowRows>),
 }
 
 /// Rows of one chunk, for an output with keys.
@@ -53,41 +55,45 @@ pub struct Change {
 pub enum Finished {
     Files(Vec<DataFile>),
     Changes(Vec<Change>),
+    Windows(Box<WindowRows>),
+    /// An epoch, once it is finished; `None`: there is nothing to commit.
+    Epoch(Option<Box<EpochDone>>),
 }
 
 impl OutputRows {
-    pub fn new(shape: Arc<Shape>, rows: Rows, takes: BTreeSet<Arc<SourcePartition>>) -> Self {
-        Self { shape, rows, takes, filtered: BTreeMap::new() }
+    pub fn new(rows: Rows, takes: BTreeSet<Arc<SourcePartition>>) -> Self {
+        Self { rows, takes, filtered: BTreeMap::new() }
     }
 
     fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
         if !self.takes.contains(&chunk.partition) || chunk.rows.num_rows() == 0 {
             return Ok(());
         }
-        let shaped = self.shape.apply(chunk)?;
-        if shaped.filtered > 0 {
-            *self.filtered.entry(chunk.partition.clone()).or_default() += shaped.filtered;
-        }
-        if shaped.rows.num_rows() == 0 {
-            return Ok(());
-        }
-        match &mut self.rows {
-            Rows::Files(files) => files.write(&shaped.rows)?,
-            Rows::Changes(changes) => changes.push(Change {
-                partition: chunk.partition.clone(),
-                rows: shaped.rows,
-                deletes: shaped.deletes,
-            }),
+        let filtered = match &mut self.rows {
+            Rows::Windows(windows) => return windows.chunk(chunk),
+            Rows::Files(shape, files) => {
+                let shaped = shape.apply(chunk)?;
+                files.write(&shaped.rows)?;
+                shaped.filtered
+            }
+            Rows::Changes(shape, changes) => {
+                let Shaped { rows, deletes, filtered } = shape.apply(chunk)?;
+                if rows.num_rows() > 0 {
+                    changes.push(Change { partition: chunk.partition.clone(), rows, deletes });
+                }
+                filtered
+            }
+        };
+        if filtered > 0 {
+            *self.filtered.entry(chunk.partition.clone()).or_default() += filtered;
         }
         Ok(())
     }
 }
 
-/// A batch's finished files, not yet in any table.
+/// What all outputs of a batch share, not yet in any table.
 #[derive(Default)]
 pub struct Written {
-    /// In the order of [`BatchWriter::outputs`].
-    pub outputs: Vec<OutputWritten>,
     pub dead_letters: Vec<DataFile>,
     /// New rows of the dead-letter table, by partition; a dead letter that it held already is none.
     pub new_dead_letters: BTreeMap<Arc<SourcePartition>, u64>,
@@ -99,6 +105,26 @@ pub struct Written {
 pub struct OutputWritten {
     pub rows: Finished,
     pub filtered: BTreeMap<Arc<SourcePartition>, u64>,
+}
+
+impl OutputWritten {
+    /// `takes`: the partitions whose ranges are new to the output.
+    pub fn is_to_be_committed(&self, takes: &BTreeSet<Arc<SourcePartition>>) -> bool {
+        match &self.rows {
+            Finished::Epoch(done) => done.is_some(),
+            _ => !takes.is_empty(),
+        }
+    }
+
+    /// A partition's rows, by what the output makes of them.
+    pub fn settle(&self, partition: &SourcePartition, fates: &mut Fates) {
+        let filtered = self.filtered.get(partition).copied().unwrap_or(0);
+        fates.rows -= filtered;
+        fates.filtered += filtered;
+        if let Finished::Epoch(Some(done)) = &self.rows {
+            done.settle(partition, fates);
+        }
+    }
 }
 
 /// One partition's part of a batch, or a sum of such parts.
@@ -167,17 +193,20 @@ impl Writing {
         Ok(())
     }
 
-    pub fn finish(mut self) -> Result<Written, EngineError> {
+    /// The second: in the order of [`BatchWriter::outputs`].
+    pub fn finish(mut self) -> Result<(Written, Vec<OutputWritten>), EngineError> {
+        let mut outputs = Vec::new();
         for OutputRows { rows, filtered, .. } in self.writer.outputs {
             let rows = match rows {
-                Rows::Files(files) => Finished::Files(files.finish()?),
-                Rows::Changes(changes) => Finished::Changes(changes),
+                Rows::Files(_, files) => Finished::Files(files.finish()?),
+                Rows::Changes(_, changes) => Finished::Changes(changes),
+                Rows::Windows(windows) => Finished::Windows(windows),
             };
-            self.written.outputs.push(OutputWritten { rows, filtered });
+            outputs.push(OutputWritten { rows, filtered });
         }
         if let Some(files) = self.writer.dead_letters {
             self.written.dead_letters = files.finish()?;
         }
-        Ok(self.written)
+        Ok((self.written, outputs))
     }
 }

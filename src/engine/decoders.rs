@@ -11,7 +11,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use super::EngineError;
 use crate::chunk::{Chunk, SourcePartition};
 use crate::config::{
-    Connector, Decode, MetadataColumn, Mode, OnBadRecord, OnIncompatibleSchema, Output,
+    Aggregate, Connector, Decode, MetadataColumn, Mode, OnBadRecord, OnIncompatibleSchema, Output,
 };
 use crate::decode::{BadRecord, DecodeError, Decoder, Schemas};
 use crate::message::Message;
@@ -49,6 +49,10 @@ impl Group {
         for output in outputs {
             first.get_or_insert(&output.name);
             metadata.extend(output.metadata_columns.iter().copied());
+            let limits_future = |of: &Aggregate| of.watermark.max_future.is_some();
+            if output.aggregate.as_ref().is_some_and(limits_future) {
+                metadata.insert(MetadataColumn::Timestamp);
+            }
             upserts |= matches!(output.mode, Mode::Upsert { .. });
         }
         let tombstones = upserts && decode.key.is_some();

@@ -14,6 +14,7 @@ use crate::sink::files::FilesError;
 use crate::sink::keyed::KeyedError;
 use crate::source::SourceError;
 use crate::transform::TransformError;
+use crate::transform::window::WindowError;
 
 #[derive(Debug, Error)]
 pub enum EngineError {
@@ -31,6 +32,8 @@ pub enum EngineError {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Keyed(Box<KeyedError>),
+    #[error(transparent)]
+    Windows(#[from] WindowError),
     #[error(transparent)]
     Transform(Box<TransformError>),
     #[error("{partition}{}: {source}", offset.map(|offset| format!(" offset {offset}")).unwrap_or_default())]
@@ -61,7 +64,7 @@ pub enum EngineError {
     )]
     NoColumn { output: String, key: &'static str, column: String, columns: String },
     #[error(
-        "outputs.{output}: dead letters are replayed under `mode: append` only; with keys an old record would meet newer rows"
+        "outputs.{output}: dead letters are replayed under `mode: append` and without `aggregate` only; with keys or windows an old record would meet newer rows"
     )]
     ReplayOfChanges { output: String },
     #[error("outputs.{output}: there is no table at {table}, so nothing has been judged yet")]
@@ -85,6 +88,8 @@ pub enum EngineError {
         grouped(*max_bytes)
     )]
     OnceTooLarge { max_records: u64, max_bytes: u64 },
+    #[error("the state of windows can't be written down: {0}")]
+    State(io::Error),
     #[error("stopped while reading")]
     Stopped,
     #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
@@ -101,6 +106,7 @@ impl EngineError {
             Self::Files(error) => error.code(),
             Self::Commit(error) => error.code(),
             Self::Transform(source) | Self::Expression { source, .. } => source.code(),
+            Self::Windows(error) => error.code(),
             Self::Keyed(error) => error.code(),
             Self::TooManyBad { .. } => "SL5001",
             Self::DataLoss { .. } => "SL5002",
@@ -115,6 +121,7 @@ impl EngineError {
             Self::ReplayNoTable { .. } => "SL5011",
             Self::ReplayUncertain { .. } => "SL5012",
             Self::OnceTooLarge { .. } => "SL5013",
+            Self::State(_) => "SL5014",
         }
     }
 
@@ -132,6 +139,7 @@ impl EngineError {
             Self::Files(error) => error.disposition(),
             Self::Commit(error) => error.disposition(),
             Self::Transform(source) | Self::Expression { source, .. } => source.disposition(),
+            Self::Windows(error) => error.disposition(),
             Self::Keyed(error) => error.disposition(),
             Self::TooManyBad { .. } | Self::DataLoss { .. } | Self::PartitionVanished { .. } => {
                 Disposition::Stop(Exit::DataRefused)
@@ -142,7 +150,7 @@ impl EngineError {
             Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
             Self::ReplayNoTable { .. } => Disposition::Stop(Exit::NegativeFinding),
             Self::ReplayUncertain { .. } => Disposition::Stop(Exit::DataRefused),
-            Self::ThreadGone(_) | Self::Thread(_) => Disposition::Stop(Exit::Bug),
+            Self::ThreadGone(_) | Self::Thread(_) | Self::State(_) => Disposition::Stop(Exit::Bug),
             Self::Stopped => Disposition::Retry,
             Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),
         }

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{BatchWriter, OutputRows, Rows, Share};
+use super::batch::{BatchWriter, OutputRows, OutputWritten, Rows, Share};
 use super::decoders::Decoders;
 use super::lanes::{self, Shared};
-use super::output::{Output, age};
+use super::output::{Ends, Output, age};
 use super::pipeline::{Batch, Held, Pipeline, ReadJob};
 use super::plan::{self, Backlog, PlannedRange};
 use super::table::now_ms;
@@ -30,6 +30,8 @@ const TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// Fewer records than this are not judged by `bad_record_limit` alone, but with the batches after them: one bad
 /// record in a batch of one is no wrong schema.
 const JUDGED_RECORDS: u64 = 100;
+/// The longest pause between looks at the ends by which partitions are idle.
+const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// A commit that takes longer than all its time-outs together is stuck: `/healthz` says so.
 const COMMIT_PROMISE: Option<Duration> = Some(Duration::from_secs(600));
 /// The same for the pauses between batches, beyond the trigger's interval.
@@ -37,13 +39,15 @@ const IDLE_PROMISE: Duration = Duration::from_secs(60);
 
 /// A batch under way: planned, and being read and written.
 pub(super) struct Reading {
-    work: Pin<Box<dyn Future<Output = Result<Batch, EngineError>> + Send>>,
+    work: Pin<Box<dyn Future<Output = Result<(Batch, Vec<OutputWritten>), EngineError>> + Send>>,
     planned: Planned,
 }
 
 /// A batch that was read and written.
 pub(super) struct Done {
     batch: Batch,
+    /// In the order of the lane's outputs.
+    written: Vec<OutputWritten>,
     planned: Planned,
 }
 
@@ -81,6 +85,9 @@ pub(super) struct Lane<'a> {
     pipeline: Pipeline,
     ends: BTreeMap<TopicPartition, i64>,
     newest_ms: BTreeMap<Arc<SourcePartition>, i64>,
+    /// By which partitions are idle; asked for only where windows wait for it.
+    confirmed: Ends,
+    ends_asked: Option<Instant>,
     last_start_ms: Option<u64>,
     topics_seen: Instant,
     kept_alive: Instant,
@@ -108,6 +115,8 @@ impl<'a> Lane<'a> {
             catches_up,
             ends: shared.view.extent.latest.clone(),
             newest_ms: BTreeMap::new(),
+            confirmed: Ends::new(),
+            ends_asked: None,
             last_start_ms: None,
             topics_seen: Instant::now(),
             kept_alive: Instant::now(),
@@ -161,7 +170,7 @@ impl<'a> Lane<'a> {
         let Reading { work, planned } = reading;
         // A large batch may rightly take hours; the reader itself notices when nothing comes.
         self.promise(None);
-        let batch = work.await?;
+        let (batch, written) = work.await?;
         self.judge(&batch)?;
         for (output, takes) in self.outputs.iter_mut().zip(&planned.takes) {
             for (partition, range) in &batch.ranges {
@@ -171,7 +180,27 @@ impl<'a> Lane<'a> {
             }
         }
         self.newest_ms.extend(batch.seen.newest_ms.clone());
-        Ok(Done { batch, planned })
+        let written = self.finish(&batch, written, &planned).await?;
+        Ok(Done { batch, written, planned })
+    }
+
+    /// Finishes the epochs of outputs with windows.
+    async fn finish(
+        &mut self,
+        batch: &Batch,
+        written: Vec<OutputWritten>,
+        planned: &Planned,
+    ) -> Result<Vec<OutputWritten>, EngineError> {
+        let mut finished = Vec::new();
+        for ((output, takes), mut written) in
+            self.outputs.iter_mut().zip(&planned.takes).zip(written)
+        {
+            let moved =
+                batch.ranges.iter().any(|(p, range)| takes.contains(p) && !range.is_empty());
+            written.rows = output.finish(written.rows, moved, &self.confirmed).await?;
+            finished.push(written);
+        }
+        Ok(finished)
     }
 
     /// Asks the broker for the topics. What was read under ids that are still the same belongs to them.
@@ -184,7 +213,7 @@ impl<'a> Lane<'a> {
 
     /// Commits the batch: its dead letters first, then each output that it moves.
     pub(super) async fn commit(&mut self, done: Done) -> Result<(), EngineError> {
-        let Done { mut batch, planned } = done;
+        let Done { mut batch, written, planned } = done;
         self.promise(COMMIT_PROMISE);
         let committing = Instant::now();
         if let Some(letters) = &self.shared.dead_letters {
@@ -194,9 +223,8 @@ impl<'a> Lane<'a> {
         durations.set(Phase::Plan, planned.took);
         durations.set(Phase::Read, batch.read_took);
         durations.set(Phase::Write, batch.write_took);
-        let written = std::mem::take(&mut batch.written.outputs);
         for ((output, takes), written) in self.outputs.iter_mut().zip(&planned.takes).zip(written) {
-            if !takes.is_empty() {
+            if written.is_to_be_committed(takes) {
                 let landed = output.commit(&batch, takes, written, &mut durations).await?;
                 durations.set(Phase::Batch, planned.began.elapsed());
                 let report = output.report(&batch, takes, landed, planned.began, durations);
@@ -236,7 +264,7 @@ impl<'a> Lane<'a> {
     /// Lets work off the hot path come to its end.
     pub(super) async fn close(self) {
         for output in self.outputs {
-            output.table.close().await;
+            output.close().await;
         }
         if let Some(letters) = self.shared.dead_letters {
             letters.close().await;
@@ -283,20 +311,20 @@ impl<'a> Lane<'a> {
             self.shared.engine.metrics.trigger_delay(Duration::from_millis(delay));
         }
         self.last_start_ms = Some(wall_ms());
-        let ids: Vec<TopicPartition> =
-            self.shared.view.catalog.partitions().map(|p| p.id).collect();
+        let ids = self.ids();
         self.ends =
             look(&self.shared.view.control, move |c| c.offsets(&ids, OffsetSpec::Latest)).await?;
+        self.confirm_ends().await?;
         self.tell_lag();
-        let backlogs = self.backlogs().await;
-        if !self.is_enough(plan::waiting(&backlogs)) {
-            return Ok(None);
-        }
         let limits = self.spec().limits;
         let (max_records, max_bytes) =
             if once { (u64::MAX, u64::MAX) } else { (limits.max_records, limits.max_bytes) };
-        let planned = plan::plan(&backlogs, max_records);
-        if planned.is_empty() {
+        let backlogs = self.backlogs().await;
+        let planned = match self.is_enough(plan::waiting(&backlogs)) {
+            true => plan::plan(&backlogs, max_records),
+            false => Vec::new(),
+        };
+        if planned.is_empty() && !self.is_due() {
             return Ok(None);
         }
         self.waiting_since = None;
@@ -304,7 +332,7 @@ impl<'a> Lane<'a> {
             Some(letters) => letters.held(&planned).await?,
             None => Held::new(),
         };
-        let (writer, takes) = self.writer(&planned).await;
+        let (writer, takes) = self.writer(&planned).await?;
         let target = |p: &PlannedRange| Target { partition: p.partition.clone(), end: p.range.end };
         let targets = planned.iter().map(target).collect();
         let work = self.pipeline.start_batch(ReadJob { targets, max_bytes, held }, writer);
@@ -333,6 +361,38 @@ impl<'a> Lane<'a> {
             .collect()
     }
 
+    /// Whether windows of an output have something to commit though there is nothing to read: a partition has become idle,
+    /// or is new. A lane that ends when it has read all leaves windows open.
+    fn is_due(&mut self) -> bool {
+        if self.ends() {
+            return false;
+        }
+        let confirmed = &self.confirmed;
+        self.outputs.iter_mut().any(|output| output.is_due(confirmed))
+    }
+
+    /// Asks for the high watermarks by which partitions are idle, often enough for the shortest time-out. An open
+    /// transaction holds back the end that is read to, but not these.
+    async fn confirm_ends(&mut self) -> Result<(), EngineError> {
+        let Some(timeout) = self.outputs.iter().filter_map(Output::idle_timeout).min() else {
+            return Ok(());
+        };
+        let pause = (timeout / 4).min(CONFIRM_EVERY);
+        if self.ends_asked.is_some_and(|asked| asked.elapsed() < pause) {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let ids = self.ids();
+        let ends = look(&self.shared.view.control, move |c| c.high_watermarks(&ids)).await?;
+        self.confirmed = ends.into_iter().map(|(id, end)| (id, (end, asked))).collect();
+        self.ends_asked = Some(asked);
+        Ok(())
+    }
+
+    fn ids(&self) -> Vec<TopicPartition> {
+        self.shared.view.catalog.partitions().map(|partition| partition.id).collect()
+    }
+
     /// Whether so many records are reason for a batch: `min_records`, but no longer than `max_delay`.
     fn is_enough(&mut self, waiting: u64) -> bool {
         if waiting == 0 {
@@ -347,25 +407,27 @@ impl<'a> Lane<'a> {
     async fn writer(
         &self,
         planned: &[PlannedRange],
-    ) -> (BatchWriter, Vec<BTreeSet<Arc<SourcePartition>>>) {
+    ) -> Result<(BatchWriter, Vec<BTreeSet<Arc<SourcePartition>>>), EngineError> {
         let takes = |output: &Output| -> BTreeSet<Arc<SourcePartition>> {
             let is_next =
                 |p: &&PlannedRange| output.planned.get(&p.partition) == Some(&p.range.start);
             planned.iter().filter(is_next).map(|p| p.partition.clone()).collect()
         };
         let takes: Vec<_> = self.outputs.iter().map(takes).collect();
-        let outputs = self.outputs.iter().zip(&takes).map(|(output, takes)| {
-            OutputRows::new(output.shape.clone(), output.rows(), takes.clone())
-        });
+        let outputs = self
+            .outputs
+            .iter()
+            .zip(&takes)
+            .map(|(output, takes)| Ok(OutputRows::new(output.rows()?, takes.clone())));
         let dead_letters = match &self.shared.dead_letters {
             Some(letters) => Some(letters.files().await),
             None => None,
         };
-        let outputs: Vec<OutputRows> = outputs.collect();
+        let outputs = outputs.collect::<Result<Vec<_>, EngineError>>()?;
         let once = self.spec().trigger == Trigger::Once;
-        let holds = outputs.iter().any(|output| matches!(output.rows, Rows::Changes(_)));
+        let holds = outputs.iter().any(|output| matches!(output.rows, Rows::Changes(..)));
         let most = (once && holds).then_some(self.spec().limits);
-        (BatchWriter { outputs, dead_letters, most }, takes)
+        Ok((BatchWriter { outputs, dead_letters, most }, takes))
     }
 
     /// Topics that are decoded alike are judged together.

@@ -79,6 +79,7 @@ pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineErro
         };
         begin(&mut opened.table, &spec, &view.topics(output.topics.as_deref()), &view.extent)
             .await?;
+        opened.restore(output, &engine.metrics).await?;
         opened.planned = opened.table.next();
         let committed: Vec<_> =
             opened.planned.iter().map(|(p, next)| (p.id.clone(), *next)).collect();

@@ -20,6 +20,7 @@ mod side;
 mod table;
 pub mod trigger;
 pub mod view;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,31 +4,75 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arrow::datatypes::SchemaRef;
+
 use super::EngineError;
 use super::batch::{Change, Finished, OutputWritten, Rows, Share};
 use super::decoders::Group;
 use super::pipeline::Batch;
 use super::shape::Shape;
 use super::table::{Table, TableSpec};
+use super::windows::{Readings, WindowShape, Windowed};
 use crate::chunk::SourcePartition;
 use crate::config::{self, Connector, Mode};
-use crate::observability::{BatchReport, CommitResult, OutputMetrics, Phase, PhaseDurations};
+use crate::observability::{
+    BatchReport, CommitResult, Metrics, OutputMetrics, Phase, PhaseDurations,
+};
 use crate::offsets::TopicPartition;
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
 use crate::sink::keyed::{Changes, Merged};
 use crate::sink::progress::Owner;
 use crate::sink::{Committed, DataFile};
+use crate::transform::window::{Confirmed, Reading};
+
+/// The high watermark of each partition, and when the broker last said so.
+pub(super) type Ends = BTreeMap<TopicPartition, (i64, Instant)>;
 
 pub(super) struct Output {
     pub(super) table: Table,
     pub(super) metrics: OutputMetrics,
     /// The name that it goes by: with the topic, where each has a table.
     label: String,
-    mode: Mode,
-    pub(super) shape: Arc<Shape>,
+    makes: Makes,
     /// Progress once every batch that was read is committed.
     pub(super) planned: BTreeMap<Arc<SourcePartition>, i64>,
+}
+
+/// What an output makes of rows.
+enum Makes {
+    Rows {
+        shape: Arc<Shape>,
+        mode: Mode,
+    },
+    /// Not restored until the table's progress is settled.
+    Windows {
+        shape: Arc<WindowShape>,
+        windows: Option<Box<Windowed>>,
+    },
+}
+
+impl Makes {
+    fn new(output: &config::Output, rows: &SchemaRef) -> Result<Self, EngineError> {
+        Ok(match &output.aggregate {
+            None => {
+                let shape = Arc::new(Shape::new(output, rows)?);
+                Self::Rows { shape, mode: output.mode.clone() }
+            }
+            Some(aggregate) => {
+                let shape = Arc::new(WindowShape::new(output, aggregate, rows)?);
+                Self::Windows { shape, windows: None }
+            }
+        })
+    }
+
+    /// The table's columns.
+    fn schema(&self) -> &SchemaRef {
+        match self {
+            Self::Rows { shape, .. } => shape.schema(),
+            Self::Windows { shape, .. } => shape.schema(),
+        }
+    }
 }
 
 impl Output {
@@ -41,12 +85,12 @@ impl Output {
         metrics: OutputMetrics,
     ) -> Result<Self, EngineError> {
         let rows = group.row_schema()?;
-        let shape = Shape::new(output, &rows)?;
+        let makes = Makes::new(output, &rows)?;
         let table = Table::open(&TableSpec {
             owner: Owner::output(&spec.name, &output.name),
             location: &output.table,
             storage: &output.storage,
-            schema: shape.schema(),
+            schema: makes.schema(),
             partition_by: &output.partition_by,
             mode: &output.mode,
             evolution: output.schema_evolution,
@@ -57,26 +101,107 @@ impl Output {
             config: &spec.fingerprint,
         })
         .await?;
-        Ok(Self {
-            table,
-            metrics,
-            label: label.to_owned(),
-            mode: output.mode.clone(),
-            shape: Arc::new(shape),
-            planned: BTreeMap::new(),
-        })
+        Ok(Self { table, metrics, label: label.to_owned(), makes, planned: BTreeMap::new() })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.label
     }
 
-    /// Where a batch's rows go.
-    pub(super) fn rows(&self) -> Rows {
-        match self.mode {
-            Mode::Append => Rows::Files(Box::new(self.table.files())),
-            Mode::InsertNew { .. } | Mode::Upsert { .. } => Rows::Changes(Vec::new()),
+    /// Puts the windows back as the table's last commit left them, once its progress is settled.
+    pub(super) async fn restore(
+        &mut self,
+        output: &config::Output,
+        metrics: &Metrics,
+    ) -> Result<(), EngineError> {
+        if let (Makes::Windows { shape, windows }, Some(aggregate)) =
+            (&mut self.makes, &output.aggregate)
+        {
+            let restored = Windowed::restore(
+                shape.clone(),
+                aggregate,
+                &self.table,
+                metrics.windows(&self.label),
+            )
+            .await?;
+            *windows = Some(Box::new(restored));
         }
+        Ok(())
+    }
+
+    /// Where a batch's rows go.
+    pub(super) fn rows(&self) -> Result<Rows, EngineError> {
+        Ok(match &self.makes {
+            Makes::Rows { shape, mode: Mode::Append } => {
+                Rows::Files(shape.clone(), Box::new(self.table.files()))
+            }
+            Makes::Rows { shape, mode: Mode::InsertNew { .. } | Mode::Upsert { .. } } => {
+                Rows::Changes(shape.clone(), Vec::new())
+            }
+            Makes::Windows { windows, .. } => {
+                let windows = windows.as_ref().expect("restored before anything is read");
+                Rows::Windows(Box::new(windows.begin()?))
+            }
+        })
+    }
+
+    fn windows(&mut self) -> Option<&mut Windowed> {
+        match &mut self.makes {
+            Makes::Windows { windows, .. } => windows.as_deref_mut(),
+            Makes::Rows { .. } => None,
+        }
+    }
+
+    /// After so long without a row, a partition read to its end holds windows open no longer; `None`: it always does.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        match &self.makes {
+            Makes::Windows { windows, .. } => windows.as_deref()?.idle_timeout(),
+            Makes::Rows { .. } => None,
+        }
+    }
+
+    /// Lets work off the hot path come to its end.
+    pub(super) async fn close(self) {
+        if let Makes::Windows { windows: Some(windows), .. } = self.makes {
+            windows.close().await;
+        }
+        self.table.close().await;
+    }
+
+    /// Whether windows have something to commit without a row.
+    pub(super) fn is_due(&mut self, ends: &Ends) -> bool {
+        let readings = self.readings(ends);
+        self.windows().is_some_and(|windows| windows.is_due(&readings))
+    }
+
+    /// A batch is read: finishes the epoch that its rows make.
+    pub(super) async fn finish(
+        &mut self,
+        rows: Finished,
+        moved: bool,
+        ends: &Ends,
+    ) -> Result<Finished, EngineError> {
+        let Finished::Windows(rows) = rows else { return Ok(rows) };
+        let (readings, files) = (self.readings(ends), self.table.files());
+        let windows = self.windows().expect("rows for windows come from windows");
+        let done = windows.finish(*rows, moved, &readings, files).await?;
+        Ok(Finished::Epoch(done.map(Box::new)))
+    }
+
+    fn readings(&self, ends: &Ends) -> Readings {
+        let Makes::Windows { windows: Some(windows), .. } = &self.makes else {
+            return Readings::new();
+        };
+        let uptime = windows.uptime();
+        let reading = |(partition, position): (&Arc<SourcePartition>, &i64)| {
+            let high_watermark = ends.get(&partition.id).map(|(offset, at)| Confirmed {
+                offset: *offset,
+                at: uptime.saturating_sub(at.elapsed()),
+            });
+            let reading = Reading { position: *position, high_watermark, paused: false };
+            (partition.as_ref().clone(), reading)
+        };
+        self.planned.iter().map(reading).collect()
     }
 
     /// Commits this output's part of the batch; the version that it became, and what was in it.
@@ -89,12 +214,25 @@ impl Output {
     ) -> Result<(u64, Share), EngineError> {
         let began = Instant::now();
         let before = self.table.version();
-        let (mut infos, mut share) = ranges(&self.table, batch, takes, &written.filtered);
+        let (mut infos, mut share) = ranges(&self.table, batch, takes, &written);
         let (committed, count, bytes) = match written.rows {
             Finished::Files(files) => {
                 let (count, bytes) = weigh(&files);
                 (self.table.commit(infos, files).await, count, bytes)
             }
+            Finished::Epoch(done) => {
+                let mut done = done.expect("there is something to commit");
+                self.windows().expect("an epoch is of windows").put(&mut done).await?;
+                let (files, state, info) =
+                    (std::mem::take(&mut done.files), done.version, done.info.clone());
+                let (count, bytes) = weigh(&files);
+                let committed = self.table.commit_windows(infos, files, state, info).await;
+                if committed.is_ok() {
+                    self.windows().expect("as above").landed(*done);
+                }
+                (committed, count, bytes)
+            }
+            Finished::Windows(_) => unreachable!("an epoch is finished when its batch is read"),
             Finished::Changes(changes) => {
                 let (merged, existing) = self.merge(changes).await?;
                 for info in &mut infos {
@@ -181,7 +319,7 @@ fn ranges(
     table: &Table,
     batch: &Batch,
     takes: &BTreeSet<Arc<SourcePartition>>,
-    filtered: &BTreeMap<Arc<SourcePartition>, u64>,
+    written: &OutputWritten,
 ) -> (Vec<PartitionInfo>, Share) {
     let mut total = Share::default();
     let infos = batch
@@ -190,9 +328,7 @@ fn ranges(
         .filter(|(partition, range)| takes.contains(partition) && !range.is_empty())
         .filter_map(|(partition, range)| {
             let mut share = batch.written.shares.get(partition).copied().unwrap_or_default();
-            let filtered = filtered.get(partition).copied().unwrap_or(0);
-            share.fates.rows -= filtered;
-            share.fates.filtered += filtered;
+            written.settle(partition, &mut share.fates);
             total.add(&share);
             Some(table.last(partition)?.next(range.end, share.fates))
         })

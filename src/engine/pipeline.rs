@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::EngineError;
-use super::batch::{BatchWriter, Writing, Written};
+use super::batch::{BatchWriter, OutputWritten, Writing, Written};
 use super::decoders::Decoders;
 use crate::chunk::{Chunk, SourcePartition};
 use crate::offsets::OffsetRange;
@@ -60,9 +60,15 @@ struct ReadDone {
     took: Duration,
 }
 
+struct WriteDone {
+    written: Written,
+    outputs: Vec<OutputWritten>,
+    took: Duration,
+}
+
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 type ReadOrder = (ReadJob, SyncSender<Chunk>, Reply<ReadDone>);
-type WriteOrder = (BatchWriter, Receiver<Chunk>, Reply<(Written, Duration)>);
+type WriteOrder = (BatchWriter, Receiver<Chunk>, Reply<WriteDone>);
 
 /// The two threads.
 pub struct Pipeline {
@@ -86,12 +92,12 @@ impl Pipeline {
         Ok(Self { reads, writes, stop })
     }
 
-    /// Starts to read and write a batch; it goes on while the future is not polled. One at a time.
+    /// Starts to read and write a batch, for each output in the order of the writer's; it goes on while the future is not polled. One at a time.
     pub fn start_batch(
         &self,
         job: ReadJob,
         writer: BatchWriter,
-    ) -> impl Future<Output = Result<Batch, EngineError>> + use<> {
+    ) -> impl Future<Output = Result<(Batch, Vec<OutputWritten>), EngineError>> + use<> {
         let (chunks, received) = sync_channel(CHUNKS_IN_FLIGHT);
         let (read_reply, read) = oneshot::channel();
         let (write_reply, write) = oneshot::channel();
@@ -101,16 +107,16 @@ impl Pipeline {
         async move {
             let (read, write) = tokio::join!(read, write);
             // A writer that failed makes the reader fail too, with less to say.
-            let (written, write_took) =
-                write.map_err(|_| EngineError::ThreadGone("sluice-write"))??;
+            let write = write.map_err(|_| EngineError::ThreadGone("sluice-write"))??;
             let read = read.map_err(|_| EngineError::ThreadGone("sluice-read"))??;
-            Ok(Batch {
+            let batch = Batch {
                 ranges: read.ranges,
-                written,
+                written: write.written,
                 seen: read.seen,
                 read_took: read.took,
-                write_took,
-            })
+                write_took: write.took,
+            };
+            Ok((batch, write.outputs))
         }
     }
 }
@@ -197,11 +203,8 @@ fn write_loop(jobs: &Receiver<WriteOrder>) {
     }
 }
 
-/// The batch's files, and the time that encoding and uploading took without the waits for chunks.
-fn write(
-    writer: BatchWriter,
-    chunks: &Receiver<Chunk>,
-) -> Result<(Written, Duration), EngineError> {
+/// The batch's files; the time is that of encoding and uploading, without the waits for chunks.
+fn write(writer: BatchWriter, chunks: &Receiver<Chunk>) -> Result<WriteDone, EngineError> {
     let (mut writing, mut busy) = (Writing::new(writer), Duration::ZERO);
     while let Ok(chunk) = chunks.recv() {
         let began = Instant::now();
@@ -209,6 +212,6 @@ fn write(
         busy += began.elapsed();
     }
     let began = Instant::now();
-    let written = writing.finish()?;
-    Ok((written, busy + began.elapsed()))
+    let (written, outputs) = writing.finish()?;
+    Ok(WriteDone { written, outputs, took: busy + began.elapsed() })
 }

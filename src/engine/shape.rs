@@ -7,6 +7,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::EngineError;
+use super::windows::WindowShape;
 use crate::chunk::Chunk;
 use crate::config::{MetadataColumn, Mode, Output};
 use crate::sink::files::FilesError;
@@ -75,7 +76,7 @@ impl Shape {
     pub fn apply(&self, chunk: &Chunk) -> Result<Shaped, EngineError> {
         let seen = chunk.rows.project(&self.visible).map_err(FilesError::Rows)?;
         let wanted = match &self.plan {
-            Some(plan) => plan.filter(&seen).map_err(|error| self.failed(error, chunk, None))?,
+            Some(plan) => plan.filter(&seen).map_err(|error| failed_on(error, chunk, None))?,
             None => None,
         };
         let shaped = match self.kind {
@@ -85,28 +86,9 @@ impl Shape {
         let (mut shaped, mask) = shaped.map_err(FilesError::Rows)?;
         if let Some(plan) = &self.plan {
             let selected = plan.select(&shaped.rows);
-            shaped.rows = selected.map_err(|error| self.failed(error, chunk, mask.as_ref()))?;
+            shaped.rows = selected.map_err(|error| failed_on(error, chunk, mask.as_ref()))?;
         }
         Ok(shaped)
-    }
-
-    /// An expression failed on a row: which record that is. `kept`: the rows of the chunk that it was given.
-    fn failed(
-        &self,
-        error: TransformError,
-        chunk: &Chunk,
-        kept: Option<&BooleanArray>,
-    ) -> EngineError {
-        let row = error.row().and_then(|row| match kept {
-            Some(kept) => kept.values().set_indices().nth(row),
-            None => Some(row),
-        });
-        let offset = row.map(|row| chunk.row_offsets.value(row));
-        EngineError::Expression {
-            partition: chunk.partition.id.clone(),
-            offset,
-            source: Box::new(error),
-        }
     }
 
     /// The rows that stay.
@@ -134,6 +116,32 @@ impl Shape {
     }
 }
 
+/// The columns of an output's table, of rows that have a chunk's columns.
+pub fn columns(output: &Output, rows: &SchemaRef) -> Result<SchemaRef, EngineError> {
+    Ok(match &output.aggregate {
+        None => Shape::new(output, rows)?.schema,
+        Some(aggregate) => WindowShape::new(output, aggregate, rows)?.schema().clone(),
+    })
+}
+
+/// An expression failed on a row: which record that is. `kept`: the rows of the chunk that it was given.
+pub(super) fn failed_on(
+    error: TransformError,
+    chunk: &Chunk,
+    kept: Option<&BooleanArray>,
+) -> EngineError {
+    let row = error.row().and_then(|row| match kept {
+        Some(kept) => kept.values().set_indices().nth(row),
+        None => Some(row),
+    });
+    let offset = row.map(|row| chunk.row_offsets.value(row));
+    EngineError::Expression {
+        partition: chunk.partition.id.clone(),
+        offset,
+        source: Box::new(error),
+    }
+}
+
 /// All rows, those marked that delete.
 fn changes(
     rows: RecordBatch,
@@ -155,7 +163,7 @@ fn changes(
 }
 
 /// A chunk's columns but for the metadata columns that only other outputs ask for.
-fn visible(output: &Output, rows: &SchemaRef) -> Vec<usize> {
+pub(super) fn visible(output: &Output, rows: &SchemaRef) -> Vec<usize> {
     let is_others = |name: &str| {
         let column = MetadataColumn::ALL.into_iter().find(|column| column.column() == name);
         column.is_some_and(|column| !output.metadata_columns.contains(&column))
@@ -172,7 +180,7 @@ fn visible(output: &Output, rows: &SchemaRef) -> Vec<usize> {
     values.into_iter().chain(metadata.into_iter().map(|(_, at)| at)).collect()
 }
 
-fn refuse_unknown(output: &Output, schema: &SchemaRef) -> Result<(), EngineError> {
+pub(super) fn refuse_unknown(output: &Output, schema: &SchemaRef) -> Result<(), EngineError> {
     let named =
         [("partition_by", output.partition_by.as_slice()), ("merge_key", output.mode.key())];
     for (key, columns) in named {

@@ -18,11 +18,12 @@ use crate::sink::error::{CommitError, SinkError};
 use crate::sink::evolution::SchemaChange;
 use crate::sink::features::TableExpectation;
 use crate::sink::files::{FilesSpec, FilesWriter, Naming, local_root};
-use crate::sink::history::{self, PartitionInfo, SluiceInfo};
+use crate::sink::history::{self, PartitionInfo, SluiceInfo, WindowsInfo};
 use crate::sink::keyed::{Changes, Keyed, KeyedError, KeyedInfo, Merged, Reads};
 use crate::sink::log::TableLog;
 use crate::sink::maintenance::Maintenance;
 use crate::sink::progress::{self, Marker, Owner, Position, Standing, Topic};
+use crate::sink::state::{StateStore, StateVersion};
 use crate::sink::store::TableStore;
 use crate::sink::{Committed, DataFile, Remove, Transaction, Txn};
 
@@ -67,6 +68,9 @@ struct Work {
     properties: BTreeMap<String, String>,
     added_below: u64,
     keyed: Option<KeyedInfo>,
+    windows: Option<WindowsInfo>,
+    /// The state object that the output goes on from.
+    state: Option<StateVersion>,
 }
 
 impl Default for Work {
@@ -80,6 +84,8 @@ impl Default for Work {
             properties: BTreeMap::new(),
             added_below: 0,
             keyed: None,
+            windows: None,
+            state: None,
         }
     }
 }
@@ -94,6 +100,8 @@ pub struct Table {
     /// The change of the table's columns that `files` go by, until it has landed with the first of them.
     change: Option<SchemaChange>,
     held: BTreeMap<Arc<SourcePartition>, Held>,
+    /// The `txn` that names the state object; `None`: there is none.
+    state: Option<Txn>,
     maintenance: Maintenance,
     config: String,
 }
@@ -129,6 +137,7 @@ impl Table {
             store,
             log,
             held: BTreeMap::new(),
+            state: None,
             config: spec.config.to_owned(),
         })
     }
@@ -185,6 +194,7 @@ impl Table {
     }
 
     async fn hold_found(&mut self, found: Vec<(SourcePartition, Txn)>) -> Result<(), SinkError> {
+        self.state = self.log.txn(&self.owner.state_id());
         let ids: Vec<SourcePartition> = found.iter().map(|(id, _)| id.clone()).collect();
         let mut told = history::recall(&self.store, &self.log, &self.owner, &ids).await?;
         for (id, txn) in found {
@@ -303,6 +313,30 @@ impl Table {
         Ok(committed)
     }
 
+    /// The state objects beside the table.
+    pub fn states(&self) -> StateStore {
+        StateStore::new(&self.store, &self.owner)
+    }
+
+    /// The state object that the output goes on from.
+    pub fn state(&self) -> Option<StateVersion> {
+        self.state.map(|txn| StateVersion(txn.version))
+    }
+
+    /// Commits an epoch of windows: the rows of those that it closed, the progress of its partitions, and the state
+    /// object that the next one goes on from, which is there already.
+    pub async fn commit_windows(
+        &mut self,
+        infos: Vec<PartitionInfo>,
+        files: Vec<DataFile>,
+        state: StateVersion,
+        windows: WindowsInfo,
+    ) -> Result<Committed, CommitError> {
+        let expected = self.expected(&infos);
+        let (state, windows) = (Some(state), Some(windows));
+        self.put(infos, expected, Work { adds: files, state, windows, ..Work::default() }).await
+    }
+
     /// The `txn`s that a batch of these partitions rests on.
     fn expected(&self, infos: &[PartitionInfo]) -> BTreeMap<String, Option<Txn>> {
         let txn = |info: &PartitionInfo| {
@@ -324,14 +358,17 @@ impl Table {
             .filter(|last| due.contains(&self.owner.app_id(&last.source_partition())))
             .map(|last| last.next(last.end, Default::default()))
             .collect();
-        self.commit(infos, Vec::new()).await.map(drop)
+        let expected = self.expected(&infos);
+        let state = self.state().filter(|_| due.contains(&self.owner.state_id()));
+        self.put(infos, expected, Work { state, ..Work::default() }).await.map(drop)
     }
 
     fn due(&self) -> BTreeSet<String> {
         let Ok(Some(retention)) = progress::txn_retention(&self.log, self.store.table()) else {
             return BTreeSet::new();
         };
-        let ids: Vec<String> = self.held.keys().map(|p| self.owner.app_id(p)).collect();
+        let mut ids: Vec<String> = self.held.keys().map(|p| self.owner.app_id(p)).collect();
+        ids.push(self.owner.state_id());
         let ids = ids.iter().map(String::as_str);
         progress::due(&self.log, ids, retention, now_ms()).into_keys().collect()
     }
@@ -339,13 +376,18 @@ impl Table {
     async fn put(
         &mut self,
         infos: Vec<PartitionInfo>,
-        expected: BTreeMap<String, Option<Txn>>,
+        mut expected: BTreeMap<String, Option<Txn>>,
         work: Work,
     ) -> Result<Committed, CommitError> {
-        let set = infos.iter().map(|i| (self.owner.app_id(&i.source_partition()), i.end)).collect();
+        let mut set: BTreeMap<String, i64> =
+            infos.iter().map(|i| (self.owner.app_id(&i.source_partition()), i.end)).collect();
+        let state_id = self.owner.state_id();
+        expected.insert(state_id.clone(), self.state);
+        set.extend(work.state.map(|state| (state_id.clone(), state.0)));
         let mut info = SluiceInfo::new(&self.owner, &self.config, infos.clone());
         info.added_below = work.added_below;
         info.keyed = work.keyed;
+        info.windows = work.windows;
         let transaction = Transaction {
             attempt: Uuid::new_v4(),
             expected,
@@ -374,6 +416,7 @@ impl Table {
             let txn = txn.expect("a commit that landed is folded into the log");
             self.held.insert(Arc::new(partition), Held { txn, last });
         }
+        self.state = self.log.txn(&state_id);
         self.maintenance.after_commit(&self.log, &self.store, now_ms());
         Ok(committed)
     }

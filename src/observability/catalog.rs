@@ -127,6 +127,24 @@ pub const LAG_SECONDS: Descriptor = gauge(
     &["topic", "partition"],
     "Age of the oldest record that is not committed yet; 0 when there is none. Without per-partition lag, `partition` is empty and this is the topic's largest.",
 );
+pub const WATERMARK: Descriptor = gauge(
+    "sluice_watermark_timestamp_seconds",
+    "seconds",
+    &["output"],
+    "The watermark of an output with windows, in seconds since 1970: windows that end by then are closed. Time minus this is how far windows are behind.",
+);
+pub const STATE_ROWS: Descriptor = gauge(
+    "sluice_state_rows",
+    "rows",
+    &["output"],
+    "What an output with windows keeps between commits: open windows times keys, and a little more for sessions.",
+);
+pub const STATE_BYTES: Descriptor = gauge(
+    "sluice_state_bytes",
+    "bytes",
+    &["output"],
+    "The bytes of `sluice_state_rows`, keys and values.",
+);
 pub const ERRORS: Descriptor = counter(
     "sluice_errors_total",
     "errors",
@@ -155,6 +173,9 @@ pub const CATALOG: &[&Descriptor] = &[
     &LATENCY,
     &LAG_RECORDS,
     &LAG_SECONDS,
+    &WATERMARK,
+    &STATE_ROWS,
+    &STATE_BYTES,
     &ERRORS,
     &RECOVERIES,
 ];

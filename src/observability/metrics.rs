@@ -152,6 +152,16 @@ impl Metrics {
         }
     }
 
+    /// The metrics that an output has if it has windows.
+    pub fn windows(&self, output: &str) -> WindowMetrics {
+        let recorder = &self.0.recorder;
+        WindowMetrics {
+            watermark: gauge(recorder, &catalog::WATERMARK, &[output]),
+            state_rows: gauge(recorder, &catalog::STATE_ROWS, &[output]),
+            state_bytes: gauge(recorder, &catalog::STATE_BYTES, &[output]),
+        }
+    }
+
     /// A phase that all outputs share.
     pub fn batch(&self, phase: Phase, took: Duration) {
         self.0.phases[phase as usize].record(took.as_secs_f64());
@@ -224,6 +234,23 @@ impl Metrics {
         if batches.is_multiple_of(FOLD_EVERY_BATCHES) {
             self.0.handle.run_upkeep();
         }
+    }
+}
+
+/// What an output with windows tells besides.
+#[derive(Clone)]
+pub struct WindowMetrics {
+    watermark: Gauge,
+    state_rows: Gauge,
+    state_bytes: Gauge,
+}
+
+impl WindowMetrics {
+    /// The windows as of a commit; the watermark in microseconds since 1970, if there is one yet.
+    pub fn reached(&self, watermark: Option<i64>, state_rows: usize, state_bytes: usize) {
+        self.watermark.set(watermark.unwrap_or(0) as f64 / 1e6);
+        self.state_rows.set(state_rows as f64);
+        self.state_bytes.set(state_bytes as f64);
     }
 }
 

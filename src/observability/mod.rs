@@ -16,7 +16,7 @@ mod view;
 
 pub use http::{HttpError, HttpServer};
 pub use logging::{LogFormat, init_logging};
-pub use metrics::{CommitResult, LagDetail, Metrics, OutputMetrics, Phase};
+pub use metrics::{CommitResult, LagDetail, Metrics, OutputMetrics, Phase, WindowMetrics};
 pub use progress::BacklogBar;
 pub use status::{
     BatchReport, LastError, OutputStatus, PartitionStatus, PhaseDurations, Rates, Snapshot, State,

@@ -67,6 +67,22 @@ pub enum SinkError {
          expire. Set it to at least `interval 1 hours`, or unset it"
     )]
     TxnRetention { table: String, value: String, reason: &'static str },
+    #[error(
+        "{table}: the state of the windows is missing: {path}; put it back, or build it anew from Kafka: \
+         `sluice rewind --reset-state`"
+    )]
+    StateMissing { table: String, path: String },
+    #[error(
+        "{table}: the state of the windows is damaged: {path}; put it back, or build it anew from Kafka: \
+         `sluice rewind --reset-state`"
+    )]
+    StateDamaged { table: String, path: String },
+    #[error(
+        "{table}: the state of the windows was kept for another configuration: {}; put it back as it was, give the \
+         output another name and table, or give the state up: `sluice rewind --reset-state`",
+        changes.join(", ")
+    )]
+    StateOther { table: String, changes: Vec<String> },
 }
 
 impl SinkError {
@@ -87,7 +103,10 @@ impl SinkError {
             | Self::TopicRecreated { .. }
             | Self::TopicAmbiguous { .. }
             | Self::ProgressLost { .. }
-            | Self::BadMarker { .. } => STOP_DATA,
+            | Self::BadMarker { .. }
+            | Self::StateMissing { .. }
+            | Self::StateDamaged { .. } => STOP_DATA,
+            Self::StateOther { .. } => STOP_CONFIGURATION,
         }
     }
 
@@ -108,6 +127,9 @@ impl SinkError {
             Self::BadMarker { .. } => "SL4013",
             Self::OwnedByOther { .. } => "SL4014",
             Self::TxnRetention { .. } => "SL4015",
+            Self::StateMissing { .. } => "SL4016",
+            Self::StateDamaged { .. } => "SL4017",
+            Self::StateOther { .. } => "SL4018",
         }
     }
 }

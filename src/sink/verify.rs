@@ -135,7 +135,8 @@ impl Verifier {
 
     /// A commit that adds rows has as many in its files as it counted.
     fn compare_files(&mut self, commit: &PastCommit, info: &SluiceInfo) {
-        let rows = fates_of(info).rows + info.added_below;
+        let closed = info.windows.as_ref().map_or(0, |windows| windows.closed);
+        let rows = fates_of(info).rows + info.added_below + closed;
         if commit.files.added_rows != Some(rows) {
             let added = told(commit.files.added_rows);
             let what = format!("{rows} rows were counted, but its files hold {added} rows");

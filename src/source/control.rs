@@ -129,12 +129,28 @@ impl Control {
         }
     }
 
+    /// Where each partition ends, transactions that are still open included.
+    pub fn high_watermarks(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        self.answers(partitions, OffsetSpec::Latest, false)
+    }
+
     fn offsets_now(
         &self,
         partitions: &[TopicPartition],
         spec: OffsetSpec,
     ) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
-        let read_committed = client::read_committed(&self.source);
+        self.answers(partitions, spec, client::read_committed(&self.source))
+    }
+
+    fn answers(
+        &self,
+        partitions: &[TopicPartition],
+        spec: OffsetSpec,
+        read_committed: bool,
+    ) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
         native::list_offsets(&self.client, partitions, spec, read_committed, LOOKUP_TIMEOUT)
             .map_err(|code| self.unreachable("look offsets up", code))?
             .into_iter()

@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::decode::dead_letter_schema;
 use crate::engine::decoders::Group;
-use crate::engine::shape::Shape;
+use crate::engine::shape;
 use crate::engine::view::View;
 use crate::engine::{EngineError, now_ms};
 use crate::schema::Origins;
@@ -181,7 +181,7 @@ impl<'a> Target<'a> {
             return Ok(Columns { schema: dead_letter_schema(), origins: Origins::default() });
         };
         let rows = group.row_schema()?;
-        let schema = Shape::new(output, &rows)?.schema().clone();
+        let schema = shape::columns(output, &rows)?;
         Ok(Columns { schema, origins: group.origins(&rows) })
     }
 

@@ -23,6 +23,8 @@ pub(super) type Bytes = Box<[u8]>;
 pub struct State {
     /// By key group; keys are whole, the group included.
     groups: Vec<BTreeMap<Bytes, Bytes>>,
+    /// Of keys and values.
+    bytes: usize,
 }
 
 /// What an epoch changes; `None`: the entry goes.
@@ -33,7 +35,7 @@ pub struct Changes {
 
 impl Default for State {
     fn default() -> Self {
-        Self { groups: vec![BTreeMap::new(); KEY_GROUPS] }
+        Self { groups: vec![BTreeMap::new(); KEY_GROUPS], bytes: 0 }
     }
 }
 
@@ -42,10 +44,15 @@ impl State {
     pub fn apply(&mut self, changes: Changes) {
         for (key, value) in changes.entries {
             let entries = &mut self.groups[group_in(&key)];
-            match value {
-                Some(value) => entries.insert(key, value),
+            let length = key.len();
+            let before = match value {
+                Some(value) => {
+                    self.bytes += length + value.len();
+                    entries.insert(key, value)
+                }
                 None => entries.remove(&key),
             };
+            self.bytes -= before.map_or(0, |before| length + before.len());
         }
     }
 
@@ -56,6 +63,11 @@ impl State {
 
     pub fn is_empty(&self) -> bool {
         self.groups.iter().all(BTreeMap::is_empty)
+    }
+
+    /// Bytes of keys and values; the map itself comes on top.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A key group's entries as they are after `changes`.
@@ -76,7 +88,12 @@ impl State {
 
     /// Puts a key group's entries in the place of those that it has.
     pub(super) fn replace_group(&mut self, group: u8, entries: BTreeMap<Bytes, Bytes>) {
-        self.groups[usize::from(group)] = entries;
+        let size = |entries: &BTreeMap<Bytes, Bytes>| -> usize {
+            entries.iter().map(|(key, value)| key.len() + value.len()).sum()
+        };
+        let there = &mut self.groups[usize::from(group)];
+        self.bytes = self.bytes - size(there) + size(&entries);
+        *there = entries;
     }
 
     fn get(&self, entry: &[u8]) -> Option<&[u8]> {

@@ -31,6 +31,8 @@ const LEVEL: i32 = 1;
 #[derive(Debug, Clone, Copy)]
 pub struct ToStore<'a> {
     pub epoch: u64,
+    /// The epoch that began with nothing.
+    pub begun: u64,
     /// What gives the state its meaning, part by part.
     pub meaning: &'a BTreeMap<String, String>,
     pub decisions: &'a Decisions,
@@ -42,6 +44,7 @@ pub struct ToStore<'a> {
 #[derive(Debug)]
 pub struct Stored {
     pub epoch: u64,
+    pub begun: u64,
     pub meaning: BTreeMap<String, String>,
     /// The versions of the objects before that are needed beside this one, oldest first.
     pub before: Vec<i64>,
@@ -54,6 +57,7 @@ pub struct Stored {
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     epoch: u64,
+    begun: u64,
     meaning: BTreeMap<String, String>,
     before: Vec<i64>,
     /// W, in microseconds since 1970.
@@ -89,7 +93,7 @@ pub(super) fn encode(
     state: &State,
     changes: &Changes,
 ) -> std::io::Result<Vec<u8>> {
-    let ToStore { epoch, meaning, decisions, before } = to_store;
+    let ToStore { epoch, begun, meaning, decisions, before } = to_store;
     let mut body = Vec::new();
     put_number(changes.entries.len(), &mut body);
     for (key, value) in &changes.entries {
@@ -110,6 +114,7 @@ pub(super) fn encode(
     };
     let header = Header {
         epoch,
+        begun,
         meaning: meaning.clone(),
         before: before[before.len().saturating_sub(CHAIN - 1)..].to_vec(),
         watermark: watermarks.overall(),
@@ -158,6 +163,7 @@ impl Stored {
         }
         body.is_empty().then(|| Self {
             epoch: header.epoch,
+            begun: header.begun,
             watermarks: Watermarks::restored(
                 header.watermark,
                 header.partitions.iter().map(Partition::read).collect(),
@@ -179,7 +185,7 @@ impl Stored {
 /// The state after the last of `objects`, a whole chain; `None`: they are none.
 pub fn restore(objects: Vec<Stored>) -> Option<State> {
     let first = objects.first()?.epoch;
-    let mut whole = if first == 1 { KEY_GROUPS } else { 0 };
+    let mut whole = if first == objects.last()?.begun { KEY_GROUPS } else { 0 };
     let mut state = State::default();
     for (object, epoch) in objects.into_iter().zip(first..) {
         if object.epoch != epoch {
@@ -299,8 +305,13 @@ mod tests {
             let decisions = Decisions { idle: [partition(2)].into(), ..Decisions::default() };
             watermarks.close_epoch(&decisions);
             let meaning = BTreeMap::from([("window".to_owned(), "tumbling".to_owned())]);
-            let to_store =
-                ToStore { epoch, meaning: &meaning, decisions: &decisions, before: &versions };
+            let to_store = ToStore {
+                epoch,
+                begun: 1,
+                meaning: &meaning,
+                decisions: &decisions,
+                before: &versions,
+            };
             objects.push(encode(to_store, &watermarks, &state, &changes).expect("encodes"));
             versions.push(epoch as i64);
             state.apply(changes);

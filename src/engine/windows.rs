@@ -1,0 +1,452 @@
+//! Windows of an output, with their I/O: a batch's rows into an epoch, the epoch into files and a state object, and the
+//! windows back from what the table's last commit names.
+//!
+//! An epoch is a batch. Its rows are taken on the writing thread; when the batch is read, the epoch is finished: the clock's
+//! decisions are taken, windows are closed into files, and the state object is made. Its commit puts that object, then the
+//! log entry that names it. Only then do the epoch's changes become the state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::compute::{and, filter, filter_record_batch, not};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use chrono::{DateTime, SecondsFormat};
+
+use super::EngineError;
+use super::shape::{failed_on, refuse_unknown, visible};
+use super::table::Table;
+use crate::chunk::{Chunk, SourcePartition};
+use crate::config::{Aggregate, MetadataColumn, Output};
+use crate::observability::WindowMetrics;
+use crate::offsets::Fates;
+use crate::sink::DataFile;
+use crate::sink::error::SinkError;
+use crate::sink::files::{FilesError, FilesWriter};
+use crate::sink::history::{PartitionWatermark, WindowsInfo};
+use crate::sink::state::{StateCleaner, StateStore, StateVersion};
+use crate::transform::TransformError;
+use crate::transform::aggregation::Aggregation;
+use crate::transform::window::{
+    self, CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, Stored,
+    Times, ToStore, Watermarks, Windows,
+};
+
+/// How long state objects are kept that later ones have made needless: the time to rewind in.
+const STATE_RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// What an output with `aggregate` makes of rows: planned once.
+pub struct WindowShape {
+    /// The columns that expressions see, among a chunk's.
+    visible: Vec<usize>,
+    /// The records' timestamps among a chunk's columns, if anybody asked for them.
+    timestamps: Option<usize>,
+    aggregation: Aggregation,
+}
+
+impl WindowShape {
+    /// `rows`: a chunk's columns.
+    ///
+    /// # Errors
+    /// Expressions that can't be planned, columns named in `partition_by` that the table wouldn't have.
+    pub fn new(
+        output: &Output,
+        aggregate: &Aggregate,
+        rows: &SchemaRef,
+    ) -> Result<Self, EngineError> {
+        let visible = visible(output, rows);
+        let seen = SchemaRef::from(rows.project(&visible).map_err(FilesError::Rows)?);
+        let (select, filter) = (output.select.as_deref(), output.filter.as_deref());
+        let aggregation = Aggregation::new(&seen, aggregate, filter, select)?;
+        refuse_unknown(output, aggregation.schema())?;
+        let timestamps = rows.index_of(MetadataColumn::Timestamp.column()).ok();
+        Ok(Self { visible, timestamps, aggregation })
+    }
+
+    /// The table's columns.
+    pub fn schema(&self) -> &SchemaRef {
+        self.aggregation.schema()
+    }
+}
+
+/// The windows of an output as a session holds them.
+pub(super) struct Windowed {
+    shape: Arc<WindowShape>,
+    meaning: Arc<BTreeMap<String, String>>,
+    states: StateStore,
+    /// As of the last commit.
+    windows: Arc<Windows>,
+    /// As of the last epoch that was finished, whether or not it is committed yet.
+    watermarks: Watermarks,
+    /// The objects that the next one stands on, oldest first.
+    chain: Vec<StateVersion>,
+    /// The epoch that began with nothing.
+    begun: u64,
+    cleaner: StateCleaner,
+    clock: IdleClock,
+    idle_timeout: Option<Duration>,
+    started: Instant,
+    metrics: WindowMetrics,
+}
+
+/// One batch's rows on their way into an epoch.
+pub struct WindowRows {
+    shape: Arc<WindowShape>,
+    epoch: Epoch,
+    judged: BTreeMap<Arc<SourcePartition>, Seen>,
+}
+
+/// What became of a partition's rows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    counts: Counts,
+    /// Of those left out, records without a value.
+    tombstones: u64,
+    /// There was a usable event time.
+    awake: bool,
+}
+
+/// An epoch that is to be committed.
+pub(super) struct EpochDone {
+    pub(super) files: Vec<DataFile>,
+    pub(super) info: WindowsInfo,
+    pub(super) version: StateVersion,
+    judged: BTreeMap<Arc<SourcePartition>, Seen>,
+    object: Vec<u8>,
+    next: Next,
+}
+
+/// An epoch with all that it takes to finish it, on a thread that may block.
+struct Finishing {
+    windows: Arc<Windows>,
+    meaning: Arc<BTreeMap<String, String>>,
+    version: StateVersion,
+    begun: u64,
+    before: Vec<i64>,
+    decisions: Decisions,
+    rows: WindowRows,
+    files: FilesWriter,
+}
+
+/// How far an output has been read, and where its partitions were found to end.
+pub(super) type Readings = BTreeMap<SourcePartition, Reading>;
+
+impl Windowed {
+    /// The windows as the table's last commit left them.
+    pub(super) async fn restore(
+        shape: Arc<WindowShape>,
+        aggregate: &Aggregate,
+        table: &Table,
+        metrics: WindowMetrics,
+    ) -> Result<Self, EngineError> {
+        let meaning = shape.aggregation.meaning();
+        let (plan, states) = (shape.aggregation.windows().clone(), table.states());
+        let (windows, chain, begun) = match table.state() {
+            None => (Windows::new(plan), Vec::new(), 1),
+            Some(newest) => {
+                let name = table.store.table();
+                let (stored, chain) = read_chain(&states, name, newest, &meaning).await?;
+                let last = stored.last().expect("a chain ends with the newest object");
+                let (watermarks, begun) = (last.watermarks.clone(), last.begun);
+                let state =
+                    window::restore(stored).ok_or_else(|| damaged(&states, name, newest))?;
+                (Windows::restored(plan, watermarks, state), chain, begun)
+            }
+        };
+        let restored = Self {
+            meaning: Arc::new(meaning),
+            states,
+            watermarks: windows.watermarks().clone(),
+            windows: Arc::new(windows),
+            chain,
+            begun,
+            cleaner: StateCleaner::new(STATE_RETENTION),
+            clock: IdleClock::new(aggregate.watermark.idle_timeout),
+            idle_timeout: aggregate.watermark.idle_timeout,
+            started: Instant::now(),
+            shape,
+            metrics,
+        };
+        restored.tell();
+        Ok(restored)
+    }
+
+    /// After so long without a row, a partition read to its end is idle; `None`: never.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
+    }
+
+    /// Time since this session began, by which partitions are idle.
+    pub(super) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Where the next batch's rows go.
+    pub(super) fn begin(&self) -> Result<WindowRows, EngineError> {
+        let plan = self.shape.aggregation.windows();
+        let epoch = Epoch::begin(plan, self.watermarks.clone())?;
+        Ok(WindowRows { shape: self.shape.clone(), epoch, judged: BTreeMap::new() })
+    }
+
+    /// Whether there is something to commit without a row: the clock or the broker has changed what W is.
+    pub(super) fn is_due(&mut self, readings: &Readings) -> bool {
+        let now = self.uptime();
+        self.clock.decide(&self.watermarks, readings, now) != Decisions::default()
+    }
+
+    /// Finishes an epoch. `moved`: it covers offsets. `None`: there is nothing to commit.
+    pub(super) async fn finish(
+        &mut self,
+        rows: WindowRows,
+        moved: bool,
+        readings: &Readings,
+        files: FilesWriter,
+    ) -> Result<Option<EpochDone>, EngineError> {
+        let now = self.uptime();
+        for (partition, _) in rows.judged.iter().filter(|(_, seen)| seen.awake) {
+            self.clock.saw_row(partition, now);
+        }
+        let decisions = self.clock.decide(rows.epoch.watermarks(), readings, now);
+        if !moved && decisions == Decisions::default() {
+            return Ok(None);
+        }
+        let finishing = Finishing {
+            windows: self.windows.clone(),
+            meaning: self.meaning.clone(),
+            version: StateVersion::attempt(self.chain.last().map_or(0, |last| last.epoch()) + 1),
+            begun: self.begun,
+            before: self.chain.iter().map(|version| version.0).collect(),
+            decisions,
+            rows,
+            files,
+        };
+        let done = tokio::task::spawn_blocking(move || finishing.run()).await;
+        let done = done.map_err(|_| EngineError::ThreadGone("that finishes an epoch"))??;
+        self.watermarks = done.next.watermarks.clone();
+        Ok(Some(done))
+    }
+
+    /// Commits an epoch's state object, so that the table's commit can name it.
+    pub(super) async fn put(&self, done: &mut EpochDone) -> Result<(), SinkError> {
+        self.states.put(done.version, std::mem::take(&mut done.object)).await
+    }
+
+    fn tell(&self) {
+        let state = self.windows.state();
+        let watermark = self.windows.watermarks().overall();
+        self.metrics.reached(watermark, state.len(), state.bytes());
+    }
+
+    /// Waits for work off the hot path.
+    pub(super) async fn close(self) {
+        self.cleaner.finish().await;
+    }
+
+    /// The table's commit has landed.
+    pub(super) fn landed(&mut self, done: EpochDone) {
+        let windows = Arc::get_mut(&mut self.windows).expect("the epoch is finished");
+        windows.commit(done.next);
+        self.tell();
+        self.chain.push(done.version);
+        let extra = self.chain.len().saturating_sub(CHAIN);
+        self.chain.drain(..extra);
+        if let [oldest, .., newest] = self.chain[..] {
+            self.cleaner.after_commit(&self.states, oldest, newest);
+        }
+    }
+}
+
+impl Finishing {
+    fn run(self) -> Result<EpochDone, EngineError> {
+        let Self { windows, meaning, version, begun, before, decisions, rows, mut files } = self;
+        let WindowRows { shape, epoch, judged } = rows;
+        let finished = windows.finish(epoch, &decisions)?;
+        for batch in &finished.closed {
+            files.write(&shape.aggregation.select(batch)?)?;
+        }
+        let next = finished.next;
+        let to_store = ToStore {
+            epoch: version.epoch(),
+            begun,
+            meaning: &meaning,
+            decisions: &decisions,
+            before: &before,
+        };
+        let object = windows.object(&next, to_store).map_err(EngineError::State)?;
+        let closed = finished.closed.iter().map(|batch| batch.num_rows() as u64).sum();
+        let info = info(version, closed, finished.counts, &next.watermarks, &decisions);
+        Ok(EpochDone { files: files.finish()?, info, version, judged, object, next })
+    }
+}
+
+/// The newest object and those before it that it names, oldest first, if they are of the same configuration.
+async fn read_chain(
+    states: &StateStore,
+    table: &str,
+    newest: StateVersion,
+    meaning: &BTreeMap<String, String>,
+) -> Result<(Vec<Stored>, Vec<StateVersion>), EngineError> {
+    let read = async |versions: &[StateVersion]| {
+        let objects = states.read(versions).await?;
+        let decoded = objects.iter().zip(versions).map(|(object, version)| {
+            Stored::decode(object).ok_or_else(|| damaged(states, table, *version))
+        });
+        decoded.collect::<Result<Vec<_>, _>>()
+    };
+    let mut last = read(&[newest]).await?;
+    let head = last.last().expect("one was asked for");
+    refuse_other(table, &head.meaning, meaning)?;
+    let mut chain: Vec<_> = head.before.iter().map(|version| StateVersion(*version)).collect();
+    let mut stored = read(&chain).await?;
+    stored.append(&mut last);
+    chain.push(newest);
+    Ok((stored, chain))
+}
+
+fn damaged(states: &StateStore, table: &str, version: StateVersion) -> SinkError {
+    SinkError::StateDamaged { table: table.to_owned(), path: states.path(version).to_string() }
+}
+
+/// State that was kept for something else must not go on as this.
+fn refuse_other(
+    table: &str,
+    was: &BTreeMap<String, String>,
+    is: &BTreeMap<String, String>,
+) -> Result<(), SinkError> {
+    let mut changes = Vec::new();
+    for part in was.keys().chain(is.keys().filter(|part| !was.contains_key(*part))) {
+        match (was.get(part), is.get(part)) {
+            (Some(was), Some(is)) if was != is => {
+                changes.push(format!("`{part}` was {was}, now it is {is}"));
+            }
+            (Some(was), None) => changes.push(format!("`{part}` was {was}, now it is gone")),
+            (None, Some(is)) => changes.push(format!("`{part}` is new: {is}")),
+            _ => {}
+        }
+    }
+    match changes.is_empty() {
+        true => Ok(()),
+        false => Err(SinkError::StateOther { table: table.to_owned(), changes }),
+    }
+}
+
+impl WindowRows {
+    pub(super) fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
+        let Self { shape, epoch, judged } = self;
+        let seen = chunk.rows.project(&shape.visible).map_err(FilesError::Rows)?;
+        let failed =
+            |error: TransformError, kept: Option<&BooleanArray>| failed_on(error, chunk, kept);
+        let wanted = shape.aggregation.kept(&seen).map_err(|error| failed(error, None))?;
+        let tombstones = chunk.deletions.as_ref().map(|deletions| &deletions.tombstones);
+        let kept = without(wanted, tombstones).map_err(FilesError::Rows)?;
+        let event = shape.aggregation.event_times(&seen).map_err(|error| failed(error, None))?;
+        let times = Times { event: &event, record: &shape.stamps(chunk), kept: kept.as_ref() };
+        let verdicts = epoch.judge(&chunk.partition, times);
+
+        let of_partition = judged.entry(chunk.partition.clone()).or_default();
+        of_partition.counts.add(&verdicts.counts);
+        of_partition.awake |= verdicts.awake;
+        of_partition.tombstones += tombstones.map_or(0, |mask| mask.true_count() as u64);
+
+        let counted = verdicts.counted();
+        let (rows, offsets) = match &counted {
+            None => (seen, chunk.row_offsets.clone()),
+            Some(mask) => {
+                let offsets = filter(&chunk.row_offsets, mask).map_err(FilesError::Rows)?;
+                let rows = filter_record_batch(&seen, mask).map_err(FilesError::Rows)?;
+                (rows, offsets.as_primitive::<Int64Type>().clone())
+            }
+        };
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let mask = counted.as_ref();
+        let keys = shape.aggregation.keys(&rows).map_err(|error| failed(error, mask))?;
+        let arguments = shape.aggregation.arguments(&rows).map_err(|error| failed(error, mask))?;
+        let rows = CountedRows {
+            partition: &chunk.partition,
+            offsets: &offsets,
+            keys: &keys,
+            arguments: &arguments,
+        };
+        epoch.add(verdicts, rows)?;
+        Ok(())
+    }
+}
+
+impl WindowShape {
+    /// The records' timestamps in microseconds.
+    fn stamps(&self, chunk: &Chunk) -> Int64Array {
+        let Some(column) = self.timestamps else {
+            return Int64Array::new_null(chunk.rows.num_rows());
+        };
+        micros(chunk.rows.column(column))
+    }
+}
+
+/// Instants as numbers.
+fn micros(times: &ArrayRef) -> Int64Array {
+    times.as_primitive::<TimestampMicrosecondType>().reinterpret_cast::<Int64Type>()
+}
+
+/// The rows wanted, without those masked.
+fn without(
+    wanted: Option<BooleanArray>,
+    masked: Option<&BooleanArray>,
+) -> Result<Option<BooleanArray>, ArrowError> {
+    Ok(match (wanted, masked) {
+        (wanted, None) => wanted,
+        (None, Some(masked)) => Some(not(masked)?),
+        (Some(wanted), Some(masked)) => Some(and(&wanted, &not(masked)?)?),
+    })
+}
+
+impl EpochDone {
+    /// A partition's rows, by what became of them.
+    pub(super) fn settle(&self, partition: &SourcePartition, fates: &mut Fates) {
+        let Some(Seen { counts, tombstones, .. }) = self.judged.get(partition) else { return };
+        let filtered = counts.filtered - tombstones;
+        fates.rows -= counts.counted + counts.late + counts.future + counts.timeless + filtered;
+        fates.filtered += filtered;
+        fates.aggregated += counts.counted;
+        fates.late += counts.late;
+        fates.future += counts.future;
+        fates.timeless += counts.timeless;
+    }
+}
+
+fn info(
+    version: StateVersion,
+    closed: u64,
+    counts: Counts,
+    watermarks: &Watermarks,
+    decisions: &Decisions,
+) -> WindowsInfo {
+    let names = |partitions: &std::collections::BTreeSet<SourcePartition>| {
+        partitions.iter().map(|partition| partition.id.to_string()).collect()
+    };
+    let each = watermarks.partitions().iter().map(|(partition, known)| PartitionWatermark {
+        topic: partition.id.topic.to_string(),
+        partition: partition.id.partition,
+        watermark: known.watermark.and_then(text),
+        idle: known.idle,
+    });
+    WindowsInfo {
+        epoch: version.epoch(),
+        watermark: watermarks.overall().and_then(text),
+        closed,
+        late_partial: counts.late_partial,
+        watermarks: each.collect(),
+        joined: names(&decisions.joined),
+        left: names(&decisions.left),
+        idle: names(&decisions.idle),
+        back: names(&decisions.back),
+    }
+}
+
+fn text(time: Micros) -> Option<String> {
+    let time = DateTime::from_timestamp_micros(time)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
