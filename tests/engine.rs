@@ -97,6 +97,21 @@ impl Bench {
         block_on(run(spec, shutdown))
     }
 
+    /// Runs until something is so, then asks it to stop.
+    pub fn run_until(&self, spec: Connector, done: impl Fn() -> bool) {
+        let (trigger, shutdown) = shutdown::channel();
+        block_on(async {
+            let running = tokio::spawn(run(spec, shutdown));
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !done() {
+                assert!(Instant::now() < deadline, "it never was");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            trigger.request();
+            running.await.expect("no panic").expect("a clean end");
+        });
+    }
+
     pub fn log(&self, table: &str) -> std::path::PathBuf {
         self.folder.path().join(table).join("_delta_log")
     }
@@ -199,18 +214,8 @@ fn a_stop_request_ends_a_run_that_would_go_on_for_ever() {
     bench.produce_good(100);
     let mut spec = bench.spec(ONE_OUTPUT);
     spec.trigger = config::Trigger::ProcessingTime { interval: Duration::ZERO };
-    let (trigger, shutdown) = shutdown::channel();
     let first_batch = bench.log("orders").join(format!("{:020}.json", 2));
-    block_on(async {
-        let running = tokio::spawn(run(spec, shutdown));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !first_batch.exists() {
-            assert!(Instant::now() < deadline, "no batch was committed");
-            tokio::task::yield_now().await;
-        }
-        trigger.request();
-        running.await.expect("no panic").expect("a clean end");
-    });
+    bench.run_until(spec, || first_batch.exists());
     assert_proven(&bench.report("orders", "orders"), 100);
 }
 

@@ -7,3 +7,4 @@ mod engine;
 mod fuzz;
 mod replay;
 mod source;
+mod windows;

@@ -456,6 +456,7 @@ mod tests {
     fn every_metric_of_the_catalog_is_exposed_and_nothing_else() {
         let metrics = Metrics::new("orders", LagDetail::PerPartition);
         metrics.output("raw").latency(Duration::from_secs(1));
+        metrics.windows("raw").reached(None, 0, 0);
         metrics.lag(&TopicPartition::new("a", 0), 0, 0.0);
         metrics.error("SL2001");
         metrics.recovered();

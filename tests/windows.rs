@@ -1,0 +1,159 @@
+//! An output with windows, as whole runs on librdkafka's mock cluster: the examples of docs/WINDOWS.md, with restarts.
+
+use std::fs::File;
+use std::time::Duration;
+
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sluice::config::{
+    Aggregate, Connector, Emit, LateRows, MeasureSpec, Trigger, Watermark, Window,
+};
+use sluice::sink::history::WindowsInfo;
+
+use super::engine::Bench;
+
+/// Records of the page, in the order of offsets, by partition.
+const RECORDS: [(&str, &str, i64); 8] = [
+    ("10:00:10", "de", 5),
+    ("10:00:20", "de", 7),
+    ("10:00:50", "fr", 3),
+    ("10:03:20", "de", 4),
+    ("10:01:30", "de", 2),
+    ("10:04:10", "de", 8),
+    ("10:03:05", "fr", 1),
+    // The partitions take turns: this one is for partition 1, where it is late as well.
+    ("10:00:59", "de", 9),
+];
+
+fn record((time, country, amount): (&str, &str, i64)) -> String {
+    format!(r#"{{"event_time": "2026-11-01T{time}Z", "country": "{country}", "amount": {amount}}}"#)
+}
+
+fn produce(bench: &Bench, records: &[(&str, &str, i64)]) {
+    let values: Vec<_> = records.iter().copied().map(record).collect();
+    bench.produce(values.iter().map(|value| Some(value.as_str())));
+}
+
+fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+fn tumbling() -> Window {
+    Window::Tumbling { size: minutes(1), offset: Duration::ZERO, timezone: None }
+}
+
+fn spec(bench: &Bench, window: Window, max_records: u64) -> Connector {
+    let mut spec = bench.spec(&format!(
+        "decode: {{value: {{format: json, schema: 'event_time TIMESTAMP, country STRING, amount BIGINT'}}}}\n\
+         limits: {{max_records: {max_records}}}\n\
+         outputs: {{per_minute: {{table: ./per_minute}}, raw: {{table: ./raw}}}}"
+    ));
+    let measure = |name: &str, text: &str| MeasureSpec { name: name.into(), text: text.into() };
+    let output = spec.outputs.get_mut("per_minute").expect("the output");
+    output.aggregate = Some(Aggregate {
+        watermark: Watermark {
+            column: "event_time".into(),
+            delay: minutes(2),
+            idle_timeout: None,
+            max_future: None,
+        },
+        window,
+        group_by: vec!["country".into()],
+        measures: vec![measure("orders", "count(*)"), measure("revenue", "sum(amount)")],
+        emit: Emit::Final,
+        late_rows: LateRows::Drop,
+    });
+    spec
+}
+
+/// The rows of a table that only ever grew, each a line of text, in order.
+fn rows(bench: &Bench, table: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let folder = bench.folder.path().join(table);
+    for file in std::fs::read_dir(&folder).expect("a table").flatten() {
+        if file.path().extension().is_none_or(|extension| extension != "parquet") {
+            continue;
+        }
+        let file = File::open(file.path()).expect("a file");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
+        for batch in reader.build().expect("a reader") {
+            let batch = batch.expect("rows");
+            let options = FormatOptions::default().with_null("-");
+            let columns: Vec<_> = batch
+                .columns()
+                .iter()
+                .map(|column| ArrayFormatter::try_new(column, &options).expect("a type"))
+                .collect();
+            for row in 0..batch.num_rows() {
+                let cells: Vec<_> = columns.iter().map(|c| c.value(row).to_string()).collect();
+                rows.push(cells.join(" ").replace("2026-11-01T", ""));
+            }
+        }
+    }
+    rows.sort();
+    rows
+}
+
+/// What the newest commit of the output says of windows.
+fn newest(bench: &Bench) -> Option<WindowsInfo> {
+    let folder = bench.log("per_minute");
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    let commits = entries.iter().rev().filter(|path| path.extension().is_some_and(|e| e == "json"));
+    let info = commits.filter_map(|path| {
+        let text = std::fs::read_to_string(path).expect("an entry");
+        let line = text.lines().find(|line| line.contains("commitInfo")).expect("a commitInfo");
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        serde_json::from_value(line["commitInfo"]["sluice"]["windows"].clone()).ok()
+    });
+    info.into_iter().next()
+}
+
+#[test]
+fn windows_are_written_once_whatever_the_batches_and_restarts() {
+    for max_records in [1, 2, 3, 100] {
+        let bench = Bench::new();
+        produce(&bench, &RECORDS[..3]);
+        bench.run(spec(&bench, tumbling(), max_records)).expect("a run");
+        produce(&bench, &[RECORDS[4], RECORDS[3]]);
+        bench.run(spec(&bench, tumbling(), max_records)).expect("a second run");
+        assert_eq!(rows(&bench, "per_minute"), [""; 0], "{max_records}");
+        produce(&bench, &[RECORDS[6], RECORDS[5]]);
+        bench.run(spec(&bench, tumbling(), max_records)).expect("a third run");
+        let expected = ["10:00:00Z 10:01:00Z de 2 12", "10:00:00Z 10:01:00Z fr 1 3"];
+        assert_eq!(rows(&bench, "per_minute"), expected, "{max_records}");
+        let windows = newest(&bench).expect("a commit with windows");
+        assert_eq!(windows.watermark.as_deref(), Some("2026-11-01T10:01:05Z"));
+
+        produce(&bench, &[("10:00:59", "de", 9), ("10:00:58", "de", 9)]);
+        bench.run(spec(&bench, tumbling(), max_records)).expect("a run with late rows");
+        assert_eq!(rows(&bench, "per_minute").len(), 2, "{max_records}");
+        let report = bench.report("per_minute", "per_minute");
+        assert!(report.is_clean(), "{:?}", report.findings);
+        assert_eq!((report.fates.aggregated, report.fates.late), (7, 2), "{max_records}");
+        assert_eq!(report.fates.rows, 0);
+        assert_eq!(rows(&bench, "raw").len(), 9);
+    }
+}
+
+#[test]
+fn an_idle_partition_lets_windows_close_without_a_record() {
+    let bench = Bench::new();
+    // Both to partition 0; the other one has nothing.
+    produce(&bench, &RECORDS[..1]);
+    produce(&bench, &[("10:05:00", "fr", 1)]);
+    let mut spec = spec(&bench, tumbling(), 100);
+    spec.trigger = Trigger::ProcessingTime { interval: Duration::ZERO };
+    let output = spec.outputs.get_mut("per_minute").expect("the output");
+    let watermark = &mut output.aggregate.as_mut().expect("windows").watermark;
+    watermark.idle_timeout = Some(Duration::from_millis(300));
+    bench.run_until(spec, || newest(&bench).is_some_and(|windows| windows.closed == 1));
+    let windows = newest(&bench).expect("a commit with windows");
+    assert_eq!(windows.watermark.as_deref(), Some("2026-11-01T10:03:00Z"));
+    assert!(windows.idle.contains(&"orders/1".to_owned()), "{windows:?}");
+    assert_eq!(rows(&bench, "per_minute"), ["10:00:00Z 10:01:00Z de 1 5"]);
+    let report = bench.report("per_minute", "per_minute");
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.fates.aggregated, 2);
+}
