@@ -90,7 +90,8 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
             epoch.add(judged, rows).expect("accumulators");
         }
         let finished = windows.finish(epoch, &Decisions::default()).expect("no overflow");
-        closed += black_box(&finished.closed).iter().map(|batch| batch.num_rows()).sum::<usize>();
+        closed +=
+            black_box(&finished.closed.rows).iter().map(|batch| batch.num_rows()).sum::<usize>();
         windows.commit(finished.next);
     }
     closed

@@ -14,6 +14,7 @@ use arrow::compute::{and, filter, filter_record_batch, not};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use chrono::{DateTime, SecondsFormat};
+use serde_json::Value;
 
 use super::EngineError;
 use super::shape::{failed_on, refuse_unknown, visible};
@@ -263,7 +264,7 @@ impl Finishing {
         let Self { windows, meaning, version, begun, before, decisions, rows, mut files } = self;
         let WindowRows { shape, epoch, judged } = rows;
         let finished = windows.finish(epoch, &decisions)?;
-        for batch in &finished.closed {
+        for batch in &finished.closed.rows {
             files.write(&shape.aggregation.select(batch)?)?;
         }
         let next = finished.next;
@@ -273,9 +274,10 @@ impl Finishing {
             meaning: &meaning,
             decisions: &decisions,
             before: &before,
+            rest: &Value::Null,
         };
         let object = windows.object(&next, to_store).map_err(EngineError::State)?;
-        let closed = finished.closed.iter().map(|batch| batch.num_rows() as u64).sum();
+        let closed = finished.closed.rows.iter().map(|batch| batch.num_rows() as u64).sum();
         let info = info(version, closed, finished.counts, &next.watermarks, &decisions);
         Ok(EpochDone { files: files.finish()?, info, version, judged, object, next })
     }

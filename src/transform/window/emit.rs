@@ -1,5 +1,6 @@
 //! Rows of the table: states of windows in, results out.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +19,15 @@ use super::watermark::Micros;
 use super::{Kind, WindowPlan};
 use crate::chunk::MAX_CHUNK_ROWS;
 
+/// Windows that were closed.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// Some key groups at a time.
+    pub rows: Vec<RecordBatch>,
+    /// The key groups that they were in.
+    pub groups: BTreeSet<u8>,
+}
+
 /// The windows that end after `before` and not after `after`, which leave the state. `before` is W of the last commit, so
 /// that each window is here once. All rows of a key are in its group, so it is done by some groups at a time.
 pub(super) fn close(
@@ -25,19 +35,20 @@ pub(super) fn close(
     attempt: &mut Attempt<'_>,
     before: Option<Micros>,
     after: Option<Micros>,
-) -> Result<Vec<RecordBatch>, WindowError> {
-    let Some(after) = after.filter(|after| Some(*after) != before) else { return Ok(Vec::new()) };
+) -> Result<Closed, WindowError> {
+    let mut closed = Closed::default();
+    let Some(after) = after.filter(|after| Some(*after) != before) else { return Ok(closed) };
     let until = match &plan.kind {
         // Most epochs move W and close nothing.
         Kind::Aligned(aligned)
             if first_open(aligned, before) == first_open(aligned, Some(after)) =>
         {
-            return Ok(Vec::new());
+            return Ok(closed);
         }
         // Of a sliding window's panes, some are needed longer than the window.
         Kind::Aligned(aligned) => aligned.expiry(aligned.pane(after) - 1),
         Kind::Session { .. } => after,
-        Kind::Unbounded => return Ok(Vec::new()),
+        Kind::Unbounded => return Ok(closed),
     };
     let windows = |place: Place| match &plan.kind {
         Kind::Aligned(aligned) => {
@@ -46,10 +57,14 @@ pub(super) fn close(
         }
         Kind::Session { .. } | Kind::Unbounded => 0..1,
     };
-    let (mut closed, mut group) = (Vec::new(), 0);
+    let mut group = 0;
     while group < KEY_GROUPS {
-        let rows = some_groups(attempt, &mut group, until)?;
-        closed.extend(results(plan, &rows, windows)?);
+        let rows = some_groups(attempt, group..KEY_GROUPS, until)?;
+        group = rows.next;
+        let rows = rows.rows;
+        let closing = rows.iter().filter(|row| !windows(row.place).is_empty());
+        closed.groups.extend(closing.filter_map(|row| row.entry.first()));
+        closed.rows.extend(results(plan, &rows, windows)?);
         let expired = rows.iter().filter(|row| row.place.expiry <= after);
         let owned = |row: &Row<'_>| (Box::from(row.entry), Box::from(row.key), row.place.at[0]);
         let expired: Vec<(Bytes, Bytes, _)> = expired.map(owned).collect();
@@ -63,11 +78,12 @@ pub(super) fn close(
     Ok(closed)
 }
 
-/// The current value of every window that W has not closed.
+/// The current value of every window of some key groups that W has not closed.
 pub(super) fn open(
     plan: &WindowPlan,
     attempt: &Attempt<'_>,
     watermark: Option<Micros>,
+    groups: Range<usize>,
 ) -> Result<Vec<RecordBatch>, WindowError> {
     let windows = |place: Place| match &plan.kind {
         Kind::Aligned(aligned) => {
@@ -75,25 +91,34 @@ pub(super) fn open(
         }
         Kind::Session { .. } | Kind::Unbounded => 0..1,
     };
-    let (mut open, mut group) = (Vec::new(), 0);
-    while group < KEY_GROUPS {
-        open.extend(results(plan, &some_groups(attempt, &mut group, Micros::MAX)?, windows)?);
+    let (mut open, mut group) = (Vec::new(), groups.start);
+    while group < groups.end {
+        let rows = some_groups(attempt, group..groups.end, Micros::MAX)?;
+        group = rows.next;
+        open.extend(results(plan, &rows.rows, windows)?);
     }
     Ok(open)
 }
 
-/// The rows of key groups from `group` on, until there are as many as in a chunk.
+/// The rows of a few key groups.
+struct SomeGroups<'a> {
+    rows: Vec<Row<'a>>,
+    /// The group after them.
+    next: usize,
+}
+
+/// The rows of the first of these key groups, until there are as many as in a chunk.
 fn some_groups<'a>(
     attempt: &'a Attempt<'_>,
-    group: &mut usize,
+    groups: Range<usize>,
     until: Micros,
-) -> Result<Vec<Row<'a>>, WindowError> {
-    let mut rows = Vec::new();
-    while *group < KEY_GROUPS && rows.len() < MAX_CHUNK_ROWS {
-        attempt.rows_until(*group as u8, until, &mut rows)?;
-        *group += 1;
+) -> Result<SomeGroups<'a>, WindowError> {
+    let mut some = SomeGroups { rows: Vec::new(), next: groups.start };
+    while some.next < groups.end && some.rows.len() < MAX_CHUNK_ROWS {
+        attempt.rows_until(some.next as u8, until, &mut some.rows)?;
+        some.next += 1;
     }
-    Ok(rows)
+    Ok(some)
 }
 
 /// The first window that W has not closed.

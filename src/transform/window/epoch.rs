@@ -4,6 +4,7 @@
 //! begins from the same state, whatever it reads.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array};
@@ -11,9 +12,10 @@ use arrow::record_batch::RecordBatch;
 
 use super::aggregate::{Aggregates, Argument, Rows, state_types};
 use super::assign::Slot;
+use super::emit::Closed;
 use super::error::WindowError;
 use super::judge::{self, Counts, Judged, Times};
-use super::keys::Keys;
+use super::keys::{KEY_GROUPS, Keys};
 use super::session::{self, Interval};
 use super::state::{Attempt, Bytes, Changes, Place, State, row_entry};
 use super::stored::{self, ToStore};
@@ -53,8 +55,8 @@ pub struct CountedRows<'a> {
 /// An epoch to be committed.
 #[derive(Debug)]
 pub struct Finished {
-    /// The rows of windows that this epoch closes, some key groups at a time.
-    pub closed: Vec<RecordBatch>,
+    /// What this epoch closes.
+    pub closed: Closed,
     pub counts: Counts,
     pub next: Next,
 }
@@ -138,9 +140,22 @@ impl Windows {
         self.state.apply(next.changes);
     }
 
-    /// The current value of every open window, some key groups at a time.
+    /// The current value of every open window of some key groups, as a finished epoch leaves them.
+    pub fn open_after(
+        &self,
+        next: &mut Next,
+        groups: Range<usize>,
+    ) -> Result<Vec<RecordBatch>, WindowError> {
+        let attempt = Attempt::with(&self.state, std::mem::take(&mut next.changes));
+        let open = emit::open(&self.plan, &attempt, next.watermarks.overall(), groups);
+        next.changes = attempt.into_changes();
+        open
+    }
+
+    /// The current value of every open window.
     pub fn open(&self) -> Result<Vec<RecordBatch>, WindowError> {
-        emit::open(&self.plan, &Attempt::new(&self.state), self.watermarks.overall())
+        let attempt = Attempt::new(&self.state);
+        emit::open(&self.plan, &attempt, self.watermarks.overall(), 0..KEY_GROUPS)
     }
 }
 

@@ -36,6 +36,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 pub use aggregate::Argument;
 pub use assign::{Aligned, LONGEST_WINDOW, MOST_PANES};
+pub use emit::Closed;
 pub use epoch::{CountedRows, Epoch, Finished, Next, Windows};
 pub use error::WindowError;
 pub use idle::{Confirmed, IdleClock, Reading};

@@ -9,7 +9,7 @@
 //!
 //! Encoded keys of the same columns are never the beginning of each other, so a key can stand before other bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::error::WindowError;
@@ -31,6 +31,13 @@ pub struct State {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     pub(super) entries: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl Changes {
+    /// The key groups that they are in.
+    pub fn groups(&self) -> BTreeSet<u8> {
+        self.entries.keys().filter_map(|key| key.first().copied()).collect()
+    }
 }
 
 impl Default for State {
@@ -143,7 +150,11 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(committed: &'a State) -> Self {
-        Self { committed, changes: Changes::default() }
+        Self::with(committed, Changes::default())
+    }
+
+    pub(super) fn with(committed: &'a State, changes: Changes) -> Self {
+        Self { committed, changes }
     }
 
     pub(super) fn into_changes(self) -> Changes {

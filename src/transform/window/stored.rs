@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::keys::KEY_GROUPS;
@@ -38,6 +39,8 @@ pub struct ToStore<'a> {
     pub decisions: &'a Decisions,
     /// The versions of the objects before, oldest first.
     pub before: &'a [i64],
+    /// What whoever writes the rows of open windows keeps with the state.
+    pub rest: &'a Value,
 }
 
 /// An object, read.
@@ -50,6 +53,7 @@ pub struct Stored {
     pub before: Vec<i64>,
     pub watermarks: Watermarks,
     pub decisions: Decisions,
+    pub rest: Value,
     changes: Changes,
     snapshot: Vec<(u8, BTreeMap<Bytes, Bytes>)>,
 }
@@ -67,6 +71,8 @@ struct Header {
     left: Vec<Name>,
     idle: Vec<Name>,
     back: Vec<Name>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    rest: Value,
     /// Of the body, before it was compressed.
     body_bytes: usize,
 }
@@ -93,7 +99,7 @@ pub(super) fn encode(
     state: &State,
     changes: &Changes,
 ) -> std::io::Result<Vec<u8>> {
-    let ToStore { epoch, begun, meaning, decisions, before } = to_store;
+    let ToStore { epoch, begun, meaning, decisions, before, rest } = to_store;
     let mut body = Vec::new();
     put_number(changes.entries.len(), &mut body);
     for (key, value) in &changes.entries {
@@ -123,6 +129,7 @@ pub(super) fn encode(
         left: names(&decisions.left),
         idle: names(&decisions.idle),
         back: names(&decisions.back),
+        rest: rest.clone(),
         body_bytes: body.len(),
     };
     let header = serde_json::to_vec(&header)?;
@@ -175,6 +182,7 @@ impl Stored {
                 back: header.back.iter().map(Name::read).collect(),
             },
             meaning: header.meaning,
+            rest: header.rest,
             before: header.before,
             changes,
             snapshot,
@@ -311,6 +319,7 @@ mod tests {
                 meaning: &meaning,
                 decisions: &decisions,
                 before: &versions,
+                rest: &Value::Null,
             };
             objects.push(encode(to_store, &watermarks, &state, &changes).expect("encodes"));
             versions.push(epoch as i64);

@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
 
     fn commit(&mut self, mut recorded: Recorded) {
         let (finished, position) = self.attempt(&recorded);
-        self.outcome.closed.extend(finished.closed.iter().flat_map(rows));
+        self.outcome.closed.extend(finished.closed.rows.iter().flat_map(rows));
         let Counts { counted, late, late_partial, future, timeless, filtered } = finished.counts;
         self.outcome.counted += counted;
         self.outcome.late += late;
