@@ -1,6 +1,8 @@
 //! An output with windows, as whole runs on librdkafka's mock cluster: the examples of docs/WINDOWS.md, with restarts.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -66,15 +68,39 @@ fn spec(bench: &Bench, window: Window, max_records: u64) -> Connector {
     spec
 }
 
-/// The rows of a table that only ever grew, each a line of text, in order.
+/// The entries of a log, in order.
+fn entries(bench: &Bench, table: &str) -> Vec<Vec<serde_json::Value>> {
+    let Ok(folder) = std::fs::read_dir(bench.log(table)) else { return Vec::new() };
+    let mut paths: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    let lines = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).expect("an entry");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    paths.iter().map(lines).collect()
+}
+
+/// The live files of a table.
+fn files(bench: &Bench, table: &str) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    for action in entries(bench, table).iter().flatten() {
+        if let Some(path) = action["remove"]["path"].as_str() {
+            assert!(files.remove(path), "{path} is taken out, but isn't there");
+        }
+        if let Some(path) = action["add"]["path"].as_str() {
+            assert!(files.insert(path.to_owned()), "{path} is there already");
+        }
+    }
+    files
+}
+
+/// The rows of a table, each a line of text, in order.
 fn rows(bench: &Bench, table: &str) -> Vec<String> {
     let mut rows = Vec::new();
-    let folder = bench.folder.path().join(table);
-    for file in std::fs::read_dir(&folder).expect("a table").flatten() {
-        if file.path().extension().is_none_or(|extension| extension != "parquet") {
-            continue;
-        }
-        let file = File::open(file.path()).expect("a file");
+    for file in files(bench, table) {
+        let path = bench.folder.path().join(table).join(file);
+        let file = File::open(path).expect("a file");
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
         for batch in reader.build().expect("a reader") {
             let batch = batch.expect("rows");
@@ -96,18 +122,12 @@ fn rows(bench: &Bench, table: &str) -> Vec<String> {
 
 /// What the newest commit of the output says of windows.
 fn newest(bench: &Bench) -> Option<WindowsInfo> {
-    let folder = bench.log("per_minute");
-    let mut entries: Vec<_> =
-        std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    let commits = entries.iter().rev().filter(|path| path.extension().is_some_and(|e| e == "json"));
-    let info = commits.filter_map(|path| {
-        let text = std::fs::read_to_string(path).expect("an entry");
-        let line = text.lines().find(|line| line.contains("commitInfo")).expect("a commitInfo");
-        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        serde_json::from_value(line["commitInfo"]["sluice"]["windows"].clone()).ok()
+    let entries = entries(bench, "per_minute");
+    let newest_first = entries.iter().rev().flatten();
+    let mut infos = newest_first.filter_map(|action| {
+        serde_json::from_value(action["commitInfo"]["sluice"]["windows"].clone()).ok()
     });
-    info.into_iter().next()
+    infos.next()
 }
 
 #[test]
@@ -156,4 +176,67 @@ fn an_idle_partition_lets_windows_close_without_a_record() {
     let report = bench.report("per_minute", "per_minute");
     assert!(report.is_clean(), "{:?}", report.findings);
     assert_eq!(report.fates.aggregated, 2);
+}
+
+fn with_changes(mut spec: Connector, every: Duration) -> Connector {
+    let output = spec.outputs.get_mut("per_minute").expect("the output");
+    output.aggregate.as_mut().expect("windows").emit = Emit::Changes { every };
+    spec
+}
+
+#[test]
+fn open_windows_are_in_the_table_until_they_close() {
+    for (max_records, every) in [(1, 0), (2, 0), (3, 3_600), (100, 3_600)] {
+        let bench = Bench::new();
+        let every = Duration::from_secs(every);
+        let run = || {
+            let spec = with_changes(spec(&bench, tumbling(), max_records), every);
+            bench.run(spec).expect("a run");
+        };
+        produce(&bench, &RECORDS[..3]);
+        run();
+        let expected = ["10:00:00Z 10:01:00Z de 2 12", "10:00:00Z 10:01:00Z fr 1 3"];
+        assert_eq!(rows(&bench, "per_minute"), expected, "{max_records}");
+        produce(&bench, &[RECORDS[4], RECORDS[3]]);
+        run();
+        let expected = [
+            "10:00:00Z 10:01:00Z de 2 12",
+            "10:00:00Z 10:01:00Z fr 1 3",
+            "10:01:00Z 10:02:00Z de 1 2",
+            "10:03:00Z 10:04:00Z de 1 4",
+        ];
+        assert_eq!(rows(&bench, "per_minute"), expected, "{max_records}");
+        produce(&bench, &[RECORDS[6], RECORDS[5]]);
+        run();
+        let expected = [
+            "10:00:00Z 10:01:00Z de 2 12",
+            "10:00:00Z 10:01:00Z fr 1 3",
+            "10:01:00Z 10:02:00Z de 1 2",
+            "10:03:00Z 10:04:00Z de 1 4",
+            "10:03:00Z 10:04:00Z fr 1 1",
+            "10:04:00Z 10:05:00Z de 1 8",
+        ];
+        assert_eq!(rows(&bench, "per_minute"), expected, "{max_records}");
+        let report = bench.report("per_minute", "per_minute");
+        assert!(report.is_clean(), "{:?}", report.findings);
+        assert_eq!(report.fates.aggregated, 7);
+        run();
+        assert_eq!(rows(&bench, "per_minute"), expected, "nothing happened");
+    }
+}
+
+#[test]
+fn a_running_value_per_key_is_always_in_the_table() {
+    let bench = Bench::new();
+    let run = || {
+        bench.run(with_changes(spec(&bench, Window::None, 2), Duration::ZERO)).expect("a run");
+    };
+    produce(&bench, &RECORDS);
+    run();
+    assert_eq!(rows(&bench, "per_minute"), ["de 6 35", "fr 2 4"]);
+    produce(&bench, &[("10:04:30", "fr", 6)]);
+    run();
+    assert_eq!(rows(&bench, "per_minute"), ["de 6 35", "fr 3 10"]);
+    let report = bench.report("per_minute", "per_minute");
+    assert!(report.is_clean(), "{:?}", report.findings);
 }

@@ -362,13 +362,11 @@ impl<'a> Lane<'a> {
     }
 
     /// Whether windows of an output have something to commit though there is nothing to read: a partition has become idle,
-    /// or is new. A lane that ends when it has read all leaves windows open.
+    /// or is new; open windows are to be written.
     fn is_due(&mut self) -> bool {
-        if self.ends() {
-            return false;
-        }
+        let ends = self.ends();
         let confirmed = &self.confirmed;
-        self.outputs.iter_mut().any(|output| output.is_due(confirmed))
+        self.outputs.iter_mut().any(|output| output.is_due(confirmed, ends))
     }
 
     /// Asks for the high watermarks by which partitions are idle, often enough for the shortest time-out. An open

@@ -124,6 +124,7 @@ impl Output {
                 metrics.windows(&self.label),
             )
             .await?;
+            self.table.hold_files(restored.held_files());
             *windows = Some(Box::new(restored));
         }
         Ok(())
@@ -168,10 +169,10 @@ impl Output {
         self.table.close().await;
     }
 
-    /// Whether windows have something to commit without a row.
-    pub(super) fn is_due(&mut self, ends: &Ends) -> bool {
-        let readings = self.readings(ends);
-        self.windows().is_some_and(|windows| windows.is_due(&readings))
+    /// Whether windows have something to commit without a row. `ends`: nothing more is going to be read.
+    pub(super) fn is_due(&mut self, confirmed: &Ends, ends: bool) -> bool {
+        let readings = self.readings(confirmed);
+        self.windows().is_some_and(|windows| windows.is_due(&readings, ends))
     }
 
     /// A batch is read: finishes the epoch that its rows make.
@@ -182,9 +183,11 @@ impl Output {
         ends: &Ends,
     ) -> Result<Finished, EngineError> {
         let Finished::Windows(rows) = rows else { return Ok(rows) };
-        let (readings, files) = (self.readings(ends), self.table.files());
-        let windows = self.windows().expect("rows for windows come from windows");
-        let done = windows.finish(*rows, moved, &readings, files).await?;
+        let readings = self.readings(ends);
+        let Makes::Windows { windows: Some(windows), .. } = &mut self.makes else {
+            unreachable!("rows for windows come from windows");
+        };
+        let done = windows.finish(*rows, moved, &readings, &self.table).await?;
         Ok(Finished::Epoch(done.map(Box::new)))
     }
 
@@ -225,10 +228,13 @@ impl Output {
                 self.windows().expect("an epoch is of windows").put(&mut done).await?;
                 let (files, state, info) =
                     (std::mem::take(&mut done.files), done.version, done.info.clone());
-                let (count, bytes) = weigh(&files);
+                let (count, bytes) = weigh(&files.adds);
                 let committed = self.table.commit_windows(infos, files, state, info).await;
                 if committed.is_ok() {
-                    self.windows().expect("as above").landed(*done);
+                    let windows = self.windows().expect("as above");
+                    windows.landed(*done);
+                    let held = windows.held_files();
+                    self.table.hold_files(held);
                 }
                 (committed, count, bytes)
             }

@@ -19,6 +19,7 @@ use crate::sink::evolution::SchemaChange;
 use crate::sink::features::TableExpectation;
 use crate::sink::files::{FilesSpec, FilesWriter, Naming, local_root};
 use crate::sink::history::{self, PartitionInfo, SluiceInfo, WindowsInfo};
+use crate::sink::keyed::open_windows::{self, EndsAfter, TakenOut};
 use crate::sink::keyed::{Changes, Keyed, KeyedError, KeyedInfo, Merged, Reads};
 use crate::sink::log::TableLog;
 use crate::sink::maintenance::Maintenance;
@@ -90,6 +91,13 @@ impl Default for Work {
     }
 }
 
+/// What an epoch of windows does to the table's files.
+#[derive(Debug, Default)]
+pub struct WindowFiles {
+    pub adds: Vec<DataFile>,
+    pub removes: Vec<Remove>,
+}
+
 pub struct Table {
     pub owner: Owner,
     pub store: TableStore,
@@ -102,6 +110,8 @@ pub struct Table {
     held: BTreeMap<Arc<SourcePartition>, Held>,
     /// The `txn` that names the state object; `None`: there is none.
     state: Option<Txn>,
+    /// Files that no other writer may touch, or the next commit is planned again.
+    holds: Arc<BTreeSet<String>>,
     maintenance: Maintenance,
     config: String,
 }
@@ -138,6 +148,7 @@ impl Table {
             log,
             held: BTreeMap::new(),
             state: None,
+            holds: Arc::default(),
             config: spec.config.to_owned(),
         })
     }
@@ -238,12 +249,7 @@ impl Table {
 
     /// The files that a batch's rows go into.
     pub fn files(&self) -> FilesWriter {
-        let naming = Naming {
-            output: self.owner.stream().trim_start_matches('.').to_owned(),
-            epoch: self.log.version() + 1,
-            attempt: Uuid::new_v4(),
-        };
-        FilesWriter::new(&self.files, self.store.objects().clone(), naming, Handle::current())
+        self.writers()(&self.files)
     }
 
     /// Commits a batch: its files and the progress of the partitions in it.
@@ -328,13 +334,40 @@ impl Table {
     pub async fn commit_windows(
         &mut self,
         infos: Vec<PartitionInfo>,
-        files: Vec<DataFile>,
+        rows: WindowFiles,
         state: StateVersion,
         windows: WindowsInfo,
     ) -> Result<Committed, CommitError> {
         let expected = self.expected(&infos);
+        let WindowFiles { adds, removes } = rows;
         let (state, windows) = (Some(state), Some(windows));
-        self.put(infos, expected, Work { adds: files, state, windows, ..Work::default() }).await
+        self.put(infos, expected, Work { adds, removes, state, windows, ..Work::default() }).await
+    }
+
+    /// The table without the rows of open windows, which another writer has put elsewhere. `None`: all rows are.
+    pub async fn take_out(&self, open: Option<EndsAfter>) -> Result<TakenOut, KeyedError> {
+        open_windows::take_out(&self.store, &self.log, open, self.writers(), &self.files).await
+    }
+
+    /// From now on, no commit goes on where another writer has touched one of these files.
+    pub fn hold_files(&mut self, files: BTreeSet<String>) {
+        self.holds = Arc::new(files);
+    }
+
+    /// How data files are written.
+    pub fn files_spec(&self) -> &FilesSpec {
+        &self.files
+    }
+
+    /// Makes writers of this table's files, each of which writes what one commit names.
+    pub fn writers(&self) -> impl Fn(&FilesSpec) -> FilesWriter + Clone + Send + Sync + 'static {
+        let output = self.owner.stream().trim_start_matches('.').to_owned();
+        let (objects, epoch) = (self.store.objects().clone(), self.log.version() + 1);
+        let runtime = Handle::current();
+        move |spec| {
+            let naming = Naming { output: output.clone(), epoch, attempt: Uuid::new_v4() };
+            FilesWriter::new(spec, objects.clone(), naming, runtime.clone())
+        }
     }
 
     /// The `txn`s that a batch of these partitions rests on.
@@ -394,6 +427,7 @@ impl Table {
             set,
             removes: work.removes,
             reads: work.reads,
+            holds: self.holds.clone(),
             schema: self.change.clone().filter(|_| !work.adds.is_empty()),
             adds: work.adds,
             properties: work.properties,

@@ -5,7 +5,7 @@
 //! decisions are taken, windows are closed into files, and the state object is made. Its commit puts that object, then the
 //! log entry that names it. Only then do the epoch's changes become the state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,17 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::Value;
 
 use super::EngineError;
+use super::open_windows::{Emission, Emitting, OpenWindows, Pace};
 use super::shape::{failed_on, refuse_unknown, visible};
-use super::table::Table;
+use super::table::{Table, WindowFiles};
 use crate::chunk::{Chunk, SourcePartition};
-use crate::config::{Aggregate, MetadataColumn, Output};
+use crate::config::{Aggregate, Emit, MetadataColumn, Output};
 use crate::observability::WindowMetrics;
 use crate::offsets::Fates;
-use crate::sink::DataFile;
 use crate::sink::error::SinkError;
-use crate::sink::files::{FilesError, FilesWriter};
+use crate::sink::files::{FilesError, FilesSpec, FilesWriter};
 use crate::sink::history::{PartitionWatermark, WindowsInfo};
+use crate::sink::keyed::open_windows::{self, EndsAfter, OpenFile};
 use crate::sink::state::{StateCleaner, StateStore, StateVersion};
 use crate::transform::TransformError;
 use crate::transform::aggregation::Aggregation;
@@ -90,6 +91,14 @@ pub(super) struct Windowed {
     idle_timeout: Option<Duration>,
     started: Instant,
     metrics: WindowMetrics,
+    /// With `emit: changes`.
+    changes: Option<Changes>,
+}
+
+/// The current values of open windows, in the table.
+struct Changes {
+    pace: Pace,
+    open: Emission,
 }
 
 /// One batch's rows on their way into an epoch.
@@ -111,12 +120,14 @@ struct Seen {
 
 /// An epoch that is to be committed.
 pub(super) struct EpochDone {
-    pub(super) files: Vec<DataFile>,
+    pub(super) files: WindowFiles,
     pub(super) info: WindowsInfo,
     pub(super) version: StateVersion,
     judged: BTreeMap<Arc<SourcePartition>, Seen>,
     object: Vec<u8>,
     next: Next,
+    /// With `emit: changes`, and whether all that changed is written.
+    open: Option<(Emission, bool)>,
 }
 
 /// An epoch with all that it takes to finish it, on a thread that may block.
@@ -128,8 +139,13 @@ struct Finishing {
     before: Vec<i64>,
     decisions: Decisions,
     rows: WindowRows,
-    files: FilesWriter,
+    emitting: Option<Emitting>,
+    spec: FilesSpec,
+    writers: Writers,
 }
+
+/// Makes writers of the table's files.
+type Writers = Box<dyn Fn(&FilesSpec) -> FilesWriter + Send>;
 
 /// How far an output has been read, and where its partitions were found to end.
 pub(super) type Readings = BTreeMap<SourcePartition, Reading>;
@@ -144,16 +160,24 @@ impl Windowed {
     ) -> Result<Self, EngineError> {
         let meaning = shape.aggregation.meaning();
         let (plan, states) = (shape.aggregation.windows().clone(), table.states());
-        let (windows, chain, begun) = match table.state() {
-            None => (Windows::new(plan), Vec::new(), 1),
+        let (windows, chain, begun, open) = match table.state() {
+            None => (Windows::new(plan), Vec::new(), 1, Some(OpenWindows::default())),
             Some(newest) => {
                 let name = table.store.table();
                 let (stored, chain) = read_chain(&states, name, newest, &meaning).await?;
                 let last = stored.last().expect("a chain ends with the newest object");
                 let (watermarks, begun) = (last.watermarks.clone(), last.begun);
+                let open = OpenWindows::read(&last.rest);
                 let state =
                     window::restore(stored).ok_or_else(|| damaged(&states, name, newest))?;
-                (Windows::restored(plan, watermarks, state), chain, begun)
+                (Windows::restored(plan, watermarks, state), chain, begun, open)
+            }
+        };
+        let changes = match aggregate.emit {
+            Emit::Final => None,
+            Emit::Changes { every } => {
+                let open = Emission::found(open, table).await?;
+                Some(Changes { pace: Pace::new(every), open })
             }
         };
         let restored = Self {
@@ -169,6 +193,7 @@ impl Windowed {
             started: Instant::now(),
             shape,
             metrics,
+            changes,
         };
         restored.tell();
         Ok(restored)
@@ -191,10 +216,14 @@ impl Windowed {
         Ok(WindowRows { shape: self.shape.clone(), epoch, judged: BTreeMap::new() })
     }
 
-    /// Whether there is something to commit without a row: the clock or the broker has changed what W is.
-    pub(super) fn is_due(&mut self, readings: &Readings) -> bool {
+    /// Whether there is something to commit without a row: the clock or the broker has changed what W is, or open windows
+    /// are to be written. `ends`: the last epoch was the last one, but for such; windows stay open then.
+    pub(super) fn is_due(&mut self, readings: &Readings, ends: bool) -> bool {
         let now = self.uptime();
-        self.clock.decide(&self.watermarks, readings, now) != Decisions::default()
+        let decided =
+            !ends && self.clock.decide(&self.watermarks, readings, now) != Decisions::default();
+        let asked = |changes: &mut Changes| changes.pace.asks(&changes.open, ends);
+        self.changes.as_mut().is_some_and(asked) || decided
     }
 
     /// Finishes an epoch. `moved`: it covers offsets. `None`: there is nothing to commit.
@@ -203,16 +232,21 @@ impl Windowed {
         rows: WindowRows,
         moved: bool,
         readings: &Readings,
-        files: FilesWriter,
+        table: &Table,
     ) -> Result<Option<EpochDone>, EngineError> {
         let now = self.uptime();
         for (partition, _) in rows.judged.iter().filter(|(_, seen)| seen.awake) {
             self.clock.saw_row(partition, now);
         }
         let decisions = self.clock.decide(rows.epoch.watermarks(), readings, now);
-        if !moved && decisions == Decisions::default() {
+        let asked = self.changes.as_ref().is_some_and(|changes| changes.pace.is_asked());
+        if !moved && !asked && decisions == Decisions::default() {
             return Ok(None);
         }
+        let emitting = match &self.changes {
+            None => None,
+            Some(changes) => Some(changes.emitting(table, self.ends_after()).await?),
+        };
         let finishing = Finishing {
             windows: self.windows.clone(),
             meaning: self.meaning.clone(),
@@ -221,7 +255,9 @@ impl Windowed {
             before: self.chain.iter().map(|version| version.0).collect(),
             decisions,
             rows,
-            files,
+            emitting,
+            spec: table.files_spec().clone(),
+            writers: Box::new(table.writers()),
         };
         let done = tokio::task::spawn_blocking(move || finishing.run()).await;
         let done = done.map_err(|_| EngineError::ThreadGone("that finishes an epoch"))??;
@@ -229,9 +265,22 @@ impl Windowed {
         Ok(Some(done))
     }
 
+    /// Which rows of the table are of windows that the last commit left open; `None`: all.
+    fn ends_after(&self) -> Option<EndsAfter> {
+        let time = self.windows.watermarks().overall()?;
+        let column = self.shape.aggregation.windows().end_column()?;
+        Some(EndsAfter { column: column.to_owned(), time })
+    }
+
     /// Commits an epoch's state object, so that the table's commit can name it.
     pub(super) async fn put(&self, done: &mut EpochDone) -> Result<(), SinkError> {
         self.states.put(done.version, std::mem::take(&mut done.object)).await
+    }
+
+    /// The files that no other writer may touch.
+    pub(super) fn held_files(&self) -> BTreeSet<String> {
+        let changes = self.changes.iter();
+        changes.flat_map(|changes| changes.open.windows.files()).map(OpenFile::held).collect()
     }
 
     fn tell(&self) {
@@ -249,6 +298,12 @@ impl Windowed {
     pub(super) fn landed(&mut self, done: EpochDone) {
         let windows = Arc::get_mut(&mut self.windows).expect("the epoch is finished");
         windows.commit(done.next);
+        if let (Some(changes), Some((open, all))) = (&mut self.changes, done.open) {
+            changes.open = open;
+            if all {
+                changes.pace.written();
+            }
+        }
         self.tell();
         self.chain.push(done.version);
         let extra = self.chain.len().saturating_sub(CHAIN);
@@ -261,25 +316,66 @@ impl Windowed {
 
 impl Finishing {
     fn run(self) -> Result<EpochDone, EngineError> {
-        let Self { windows, meaning, version, begun, before, decisions, rows, mut files } = self;
+        let Self { windows, meaning, version, begun, before, decisions, rows, .. } = self;
+        let writer = || (self.writers)(&self.spec);
         let WindowRows { shape, epoch, judged } = rows;
         let finished = windows.finish(epoch, &decisions)?;
+        let mut closed = writer();
         for batch in &finished.closed.rows {
-            files.write(&shape.aggregation.select(batch)?)?;
+            closed.write(&shape.aggregation.select(batch)?)?;
         }
-        let next = finished.next;
+        let mut files = WindowFiles { adds: closed.finish()?, removes: Vec::new() };
+        let mut next = finished.next;
+        let count = finished.closed.rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        let mut info = info(version, count, finished.counts, &next.watermarks, &decisions);
+        let (mut open, mut rest) = (None, Value::Null);
+        if let Some(emitting) = self.emitting {
+            let due = emitting.due;
+            let windows = (&*windows, &mut next);
+            let written = (&mut files, &mut info);
+            let emission =
+                emitting.run(windows, &finished.closed, &shape.aggregation, writer, written)?;
+            rest = serde_json::to_value(&emission.windows)
+                .map_err(|e| EngineError::State(e.into()))?;
+            open = Some((emission, due));
+        }
         let to_store = ToStore {
             epoch: version.epoch(),
             begun,
             meaning: &meaning,
             decisions: &decisions,
             before: &before,
-            rest: &Value::Null,
+            rest: &rest,
         };
         let object = windows.object(&next, to_store).map_err(EngineError::State)?;
-        let closed = finished.closed.rows.iter().map(|batch| batch.num_rows() as u64).sum();
-        let info = info(version, closed, finished.counts, &next.watermarks, &decisions);
-        Ok(EpochDone { files: files.finish()?, info, version, judged, object, next })
+        Ok(EpochDone { files, info, version, judged, object, next, open })
+    }
+}
+
+impl Emission {
+    /// What a commit left of open windows, or what became of it.
+    async fn found(kept: Option<OpenWindows>, table: &Table) -> Result<Self, EngineError> {
+        // State of an output that wrote closed windows only, until now.
+        let windows = kept.unwrap_or_else(OpenWindows::all_changed);
+        let files = windows.files().cloned().collect();
+        let untouched = open_windows::are_untouched(&table.store, table.log(), files).await?;
+        Ok(Self { windows, scattered: !untouched })
+    }
+}
+
+impl Changes {
+    /// What an epoch is to do. `ends_after`: which rows of the table are of windows that the last commit left open.
+    async fn emitting(
+        &self,
+        table: &Table,
+        ends_after: Option<EndsAfter>,
+    ) -> Result<Emitting, EngineError> {
+        let (open, due) = (self.open.clone(), self.pace.is_due());
+        let taken = match open.scattered {
+            false => None,
+            true => Some(table.take_out(ends_after).await?),
+        };
+        Ok(Emitting { open, due, taken })
     }
 }
 
@@ -426,7 +522,7 @@ fn info(
     watermarks: &Watermarks,
     decisions: &Decisions,
 ) -> WindowsInfo {
-    let names = |partitions: &std::collections::BTreeSet<SourcePartition>| {
+    let names = |partitions: &BTreeSet<SourcePartition>| {
         partitions.iter().map(|partition| partition.id.to_string()).collect()
     };
     let each = watermarks.partitions().iter().map(|(partition, known)| PartitionWatermark {
@@ -439,6 +535,9 @@ fn info(
         epoch: version.epoch(),
         watermark: watermarks.overall().and_then(text),
         closed,
+        opened: 0,
+        replaced: 0,
+        copied: 0,
         late_partial: counts.late_partial,
         watermarks: each.collect(),
         joined: names(&decisions.joined),

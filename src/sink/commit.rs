@@ -144,7 +144,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
             return Err(self.replan(version, "schema, properties or features"));
         }
         // Which files came and went in between, no entry tells any more.
-        match self.tx.is_blind() {
+        match self.tx.minds_no_files() {
             true => Ok(()),
             false => Err(self.replan(version, "files")),
         }
@@ -273,7 +273,7 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
     /// A file counts as touched whatever the `dataChange`: an OPTIMIZE that rewrote a file of ours has put its rows
     /// into another one, and removing the old one as well would leave them there twice.
     fn conflict(&self, version: u64, bytes: &[u8]) -> Result<Option<&'static str>, CommitError> {
-        if self.tx.is_blind() {
+        if self.tx.minds_no_files() {
             return Ok(None);
         }
         let malformed = |reason| {
@@ -283,7 +283,8 @@ impl<C: Fn() -> i64> Attempt<'_, C> {
         let files = FileActions::parse(bytes).map_err(malformed)?;
         let removes: BTreeSet<String> =
             self.tx.removes.iter().map(|remove| entry::decoded(&remove.path)).collect();
-        if files.paths().any(|path| removes.contains(&path)) {
+        let is_held = |path: &String| removes.contains(path) || self.tx.holds.contains(path);
+        if files.paths().any(|path| is_held(&path)) {
             return Ok(Some("files that the batch rewrites"));
         }
         let reads = self.tx.reads.as_ref();

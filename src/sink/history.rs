@@ -61,6 +61,14 @@ pub struct WindowsInfo {
     pub watermark: Option<String>,
     /// Windows closed, each a row of this commit.
     pub closed: u64,
+    /// Rows of open windows that this commit writes, and those that it takes out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub opened: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replaced: u64,
+    /// Rows that were written again as they were, since another writer had put them beside rows of open windows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub copied: u64,
     /// Of the records that count, those that some of their windows were closed to.
     pub late_partial: u64,
     pub watermarks: Vec<PartitionWatermark>,

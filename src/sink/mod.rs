@@ -36,7 +36,7 @@ pub mod store;
 mod testing;
 pub mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -169,6 +169,8 @@ pub struct Transaction {
     pub removes: Vec<Remove>,
     /// What the batch rests on besides `txn`s: the rows of its keys. `None`: it read no rows.
     pub reads: Option<Arc<Reads>>,
+    /// Decoded paths of files that later commits of ours will remove: nobody else may have touched them.
+    pub holds: Arc<BTreeSet<String>>,
     pub adds: Vec<DataFile>,
     /// Table properties to set in the same commit (the first commit's marker); usually empty.
     pub properties: BTreeMap<String, String>,
@@ -186,6 +188,11 @@ impl Transaction {
     /// It was computed without a look at the table's rows.
     pub(crate) fn is_blind(&self) -> bool {
         self.removes.is_empty() && self.reads.is_none()
+    }
+
+    /// Whatever other writers do to files, it goes with it.
+    pub(crate) fn minds_no_files(&self) -> bool {
+        self.is_blind() && self.holds.is_empty()
     }
 }
 

@@ -4,6 +4,7 @@
 //! stay there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -49,6 +50,7 @@ pub fn rewind(
         set,
         removes: Vec::new(),
         reads: None,
+        holds: Arc::default(),
         adds: Vec::new(),
         properties: marker
             .with(targets.keys())

@@ -355,6 +355,7 @@ pub fn batch(log: &TableLog, app_id: &str, next: i64) -> Transaction {
         expected: BTreeMap::from([(app_id.to_owned(), log.txn(app_id))]),
         set: BTreeMap::from([(app_id.to_owned(), next)]),
         removes: Vec::new(),
+        holds: Arc::default(),
         reads: None,
         adds: if rows == 0 {
             Vec::new()

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Txn;
-use super::history::{PartitionInfo, PastCommit, SluiceInfo};
+use super::history::{PartitionInfo, PastCommit, SluiceInfo, WindowsInfo};
 use super::keyed::{KeyedCounts, KeyedInfo, KeyedMode};
 use super::progress::{AppId, Owner};
 use crate::chunk::SourcePartition;
@@ -135,14 +135,21 @@ impl Verifier {
 
     /// A commit that adds rows has as many in its files as it counted.
     fn compare_files(&mut self, commit: &PastCommit, info: &SluiceInfo) {
-        let closed = info.windows.as_ref().map_or(0, |windows| windows.closed);
-        let rows = fates_of(info).rows + info.added_below + closed;
+        let of_windows = |windows: &WindowsInfo| windows.closed + windows.opened + windows.copied;
+        let rows =
+            fates_of(info).rows + info.added_below + info.windows.as_ref().map_or(0, of_windows);
         if commit.files.added_rows != Some(rows) {
             let added = told(commit.files.added_rows);
             let what = format!("{rows} rows were counted, but its files hold {added} rows");
             self.find(commit.version, None, what);
         }
-        if commit.files.removed > 0 {
+        let replaced = info.windows.as_ref().map_or(0, |windows| windows.replaced);
+        if replaced > 0 && commit.files.removed_rows != Some(replaced) {
+            let removed = told(commit.files.removed_rows);
+            let what = format!("takes out {removed} rows, but {replaced} were counted");
+            self.find(commit.version, None, what);
+        }
+        if replaced == 0 && commit.files.removed > 0 {
             self.find(commit.version, None, format!("removes {} files", commit.files.removed));
         }
     }

@@ -55,6 +55,18 @@ impl ActiveFile {
         }
     }
 
+    /// What takes it out of the table; `records` are its rows, hidden ones included.
+    pub fn remove(&self, partition_columns: &[String], records: u64) -> Remove {
+        let value = |column: &String| (column.clone(), self.partition_values.get(column).cloned());
+        Remove {
+            path: self.path.clone(),
+            partition_values: partition_columns.iter().map(value).collect(),
+            size_bytes: self.size,
+            records,
+            deletion_vector: self.deletion_vector.clone(),
+        }
+    }
+
     /// Whether it lies in another table's folder, as those of a shallow clone do.
     pub fn is_elsewhere(&self) -> bool {
         self.path.contains("://")
@@ -79,6 +91,11 @@ impl Active {
             visitor.visit_rows_of(&batch?.scan_files)?;
         }
         Ok(visitor.files)
+    }
+
+    /// A live file, by its path as the log has it.
+    pub fn get(&self, path: &str) -> Option<&Arc<ActiveFile>> {
+        self.0.get(&decoded(path))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ActiveFile>> {

@@ -106,6 +106,11 @@ impl KeyColumns {
         Ok(Self(columns))
     }
 
+    /// No key: files are told by their names alone.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The columns as the table spells them, in the order of [`KeyColumns::each_key`].
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|column| column.name.clone()).collect()

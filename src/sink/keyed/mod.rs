@@ -11,6 +11,7 @@ mod changes;
 mod columns;
 mod error;
 mod find;
+pub mod open_windows;
 mod read;
 mod reads;
 mod rewrite;

@@ -51,7 +51,7 @@ impl Rewrite {
         for number in self.order() {
             let Match { file, .. } = &self.found.files[number];
             let records = self.survivors(file, &mut writer, counts)?;
-            removes.push(self.remove(file, records));
+            removes.push(file.remove(&self.partition_columns, records));
             let new: Vec<u32> = self.written(|first| first as usize == number + 1);
             counts.updated += new.len() as u64;
             self.write(&new, &mut writer)?;
@@ -124,16 +124,5 @@ impl Rewrite {
             writer.write(&rows)?;
         }
         Ok(())
-    }
-
-    fn remove(&self, file: &ActiveFile, records: u64) -> Remove {
-        let value = |column: &String| (column.clone(), file.partition_values.get(column).cloned());
-        Remove {
-            path: file.path.clone(),
-            partition_values: self.partition_columns.iter().map(value).collect(),
-            size_bytes: file.size,
-            records,
-            deletion_vector: file.deletion_vector.clone(),
-        }
     }
 }

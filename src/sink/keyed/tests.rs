@@ -444,6 +444,7 @@ async fn open(fixture: &Fixture, partition_by: &[String]) -> (TableLog, WritePla
 
 fn transaction(log: &TableLog, merged: &Merged, next: i64) -> Transaction {
     Transaction {
+        holds: Arc::default(),
         attempt: Uuid::new_v4(),
         expected: BTreeMap::from([(P0.to_owned(), log.txn(P0))]),
         set: BTreeMap::from([(P0.to_owned(), next)]),

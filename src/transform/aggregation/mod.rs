@@ -23,13 +23,10 @@ use super::error::{NAME, SYNTAX, TYPE};
 use super::expression::{Expression, Planner, refused, type_name};
 use super::projection::{self, Projection};
 use super::resolve::{Scope, Unseen};
-use super::window::{Aligned, Argument, Kind, Lateness, Micros, WindowError, WindowPlan};
+use super::window::{Aligned, Argument, BOUNDS, Kind, Lateness, Micros, WindowError, WindowPlan};
 use super::{Clause, Refusal, TransformError, names, parse};
 use crate::config::{self, MetadataColumn};
 use crate::schema::timestamp_type;
-
-/// The columns of windows.
-const BOUNDS: [&str; 2] = ["window_start", "window_end"];
 
 /// A planned `aggregate`, with the `where` before it and the `select` behind it.
 pub struct Aggregation {

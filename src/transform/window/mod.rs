@@ -47,6 +47,9 @@ pub use state::{Changes, State};
 pub use stored::{CHAIN, Stored, ToStore, restore};
 pub use watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
 
+/// The columns of windows.
+pub const BOUNDS: [&str; 2] = ["window_start", "window_end"];
+
 /// What an output makes of rows.
 #[derive(Debug, Clone)]
 pub struct WindowPlan {
@@ -98,6 +101,11 @@ impl WindowPlan {
         &self.schema
     }
 
+    /// The column with the ends of windows; `None`: they have none.
+    pub fn end_column(&self) -> Option<&'static str> {
+        (self.kind != Kind::Unbounded).then_some(BOUNDS[1])
+    }
+
     fn key_types(&self) -> Vec<DataType> {
         self.keys.iter().map(|key| key.data_type().clone()).collect()
     }
@@ -106,7 +114,7 @@ impl WindowPlan {
 fn schema(kind: &Kind, keys: &[FieldRef], measures: &[Measure]) -> Schema {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let bounds = match kind {
-        Kind::Aligned(_) | Kind::Session { .. } => ["window_start", "window_end"].as_slice(),
+        Kind::Aligned(_) | Kind::Session { .. } => BOUNDS.as_slice(),
         Kind::Unbounded => &[],
     };
     let bounds = bounds.iter().map(|name| Arc::new(Field::new(*name, instant.clone(), false)));
