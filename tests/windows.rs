@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sluice::config::{
-    Aggregate, Connector, Emit, LateRows, MeasureSpec, Trigger, Watermark, Window,
+    Aggregate, Connector, Emit, LateRows, MeasureSpec, Mode, Trigger, Watermark, Window,
 };
 use sluice::sink::history::WindowsInfo;
 
@@ -181,6 +181,7 @@ fn an_idle_partition_lets_windows_close_without_a_record() {
 fn with_changes(mut spec: Connector, every: Duration) -> Connector {
     let output = spec.outputs.get_mut("per_minute").expect("the output");
     output.aggregate.as_mut().expect("windows").emit = Emit::Changes { every };
+    output.mode = Mode::OpenWindows;
     spec
 }
 

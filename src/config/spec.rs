@@ -449,13 +449,15 @@ pub enum Mode {
     InsertNew { key: Vec<String> },
     /// It replaces the row of its key, or deletes it; the last of a key stays.
     Upsert { key: Vec<String> },
+    /// It counts for windows whose rows are replaced until they close: `emit: changes`.
+    OpenWindows,
 }
 
 impl Mode {
-    /// Columns of the table; empty for `append`.
+    /// Columns of the table; empty without a key.
     pub fn key(&self) -> &[String] {
         match self {
-            Self::Append => &[],
+            Self::Append | Self::OpenWindows => &[],
             Self::InsertNew { key } | Self::Upsert { key } => key,
         }
     }

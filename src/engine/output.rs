@@ -133,7 +133,7 @@ impl Output {
     /// Where a batch's rows go.
     pub(super) fn rows(&self) -> Result<Rows, EngineError> {
         Ok(match &self.makes {
-            Makes::Rows { shape, mode: Mode::Append } => {
+            Makes::Rows { shape, mode: Mode::Append | Mode::OpenWindows } => {
                 Rows::Files(shape.clone(), Box::new(self.table.files()))
             }
             Makes::Rows { shape, mode: Mode::InsertNew { .. } | Mode::Upsert { .. } } => {

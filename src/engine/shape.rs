@@ -61,7 +61,7 @@ impl Shape {
         let schema = plan.as_ref().map_or(seen, |plan| plan.schema().clone());
         refuse_unknown(output, &schema)?;
         let kind = match output.mode {
-            Mode::Append => Kind::Append,
+            Mode::Append | Mode::OpenWindows => Kind::Append,
             Mode::InsertNew { .. } => Kind::Insert,
             Mode::Upsert { .. } => Kind::Upsert,
         };

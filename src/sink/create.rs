@@ -18,7 +18,7 @@ use super::features::{self, TableExpectation, TableProblem, WritePlan};
 use super::log::TableLog;
 use super::store::TableStore;
 use super::{Format, Metadata, Protocol, delta_schema};
-use crate::config::CreateTable;
+use crate::config::{CreateTable, Mode};
 use crate::disposition::{Disposition, Exit};
 
 /// Where version 0 is, below the table's root.
@@ -26,6 +26,10 @@ const FIRST_COMMIT: &str = "_delta_log/00000000000000000000.json";
 
 /// Spark's way of asking for a feature at creation; the feature is kept, the property is not.
 const FEATURE_REQUEST: &str = "delta.feature.";
+
+/// For how long files are remembered that were taken out. Where each commit takes some out, checkpoints would grow by
+/// those of a week, which is Delta's default.
+const REMOVED_FILES_KEPT: &str = "delta.deletedFileRetentionDuration";
 
 /// A table that does not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +47,12 @@ impl NewTable {
     ) -> Result<Self, Vec<TableProblem>> {
         let schema_string = delta_schema::to_json(expected.schema)
             .map_err(|problem| vec![TableProblem::Schema(problem)])?;
-        let (requests, configuration) =
+        let (requests, mut configuration): (_, BTreeMap<_, _>) =
             properties.clone().into_iter().partition(|(key, _)| key.starts_with(FEATURE_REQUEST));
+        if *expected.mode == Mode::OpenWindows {
+            let kept = configuration.entry(REMOVED_FILES_KEPT.to_owned());
+            kept.or_insert_with(|| "interval 1 hours".to_owned());
+        }
         let metadata = Metadata {
             id: Uuid::new_v4().to_string(),
             name: None,

@@ -257,14 +257,11 @@ fn evolved(
     }
 }
 
-/// What speaks against a mode with a key.
+/// What speaks against a mode with a key, or one that replaces rows.
 fn check_key(table: &Schema, metadata: &Metadata, mode: &Mode) -> Vec<TableProblem> {
-    if *mode == Mode::Append {
-        return Vec::new();
-    }
     let columns = KeyColumns::new(table, &metadata.partition_columns, mode.key());
     let mut problems = columns.err().unwrap_or_default();
-    if matches!(mode, Mode::Upsert { .. }) {
+    if matches!(mode, Mode::Upsert { .. } | Mode::OpenWindows) {
         problems.extend(list::check_rewrites(metadata));
     }
     problems

@@ -316,7 +316,7 @@ pub(super) fn check_rewrites(metadata: &Metadata) -> Vec<TableProblem> {
         (
             "appendOnly",
             "delta.appendOnly",
-            "rows may only be added, and `mode: upsert` replaces rows",
+            "rows may only be added, and `mode: upsert` and `emit: changes` replace rows",
         ),
         (
             "changeDataFeed",
@@ -328,7 +328,7 @@ pub(super) fn check_rewrites(metadata: &Metadata) -> Vec<TableProblem> {
     let problem = |(feature, property, reason): (&str, &str, &str)| TableProblem::Feature {
         feature: format!("{feature} ({property})"),
         reason: reason.to_owned(),
-        next: "unset the property, or use `mode: append` or `insert_new`",
+        next: "unset the property, or use `mode: append`, `insert_new` or `emit: final`",
     };
     on.map(problem).collect()
 }

@@ -184,7 +184,7 @@ impl Keyed {
         mode: &Mode,
     ) -> Result<Option<Self>, TableError> {
         let (mode, key) = match mode {
-            Mode::Append => return Ok(None),
+            Mode::Append | Mode::OpenWindows => return Ok(None),
             Mode::InsertNew { key } => (KeyedMode::InsertNew, key),
             Mode::Upsert { key } => (KeyedMode::Upsert, key),
         };

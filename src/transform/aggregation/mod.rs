@@ -261,8 +261,15 @@ fn windows(
         config::Window::None => Ok(Kind::Unbounded),
     };
     let watermark = &aggregate.watermark;
-    let lateness =
-        Lateness { delay: micros(watermark.delay), max_future: watermark.max_future.map(micros) };
+    // Windows that take late rows close so much later; until then the table has what they come to.
+    let allowed = match aggregate.late_rows {
+        config::LateRows::Update { allowed_lateness } => allowed_lateness,
+        config::LateRows::Drop | config::LateRows::DeadLetter => std::time::Duration::ZERO,
+    };
+    let lateness = Lateness {
+        delay: micros(watermark.delay.saturating_add(allowed)),
+        max_future: watermark.max_future.map(micros),
+    };
     let keys = keys.iter().map(|key| Arc::clone(field(key))).collect();
     let measures = measures.iter().map(|planned| planned.measure.clone()).collect();
     kind.and_then(|kind| WindowPlan::new(kind, lateness, keys, measures)).map_err(refuse)
