@@ -26,6 +26,7 @@ use super::distinct::Distinct;
 use super::error::WindowError;
 use super::exact::{Exact, Outcome};
 use super::first_last::FirstLast;
+use super::percentile::Percentile;
 use super::sketch::{self, Sketches};
 use super::{codec, extreme};
 use crate::schema::ddl;
@@ -47,6 +48,8 @@ pub enum Function {
     StddevPop,
     StddevSamp,
     ApproxCountDistinct,
+    /// The share of values that are not above the result, in millionths.
+    ApproxPercentile(u32),
 }
 
 /// A measure of windows: one column of the table.
@@ -70,6 +73,7 @@ enum By {
     First,
     Last,
     Distinct,
+    Percentile(u32),
 }
 
 impl Measure {
@@ -157,6 +161,9 @@ impl Measure {
             (Function::ApproxCountDistinct, _) if codec::encodes(argument) => {
                 measure(By::Distinct, argument, &Int64, sketch::state_types())
             }
+            (Function::ApproxPercentile(millionths), _) if is_number(argument) => {
+                measure(By::Percentile(millionths), &Float64, &Float64, sketch::state_types())
+            }
             (Function::VarPop, _) if is_number(argument) => datafusion(var_pop_udaf(), &Float64),
             (Function::VarSamp, _) if is_number(argument) => datafusion(var_samp_udaf(), &Float64),
             (Function::StddevPop, _) if is_number(argument) => {
@@ -236,6 +243,9 @@ impl Measure {
             By::First => Box::new(FirstLast::first(self.result.clone())),
             By::Last => Box::new(FirstLast::last(self.result.clone())),
             By::Distinct => Box::new(Sketches::new(Distinct)),
+            By::Percentile(millionths) => {
+                Box::new(Sketches::new(Percentile { millionths: *millionths }))
+            }
         })
     }
 }

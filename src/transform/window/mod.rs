@@ -24,6 +24,7 @@ mod idle;
 mod judge;
 mod keys;
 mod measure;
+mod percentile;
 mod session;
 mod sketch;
 mod state;
