@@ -26,10 +26,11 @@ use super::distinct::Distinct;
 use super::error::WindowError;
 use super::exact::{Exact, Outcome};
 use super::first_last::FirstLast;
+use super::list::List;
 use super::percentile::Percentile;
 use super::sketch::{self, Sketches};
 use super::{codec, extreme};
-use crate::schema::ddl;
+use crate::schema::{ddl, list_type};
 
 /// What a measure computes of its argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub enum Function {
     ApproxCountDistinct,
     /// The share of values that are not above the result, in millionths.
     ApproxPercentile(u32),
+    /// The first values by the one order, so many at most.
+    ArrayAgg(u32),
 }
 
 /// A measure of windows: one column of the table.
@@ -74,6 +77,7 @@ enum By {
     Last,
     Distinct,
     Percentile(u32),
+    List(u32),
 }
 
 impl Measure {
@@ -164,6 +168,10 @@ impl Measure {
             (Function::ApproxPercentile(millionths), _) if is_number(argument) => {
                 measure(By::Percentile(millionths), &Float64, &Float64, sketch::state_types())
             }
+            (Function::ArrayAgg(limit), _) if codec::encodes(argument) => {
+                let list = list_type(argument.clone());
+                measure(By::List(limit), argument, &list, sketch::state_types())
+            }
             (Function::VarPop, _) if is_number(argument) => datafusion(var_pop_udaf(), &Float64),
             (Function::VarSamp, _) if is_number(argument) => datafusion(var_samp_udaf(), &Float64),
             (Function::StddevPop, _) if is_number(argument) => {
@@ -219,7 +227,7 @@ impl Measure {
 
     /// Whether rows have to be given an [`Order`](super::first_last::Order).
     pub(super) fn is_ordered(&self) -> bool {
-        matches!(self.by, By::First | By::Last)
+        matches!(self.by, By::First | By::Last | By::List(_))
     }
 
     /// The argument as the accumulator takes it. No cast that is planned can fail or make a NULL.
@@ -245,6 +253,12 @@ impl Measure {
             By::Distinct => Box::new(Sketches::new(Distinct)),
             By::Percentile(millionths) => {
                 Box::new(Sketches::new(Percentile { millionths: *millionths }))
+            }
+            By::List(limit) => {
+                let DataType::List(element) = &self.result else {
+                    unreachable!("a list is planned to be one")
+                };
+                Box::new(Sketches::new(List { limit: *limit, element: Arc::clone(element) }))
             }
         })
     }

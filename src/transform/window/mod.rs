@@ -23,6 +23,7 @@ mod hash;
 mod idle;
 mod judge;
 mod keys;
+mod list;
 mod measure;
 mod percentile;
 mod session;
