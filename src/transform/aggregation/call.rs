@@ -20,36 +20,60 @@ pub(super) struct Call {
     pub(super) name: &'static str,
     /// `None`: `count(*)`.
     pub(super) argument: Option<Expr>,
+    /// The number behind it, as written.
+    number: Option<String>,
     pub(super) filter: Option<Expr>,
 }
 
+/// What a function takes.
+#[derive(Clone, Copy)]
+pub(in crate::transform) enum Takes {
+    Value(Function),
+    /// A value and a share of all, in millionths.
+    Share(fn(u32) -> Function),
+    /// A value and how many at most.
+    Limit(fn(u32) -> Function),
+}
+
+use Takes::{Limit, Share, Value};
+
 /// The first name is the one that messages and stored meanings use.
-pub(in crate::transform) const AGGREGATES: [(Function, &[&str]); 13] = [
-    (Function::Count, &["count"]),
-    (Function::Sum, &["sum"]),
-    (Function::Avg, &["avg", "mean"]),
-    (Function::Min, &["min"]),
-    (Function::Max, &["max"]),
-    (Function::BoolAnd, &["bool_and", "every"]),
-    (Function::BoolOr, &["bool_or", "some"]),
-    (Function::First, &["first", "first_value"]),
-    (Function::Last, &["last", "last_value"]),
-    (Function::VarPop, &["var_pop"]),
-    (Function::VarSamp, &["var_samp", "variance", "var"]),
-    (Function::StddevPop, &["stddev_pop"]),
-    (Function::StddevSamp, &["stddev_samp", "stddev"]),
+pub(in crate::transform) const AGGREGATES: [(Takes, &[&str]); 16] = [
+    (Value(Function::Count), &["count"]),
+    (Value(Function::Sum), &["sum"]),
+    (Value(Function::Avg), &["avg", "mean"]),
+    (Value(Function::Min), &["min"]),
+    (Value(Function::Max), &["max"]),
+    (Value(Function::BoolAnd), &["bool_and", "every"]),
+    (Value(Function::BoolOr), &["bool_or", "some"]),
+    (Value(Function::First), &["first", "first_value"]),
+    (Value(Function::Last), &["last", "last_value"]),
+    (Value(Function::VarPop), &["var_pop"]),
+    (Value(Function::VarSamp), &["var_samp", "variance", "var"]),
+    (Value(Function::StddevPop), &["stddev_pop"]),
+    (Value(Function::StddevSamp), &["stddev_samp", "stddev"]),
+    (Value(Function::ApproxCountDistinct), &["approx_count_distinct", "approx_distinct"]),
+    (Share(Function::ApproxPercentile), &["approx_percentile", "percentile_approx"]),
+    (Limit(Function::ArrayAgg), &["array_agg"]),
 ];
 
+/// The most elements of an array: each epoch that a window gets a row in writes all of them.
+const MOST_ELEMENTS: u32 = 1_000;
+
 /// Aggregates of others, with what to do instead.
-const OTHERS: [(&[&str], &str); 5] = [
+const OTHERS: [(&[&str], &str); 6] = [
     (
         &["any_value", "arbitrary"],
         "its result would depend on how batches were cut; use `first`, `last`, `min` or `max`",
     ),
     (&["count_if", "countif"], "use `count(*) FILTER (WHERE …)`"),
-    (&["approx_count_distinct", "approx_distinct", "approx_median", "approx_percentile"], LATER),
-    (&["approx_percentile_cont", "percentile", "percentile_cont", "median"], LATER),
-    (&["top_k", "approx_top_k", "array_agg", "collect_list", "collect_set"], LATER),
+    (&["median", "approx_median"], "use `approx_percentile(…, 0.5)`"),
+    (
+        &["percentile", "percentile_cont", "percentile_disc", "approx_percentile_cont"],
+        "use `approx_percentile(…, 0.95)`",
+    ),
+    (&["collect_list"], "use `array_agg(…, 100) FILTER (WHERE … IS NOT NULL)`"),
+    (&["collect_set", "top_k", "approx_top_k"], LATER),
 ];
 
 const LATER: &str = "it comes with a later version";
@@ -60,7 +84,7 @@ impl Call {
         match expr {
             Expr::Nested(inner) => Self::read(scope, *inner),
             Expr::Function(call) => match named(&call) {
-                Some((function, name)) => Self::of(scope, function, name, call),
+                Some((takes, name)) => Self::of(scope, takes, name, call),
                 None => Err(no_aggregate(scope, &call)),
             },
             other => Err(scope.refuse(NO_MEASURE, span, no_call(&other))),
@@ -69,7 +93,7 @@ impl Call {
 
     fn of(
         scope: Scope<'_>,
-        function: Function,
+        takes: Takes,
         name: &'static str,
         call: SqlCall,
     ) -> Result<Self, Refusal> {
@@ -81,36 +105,73 @@ impl Call {
             let message = format!("`{name}` needs its argument in parentheses");
             return Err(scope.refuse(SYNTAX, span, message));
         };
-        let argument = match <[FunctionArg; 1]>::try_from(list.args) {
-            Ok([FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))]) => Some(expr),
-            Ok([FunctionArg::Unnamed(FunctionArgExpr::Wildcard)])
-                if function == Function::Count =>
-            {
-                None
+        let filter = call.filter.map(|filter| *filter);
+        let refuse = |message| Err(scope.refuse(TYPE, span, message));
+        let (function, argument, number) = match (takes, list.args.as_slice()) {
+            (Value(Function::Count), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]) => {
+                (Function::Count, None, None)
             }
-            Ok(_) => return Err(scope.refuse(TYPE, span, format!("`{name}` takes a value"))),
-            Err(args) => {
-                let wanted = if function == Function::Count { " or `*`" } else { "" };
-                let found = args.len();
-                let message = format!("`{name}` takes one value{wanted}; here are {found}");
-                return Err(scope.refuse(TYPE, span, message));
+            (Value(function), [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))]) => {
+                (function, Some(value), None)
             }
+            (
+                Share(of) | Limit(of),
+                [
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(value)),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(number)),
+                ],
+            ) => {
+                let number = number.to_string();
+                let read = match takes {
+                    Share(_) => millionths(&number),
+                    _ => number.parse().ok().filter(|most| (1..=MOST_ELEMENTS).contains(most)),
+                };
+                match read {
+                    Some(read) => (of(read), Some(value), Some(number)),
+                    None => return refuse(format!("{}; here is `{number}`", wanted(takes, name))),
+                }
+            }
+            _ => return refuse(wanted(takes, name)),
         };
-        Ok(Self { function, name, argument, filter: call.filter.map(|filter| *filter) })
+        Ok(Self { function, name, argument: argument.cloned(), number, filter })
     }
+}
+
+/// What a function takes, for messages.
+fn wanted(takes: Takes, name: &str) -> String {
+    match takes {
+        Value(Function::Count) => format!("`{name}` takes one value, or `*`"),
+        Value(_) => format!("`{name}` takes one value"),
+        Share(_) => format!(
+            "`{name}` takes a value and a share of 0 to 1, with at most six digits behind the point: `{name}(…, 0.95)`"
+        ),
+        Limit(_) => format!(
+            "`{name}` takes a value and how many it keeps, 1 to {MOST_ELEMENTS}: `{name}(…, 100)`"
+        ),
+    }
+}
+
+/// `0.95` → 950,000; `None`: no share.
+fn millionths(share: &str) -> Option<u32> {
+    let (whole, fraction) = share.split_once('.').unwrap_or((share, ""));
+    let whole: u32 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let digits = format!("{fraction:0<6}");
+    let fraction: u32 = (digits.len() == 6).then(|| digits.parse().ok()).flatten()?;
+    whole.checked_mul(1_000_000)?.checked_add(fraction).filter(|share| *share <= 1_000_000)
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.argument {
-            Some(argument) => write!(f, "{}({argument})", self.name)?,
-            None => write!(f, "{}(*)", self.name)?,
+        match (&self.argument, &self.number) {
+            (Some(argument), Some(number)) => write!(f, "{}({argument}, {number})", self.name)?,
+            (Some(argument), None) => write!(f, "{}({argument})", self.name)?,
+            (None, _) => write!(f, "{}(*)", self.name)?,
         }
         self.filter.as_ref().map_or(Ok(()), |filter| write!(f, " FILTER (WHERE {filter})"))
     }
 }
 
-fn named(call: &SqlCall) -> Option<(Function, &'static str)> {
+fn named(call: &SqlCall) -> Option<(Takes, &'static str)> {
     let wanted = plain(&call.name);
     let mut all = AGGREGATES.iter();
     all.find(|(_, names)| names.contains(&wanted.as_str())).map(|(found, names)| (*found, names[0]))
@@ -128,7 +189,9 @@ fn unfit(name: &str, call: &SqlCall) -> Option<(&'static str, String)> {
         return Some((NOT_FOR_A_RECORD, message));
     }
     if distinct && name == "count" {
-        return Some((NO_MEASURE, format!("`count(DISTINCT …)`: {LATER}")));
+        let message =
+            format!("`count(DISTINCT …)`: {LATER}; `approx_count_distinct(…)` is near it");
+        return Some((NO_MEASURE, message));
     }
     if distinct {
         return Some((NO_MEASURE, format!("`{name}(DISTINCT …)`: leave DISTINCT out")));

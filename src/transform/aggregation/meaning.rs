@@ -38,8 +38,7 @@ pub(super) fn of(
     }
     for Planned { measure, text, .. } in measures {
         let result = ddl::format_type(measure.result());
-        let states = listed(measure.states().iter().map(ddl::format_type));
-        let meaning = format!("{text} {result}, states [{states}]");
+        let meaning = format!("{text} {result}, states [{}]", measure.stored());
         parts.insert(format!("measures.{}", measure.name()), meaning);
     }
     parts

@@ -28,7 +28,7 @@ impl Planned {
         let scope = sight.scope(clause);
         let call = Call::read(scope, parse::expression(clause, &spec.text)?)?;
         let text = call.to_string();
-        let Call { function, name, argument, filter } = call;
+        let Call { function, name, argument, filter, .. } = call;
         let (argument, measure) = match argument {
             Some(expr) => {
                 let (span, text) = (Spanned::span(&expr), expr.to_string());

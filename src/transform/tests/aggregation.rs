@@ -112,8 +112,11 @@ fn columns_are_bounds_keys_and_measures() {
             ("h", "stddev(cast(price AS DOUBLE))"),
             ("i", "(min(country))"),
             ("j", "count(ALL 1)"),
+            ("k", "approx_distinct(country)"),
+            ("l", "percentile_approx(price, .95) filter (where paid)"),
+            ("m", "array_agg(upper(country), 10)"),
         ],
-        "a BIGINT, b DOUBLE, c BOOLEAN, d BOOLEAN, e STRING, f TIMESTAMP, g DOUBLE, h DOUBLE, i STRING, j BIGINT",
+        "a BIGINT, b DOUBLE, c BOOLEAN, d BOOLEAN, e STRING, f TIMESTAMP, g DOUBLE, h DOUBLE, i STRING, j BIGINT, k BIGINT, l DOUBLE, m ARRAY<STRING>",
     );
     let mut endless = aggregate(&["country"], &[("orders", "count(*)")]);
     endless.window = Window::None;
@@ -333,15 +336,15 @@ fn a_measure_is_one_call_of_an_aggregate_function() {
 fn aggregates_that_there_are_not() {
     check_measure(
         "count(DISTINCT country)",
-        "SL6009 `measures.m` (line 1, column 1): `count(DISTINCT …)`: it comes with a later version",
+        "SL6009 `measures.m` (line 1, column 1): `count(DISTINCT …)`: it comes with a later version; `approx_count_distinct(…)` is near it",
     );
     check_measure(
         "sum(DISTINCT amount)",
         "SL6009 `measures.m` (line 1, column 1): `sum(DISTINCT …)`: leave DISTINCT out",
     );
     check_measure(
-        "array_agg(country)",
-        "SL6009 `measures.m` (line 1, column 1): `array_agg`: it comes with a later version",
+        "collect_set(country)",
+        "SL6009 `measures.m` (line 1, column 1): `collect_set`: it comes with a later version",
     );
     check_measure(
         "Any_Value(country)",
@@ -353,7 +356,7 @@ fn aggregates_that_there_are_not() {
     );
     check_measure(
         "corr(amount, price)",
-        "SL6009 `measures.m` (line 1, column 1): there is no measure `corr`; there are count, sum, avg, min, max, bool_and, bool_or, first, last, var_pop, var_samp, stddev_pop, stddev_samp",
+        "SL6009 `measures.m` (line 1, column 1): there is no measure `corr`; there are count, sum, avg, min, max, bool_and, bool_or, first, last, var_pop, var_samp, stddev_pop, stddev_samp, approx_count_distinct, approx_percentile, array_agg",
     );
     let order = "SL6009 `measures.m` (line 1, column 1): ORDER BY: leave it out; rows are in the order of event time, topic, partition and offset";
     check_measure("first(amount ORDER BY day)", order);
@@ -372,13 +375,13 @@ fn aggregates_that_there_are_not() {
 fn arguments_that_an_aggregate_does_not_take() {
     check_measure(
         "count()",
-        "SL6005 `measures.m` (line 1, column 1): `count` takes one value or `*`; here are 0",
+        "SL6005 `measures.m` (line 1, column 1): `count` takes one value, or `*`",
     );
     check_measure(
         "sum(amount, price)",
-        "SL6005 `measures.m` (line 1, column 1): `sum` takes one value; here are 2",
+        "SL6005 `measures.m` (line 1, column 1): `sum` takes one value",
     );
-    check_measure("sum(*)", "SL6005 `measures.m` (line 1, column 1): `sum` takes a value");
+    check_measure("sum(*)", "SL6005 `measures.m` (line 1, column 1): `sum` takes one value");
     check_measure(
         "sum(country)",
         "SL6005 `measures.m` (line 1, column 5): there is no `sum` of STRING; CAST it",
@@ -411,6 +414,30 @@ fn arguments_that_an_aggregate_does_not_take() {
         "sum(amount) FILTER (WHERE m > 1)",
         "SL6002 `measures.m` (line 1, column 27): no column `m` in the record: it is a result of the aggregation, which comes later",
     );
+}
+
+#[test]
+fn numbers_behind_an_argument() {
+    for share in ["0", "1", "0.5", ".5", "1.0", "0.000001", "1.000000"] {
+        let measure = format!("approx_percentile(amount, {share})");
+        let aggregation = planned(&aggregate(&[], &[("m", &measure)]), None);
+        let meaning = format!("{measure} DOUBLE, states [BINARY]");
+        assert_eq!(aggregation.meaning()["measures.m"], meaning);
+    }
+    let share = "SL6005 `measures.m` (line 1, column 1): `approx_percentile` takes a value and a share of 0 to 1, with at most six digits behind the point: `approx_percentile(…, 0.95)`";
+    check_measure("approx_percentile(amount)", share);
+    for wrong in ["1.1", "95", "-0.5", "0.1234567", "1e-3", "amount", "'0.5'", "99999999999"] {
+        let message = format!("{share}; here is `{wrong}`");
+        check_measure(&format!("approx_percentile(amount, {wrong})"), &message);
+    }
+    let most = "SL6005 `measures.m` (line 1, column 1): `array_agg` takes a value and how many it keeps, 1 to 1000: `array_agg(…, 100)`";
+    check_measure("array_agg(amount)", most);
+    for wrong in ["0", "1001", "2.5", "-1", "amount"] {
+        check_measure(
+            &format!("array_agg(amount, {wrong})"),
+            &format!("{most}; here is `{wrong}`"),
+        );
+    }
 }
 
 #[test]

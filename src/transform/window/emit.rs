@@ -192,7 +192,10 @@ fn aggregate(
 }
 
 fn broken(error: ArrowError) -> WindowError {
-    WindowError::Accumulator(error.to_string())
+    match error {
+        ArrowError::OffsetOverflowError(_) => WindowError::TooLarge,
+        error => WindowError::Accumulator(error.to_string()),
+    }
 }
 
 fn times(times: Vec<Micros>) -> ArrayRef {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 
 use super::codec::Encoder;
+use super::hash::fnv1a;
 
 /// How many groups keys are divided into; part of the form of stored state.
 pub const KEY_GROUPS: usize = 256;
@@ -51,11 +52,9 @@ impl Keys {
     }
 }
 
-/// The group of an encoded key, by FNV-1a (64 bit), folded: ours to keep the same for ever.
+/// The group of an encoded key.
 pub(super) fn group_of(key: &[u8]) -> u8 {
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = fnv1a(key);
     let folded = hash ^ (hash >> 32);
     let folded = folded ^ (folded >> 16);
     ((folded ^ (folded >> 8)) % KEY_GROUPS as u64) as u8

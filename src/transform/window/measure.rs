@@ -1,14 +1,15 @@
 //! Measures: which accumulator computes one, of which types it takes values, keeps states and gives results.
 //!
-//! A state is a few columns, and merging two states is what their accumulator does with them. Sketches, top-k and lists with a
-//! limit fit that: their state is one BINARY column. Distinct values don't, since a list of them would be written again
-//! with each row more: `count(distinct x)` is to be a set of windows of its own, with `x` one more column of the key.
+//! A state is a few columns, and merging two states is what their accumulator does with them. Of sketches and of lists
+//! with a limit it is one BINARY column. Distinct values don't fit that, since a list of them would be written again with
+//! each row more: `count(distinct x)` is to be a set of windows of its own, with `x` one more column of the key.
 
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema};
+use arrow::error::ArrowError;
 use datafusion_common::DataFusionError;
 use datafusion_expr::{AggregateUDF, GroupsAccumulator};
 use datafusion_functions_aggregate::average::avg_udaf;
@@ -21,11 +22,15 @@ use datafusion_functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
 
+use super::distinct::Distinct;
 use super::error::WindowError;
 use super::exact::{Exact, Outcome};
 use super::first_last::FirstLast;
+use super::list::List;
+use super::percentile::Percentile;
+use super::sketch::{self, Sketches};
 use super::{codec, extreme};
-use crate::schema::ddl;
+use crate::schema::{ddl, list_type};
 
 /// What a measure computes of its argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,11 @@ pub enum Function {
     VarSamp,
     StddevPop,
     StddevSamp,
+    ApproxCountDistinct,
+    /// The share of values that are not above the result, in millionths.
+    ApproxPercentile(u32),
+    /// The first values by the one order, so many at most.
+    ArrayAgg(u32),
 }
 
 /// A measure of windows: one column of the table.
@@ -65,6 +75,9 @@ enum By {
     LargestFloat,
     First,
     Last,
+    Distinct,
+    Percentile(u32),
+    List(u32),
 }
 
 impl Measure {
@@ -142,6 +155,23 @@ impl Measure {
             (Function::Last, _) if codec::encodes(argument) => {
                 measure(By::Last, argument, argument, FirstLast::state_types(argument))
             }
+            // Integers and floats of other widths are the same values.
+            (Function::ApproxCountDistinct, _) if argument.is_signed_integer() => {
+                measure(By::Distinct, &Int64, &Int64, sketch::state_types())
+            }
+            (Function::ApproxCountDistinct, _) if float => {
+                measure(By::Distinct, &Float64, &Int64, sketch::state_types())
+            }
+            (Function::ApproxCountDistinct, _) if codec::encodes(argument) => {
+                measure(By::Distinct, argument, &Int64, sketch::state_types())
+            }
+            (Function::ApproxPercentile(millionths), _) if is_number(argument) => {
+                measure(By::Percentile(millionths), &Float64, &Float64, sketch::state_types())
+            }
+            (Function::ArrayAgg(limit), _) if codec::encodes(argument) => {
+                let list = list_type(argument.clone());
+                measure(By::List(limit), argument, &list, sketch::state_types())
+            }
             (Function::VarPop, _) if is_number(argument) => datafusion(var_pop_udaf(), &Float64),
             (Function::VarSamp, _) if is_number(argument) => datafusion(var_samp_udaf(), &Float64),
             (Function::StddevPop, _) if is_number(argument) => {
@@ -180,14 +210,24 @@ impl Measure {
         &self.result
     }
 
-    /// The columns that its state is kept in.
-    pub fn states(&self) -> &[DataType] {
+    /// The columns that its state is kept in, and what they are of where their types don't say it.
+    pub fn stored(&self) -> String {
+        let states: Vec<_> = self.states.iter().map(ddl::format_type).collect();
+        match (&self.by, &self.input) {
+            (By::Distinct, Some(of)) => {
+                format!("{} of {}", states.join(", "), ddl::format_type(of))
+            }
+            _ => states.join(", "),
+        }
+    }
+
+    pub(super) fn states(&self) -> &[DataType] {
         &self.states
     }
 
     /// Whether rows have to be given an [`Order`](super::first_last::Order).
     pub(super) fn is_ordered(&self) -> bool {
-        matches!(self.by, By::First | By::Last)
+        matches!(self.by, By::First | By::Last | By::List(_))
     }
 
     /// The argument as the accumulator takes it. No cast that is planned can fail or make a NULL.
@@ -210,6 +250,16 @@ impl Measure {
             By::LargestFloat => extreme::largest(),
             By::First => Box::new(FirstLast::first(self.result.clone())),
             By::Last => Box::new(FirstLast::last(self.result.clone())),
+            By::Distinct => Box::new(Sketches::new(Distinct)),
+            By::Percentile(millionths) => {
+                Box::new(Sketches::new(Percentile { millionths: *millionths }))
+            }
+            By::List(limit) => {
+                let DataType::List(element) = &self.result else {
+                    unreachable!("a list is planned to be one")
+                };
+                Box::new(Sketches::new(List { limit: *limit, element: Arc::clone(element) }))
+            }
         })
     }
 }
@@ -231,5 +281,12 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, WindowError> {
 
 /// What an accumulator says of itself; it holds no values.
 pub(super) fn broken(error: &DataFusionError) -> WindowError {
-    WindowError::Accumulator(error.strip_backtrace())
+    match error.find_root() {
+        DataFusionError::ArrowError(error, _)
+            if matches!(error.as_ref(), ArrowError::OffsetOverflowError(_)) =>
+        {
+            WindowError::TooLarge
+        }
+        _ => WindowError::Accumulator(error.strip_backtrace()),
+    }
 }

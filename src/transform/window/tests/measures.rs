@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
-    Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, StringArray,
+    Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, ListArray, StringArray,
 };
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 
 use super::run::partition;
+use crate::schema::list_type;
 use crate::transform::window::aggregate::{Aggregates, Argument, Rows, state_types};
 use crate::transform::window::{Function, Measure, WindowError, codec};
 
 use Function::{
-    Avg, BoolAnd, BoolOr, Count, First, Last, Max, Min, StddevPop, StddevSamp, Sum, VarPop, VarSamp,
+    ApproxCountDistinct, ApproxPercentile, ArrayAgg, Avg, BoolAnd, BoolOr, Count, First, Last, Max,
+    Min, StddevPop, StddevSamp, Sum, VarPop, VarSamp,
 };
 
 /// The results of as many groups as `total`.
@@ -74,7 +77,7 @@ fn check(function: Function, values: impl Array + 'static, expected: impl Array 
         let parts = [left, right].map(|part| (argument(&part), vec![0; part.len()]));
         let found = compute(&measure, &parts, 1).expect("no overflow");
         assert_eq!(&found, &expected, "{function:?} cut at {cut}");
-        if !matches!(function, First | Last) {
+        if !matches!(function, First | Last | ArrayAgg(_)) {
             let [left, right] = parts;
             let found = compute(&measure, &[right, left], 1).expect("no overflow");
             assert_eq!(&found, &expected, "{function:?} the other way around, cut at {cut}");
@@ -127,6 +130,77 @@ fn nulls_and_empty_groups_are_sqls() {
     check(VarPop, ints(&[Some(9)]), Float64Array::from(vec![0.0]));
     check(VarSamp, ints(&[Some(9)]), Float64Array::from(vec![None]));
     check(VarSamp, nothing(), Float64Array::from(vec![None]));
+    check(ApproxCountDistinct, values(), ints(&[Some(2)]));
+    check(ApproxCountDistinct, nothing(), ints(&[Some(0)]));
+    check(ApproxPercentile(500_000), values(), Float64Array::from(vec![3.0]));
+    check(ApproxPercentile(500_000), nothing(), Float64Array::from(vec![None]));
+    // NULL is an element, too.
+    check(ArrayAgg(2), values(), list(vec![vec![None, Some(3)]]));
+    check(ArrayAgg(9), values(), list(vec![vec![None, Some(3), None, Some(4)]]));
+}
+
+fn list(rows: Vec<Vec<Option<i64>>>) -> ListArray {
+    let lengths = OffsetBuffer::from_lengths(rows.iter().map(Vec::len));
+    let DataType::List(element) = list_type(DataType::Int64) else { unreachable!("a list") };
+    ListArray::new(
+        element,
+        lengths,
+        Arc::new(rows.concat().into_iter().collect::<Int64Array>()),
+        None,
+    )
+}
+
+#[test]
+fn distinct_values_are_those_of_group_by() {
+    let zeros = || Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN, 1.5, 1.5]);
+    check(ApproxCountDistinct, zeros(), ints(&[Some(3)]));
+    check(ApproxCountDistinct, StringArray::from(vec!["a", "", "b", "a"]), ints(&[Some(3)]));
+    check(ApproxCountDistinct, BooleanArray::from(vec![true, false, true]), ints(&[Some(2)]));
+    check(ApproxCountDistinct, decimals(vec![Some(5), None, Some(5)], 9, 2), ints(&[Some(1)]));
+    let many: Int32Array = (0..700).map(|value| Some(value % 300)).collect();
+    let wide: Int64Array = (0..700).map(|value| Some(value % 300)).collect();
+    let groups = vec![0; 700];
+    let counts = [Arc::new(many) as ArrayRef, Arc::new(wide)].map(|values| {
+        let measure = Measure::new("m", ApproxCountDistinct, Some(values.data_type()));
+        let measure = measure.expect("a measure");
+        assert_eq!(measure.stored(), "BINARY of BIGINT");
+        let found = compute(&measure, &[(argument(&values), groups.clone())], 1);
+        found.expect("a count").as_primitive::<Int64Type>().value(0)
+    });
+    assert_eq!(counts[0], counts[1], "of other widths");
+    assert!((290..311).contains(&counts[0]), "{}", counts[0]);
+}
+
+#[test]
+fn percentiles_are_of_numbers_of_any_type() {
+    let percentile = ApproxPercentile(900_000);
+    check(percentile, Int8Array::from(vec![1, -7, 3]), Float64Array::from(vec![3.0]));
+    check(percentile, decimals(vec![Some(250), Some(-5)], 9, 2), Float64Array::from(vec![2.5]));
+    let nan = || Float64Array::from(vec![1.0, f64::NAN]);
+    check(percentile, nan(), Float64Array::from(vec![f64::NAN]));
+    // 90 of 100: the middle of 90 to 91.
+    let hundred: Int64Array = (1..=100).map(Some).collect();
+    check(percentile, hundred, Float64Array::from(vec![90.5]));
+}
+
+#[test]
+fn arrays_go_by_the_one_order() {
+    // Of one time, so that partitions and offsets decide.
+    let part = |values: &[Option<i64>], groups: Vec<usize>| {
+        let values: ArrayRef = Arc::new(ints(values));
+        (argument(&values), groups)
+    };
+    let parts =
+        [part(&[Some(1), Some(2), None], vec![0, 1, 0]), part(&[Some(4), Some(5)], vec![1, 0])];
+    let measure = Measure::new("m", ArrayAgg(2), Some(&DataType::Int64)).expect("a measure");
+    let expected = list(vec![vec![Some(1), None], vec![Some(2), Some(4)]]);
+    let found = compute(&measure, &parts, 2).expect("arrays");
+    assert_eq!(found.as_list(), &expected);
+    // Without rows it is NULL, not empty.
+    let filter = Some(BooleanArray::from(vec![false]));
+    let values = Some(Arc::new(ints(&[Some(1)])) as ArrayRef);
+    let found = compute(&measure, &[(Argument { values, filter }, vec![0])], 1).expect("arrays");
+    assert!(found.is_null(0));
 }
 
 #[test]
@@ -286,7 +360,8 @@ fn what_no_function_takes_is_refused() {
     refused(BoolAnd, Some(DataType::Int64));
     refused(VarPop, Some(DataType::Boolean));
     let list = DataType::new_list(DataType::Int64, true);
-    for function in [Min, Max, First, Last] {
+    for function in [Min, Max, First, Last, ApproxCountDistinct, ArrayAgg(1)] {
         refused(function, Some(list.clone()));
     }
+    refused(ApproxPercentile(1), Some(DataType::Utf8));
 }

@@ -30,7 +30,16 @@ pub(super) struct Result {
     pub(super) most: Option<i64>,
     pub(super) first: Option<String>,
     pub(super) last: Option<String>,
+    /// Of the amounts.
+    pub(super) distinct: i64,
+    /// Bits of a double: about the middle one of the amounts.
+    pub(super) median: Option<u64>,
+    /// The first of the rows that are flagged.
+    pub(super) names: Option<Vec<String>>,
 }
+
+/// How many names are kept.
+pub(super) const NAMES: usize = 3;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -198,6 +207,7 @@ fn result(
     let amounts: Vec<_> = places.iter().filter_map(|place| record(place).amount).collect();
     let flagged = || places.iter().filter(|place| record(place).flag == Some(true));
     let sum = (!amounts.is_empty()).then(|| amounts.iter().sum::<i64>());
+    let names: Vec<_> = flagged().take(NAMES).map(|place| name(*place)).collect();
     Result {
         bounds,
         key: key.map(|key| format!("key {key}")),
@@ -209,7 +219,24 @@ fn result(
         most: amounts.iter().copied().max(),
         first: places.first().copied().map(name),
         last: places.last().copied().map(name),
+        distinct: amounts.iter().collect::<BTreeSet<_>>().len() as i64,
+        median: median(amounts).map(f64::to_bits),
+        names: (!names.is_empty()).then_some(names),
     }
+}
+
+/// The middle of the 64th of a power of two that the median is in; the ends are exact.
+fn median(mut amounts: Vec<i64>) -> Option<f64> {
+    amounts.sort_unstable();
+    let (least, most) = (*amounts.first()? as f64, *amounts.last()? as f64);
+    let rank = amounts.len().div_ceil(2);
+    let exact = amounts[rank - 1] as f64;
+    if rank == 1 || rank == amounts.len() || exact == 0.0 {
+        return Some(exact);
+    }
+    let width = 2_f64.powi(exact.abs().log2().floor() as i32) / 64.0;
+    let middle = ((exact.abs() / width).floor() + 0.5) * width;
+    Some(middle.copysign(exact).clamp(least, most))
 }
 
 pub(super) fn name((partition, offset): Place) -> String {

@@ -49,6 +49,9 @@ fn plan(case: &Case) -> WindowPlan {
         measure("most", Function::Max, int),
         measure("first", Function::First, text),
         measure("last", Function::Last, text),
+        measure("distinct", Function::ApproxCountDistinct, int),
+        measure("median", Function::ApproxPercentile(500_000), int),
+        measure("names", Function::ArrayAgg(model::NAMES as u32), text),
     ];
     let lateness = Lateness { delay: case.delay, max_future: case.max_future };
     let keys = vec![Arc::new(Field::new("key", DataType::Utf8, true))];
@@ -189,10 +192,13 @@ fn read(epoch: &mut Epoch, number: usize, from: usize, records: &[Record]) {
         Argument { values: None, filter: Some(flags.clone()) },
         argument(&amounts),
         argument(&amounts),
-        Argument { values: Some(Arc::clone(&amounts)), filter: Some(flags) },
+        Argument { values: Some(Arc::clone(&amounts)), filter: Some(flags.clone()) },
         argument(&amounts),
         argument(&names),
         argument(&names),
+        argument(&amounts),
+        argument(&amounts),
+        Argument { values: Some(names), filter: Some(flags) },
     ];
     let rows = CountedRows {
         partition: &partition,
@@ -218,18 +224,29 @@ fn rows(batch: &RecordBatch) -> Vec<model::Result> {
     let time = |column: usize, row| {
         batch.column(column).as_primitive::<TimestampMicrosecondType>().value(row)
     };
-    let means = column(4).as_primitive::<Float64Type>();
+    let bits = |position: usize, row: usize| {
+        let values = column(position).as_primitive::<Float64Type>();
+        values.is_valid(row).then(|| values.value(row).to_bits())
+    };
+    let names = |row: usize| {
+        let lists = column(11).as_list::<i32>();
+        let names = lists.is_valid(row).then(|| lists.value(row))?;
+        Some(names.as_string::<i32>().iter().map(|name| name.expect("a name").to_owned()).collect())
+    };
     let row = |row| model::Result {
         bounds: windowed.then(|| (time(0, row), time(1, row))),
         key: text(0, row),
         rows: int(1, row).expect("a count"),
         flagged: int(2, row).expect("a count"),
         sum: int(3, row),
-        mean: means.is_valid(row).then(|| means.value(row).to_bits()),
+        mean: bits(4, row),
         least: int(5, row),
         most: int(6, row),
         first: text(7, row),
         last: text(8, row),
+        distinct: int(9, row).expect("a count"),
+        median: bits(10, row),
+        names: names(row),
     };
     (0..batch.num_rows()).map(row).collect()
 }
