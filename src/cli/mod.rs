@@ -14,6 +14,7 @@ mod print;
 mod read;
 mod rewind;
 mod run;
+mod state;
 mod status;
 mod text;
 mod verify;
@@ -60,6 +61,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Show what has been committed, and how far behind it is.
     Status(status::StatusArgs),
+    /// Show what outputs with windows keep between commits.
+    State(state::StateArgs),
     /// Prove from the tables' logs that every offset is accounted for once.
     Verify(verify::VerifyArgs),
     /// Set an output's progress back, or forward.
@@ -122,6 +125,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Preview(args) => Box::pin(preview::preview(args)).await,
         Command::Config(args) => config::config(args),
         Command::Status(args) => Box::pin(status::status(args)).await,
+        Command::State(args) => Box::pin(state::state(args)).await,
         Command::Verify(args) => Box::pin(verify::verify(args)).await,
         Command::Rewind(args) => Box::pin(rewind::rewind(args)).await,
         Command::DeadLetters(command) => Box::pin(dead_letters::dead_letters(command)).await,

@@ -21,7 +21,7 @@ mod side;
 mod table;
 pub mod trigger;
 pub mod view;
-mod windows;
+pub mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -32,8 +32,8 @@ use crate::sink::state::{StateCleaner, StateStore, StateVersion};
 use crate::transform::TransformError;
 use crate::transform::aggregation::Aggregation;
 use crate::transform::window::{
-    self, CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, Stored,
-    Times, ToStore, Watermarks, Windows,
+    self, CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, State,
+    Stored, Times, ToStore, Watermarks, Windows,
 };
 
 /// How long state objects are kept that later ones have made needless: the time to rewind in.
@@ -162,9 +162,13 @@ impl Windowed {
         let (plan, states) = (shape.aggregation.windows().clone(), table.states());
         let (windows, chain, begun, open) = match table.state() {
             None => (Windows::new(plan), Vec::new(), 1, Some(OpenWindows::default())),
+            Some(newest) if newest.is_given_up() => {
+                let begun = newest.epoch() + 1;
+                (Windows::new(plan), Vec::new(), begun, Some(OpenWindows::default()))
+            }
             Some(newest) => {
                 let name = table.store.table();
-                let (stored, chain) = read_chain(&states, name, newest, &meaning).await?;
+                let (stored, chain) = read_chain(&states, name, newest, Some(&meaning)).await?;
                 let last = stored.last().expect("a chain ends with the newest object");
                 let (watermarks, begun) = (last.watermarks.clone(), last.begun);
                 let open = OpenWindows::read(&last.rest);
@@ -250,7 +254,7 @@ impl Windowed {
         let finishing = Finishing {
             windows: self.windows.clone(),
             meaning: self.meaning.clone(),
-            version: StateVersion::attempt(self.chain.last().map_or(0, |last| last.epoch()) + 1),
+            version: StateVersion::attempt(self.next_epoch()),
             begun: self.begun,
             before: self.chain.iter().map(|version| version.0).collect(),
             decisions,
@@ -263,6 +267,10 @@ impl Windowed {
         let done = done.map_err(|_| EngineError::ThreadGone("that finishes an epoch"))??;
         self.watermarks = done.next.watermarks.clone();
         Ok(Some(done))
+    }
+
+    fn next_epoch(&self) -> u64 {
+        self.chain.last().map_or(self.begun, |last| last.epoch() + 1)
     }
 
     /// Which rows of the table are of windows that the last commit left open; `None`: all.
@@ -379,12 +387,41 @@ impl Changes {
     }
 }
 
-/// The newest object and those before it that it names, oldest first, if they are of the same configuration.
+/// The state of an output's windows, for people to look at.
+pub struct Inspected {
+    pub epoch: u64,
+    pub meaning: BTreeMap<String, String>,
+    pub watermarks: Watermarks,
+    pub state: State,
+    /// Objects that a start reads.
+    pub objects: usize,
+}
+
+/// Reads the state that a table's commit names; `None`: it was given up.
+///
+/// # Errors
+/// When objects are missing or damaged, or the store can't be reached.
+pub async fn inspect(
+    states: &StateStore,
+    table: &str,
+    newest: StateVersion,
+) -> Result<Option<Inspected>, EngineError> {
+    if newest.is_given_up() {
+        return Ok(None);
+    }
+    let (stored, chain) = read_chain(states, table, newest, None).await?;
+    let last = stored.last().expect("a chain ends with the newest object");
+    let (epoch, meaning, watermarks) = (last.epoch, last.meaning.clone(), last.watermarks.clone());
+    let state = window::restore(stored).ok_or_else(|| damaged(states, table, newest))?;
+    Ok(Some(Inspected { epoch, meaning, watermarks, state, objects: chain.len() }))
+}
+
+/// The newest object and those before it that it names, oldest first; with a meaning, if that is theirs.
 async fn read_chain(
     states: &StateStore,
     table: &str,
     newest: StateVersion,
-    meaning: &BTreeMap<String, String>,
+    meaning: Option<&BTreeMap<String, String>>,
 ) -> Result<(Vec<Stored>, Vec<StateVersion>), EngineError> {
     let read = async |versions: &[StateVersion]| {
         let objects = states.read(versions).await?;
@@ -395,7 +432,9 @@ async fn read_chain(
     };
     let mut last = read(&[newest]).await?;
     let head = last.last().expect("one was asked for");
-    refuse_other(table, &head.meaning, meaning)?;
+    if let Some(meaning) = meaning {
+        refuse_other(table, &head.meaning, meaning)?;
+    }
     let mut chain: Vec<_> = head.before.iter().map(|version| StateVersion(*version)).collect();
     let mut stored = read(&chain).await?;
     stored.append(&mut last);

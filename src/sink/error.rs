@@ -69,12 +69,12 @@ pub enum SinkError {
     TxnRetention { table: String, value: String, reason: &'static str },
     #[error(
         "{table}: the state of the windows is missing: {path}; put it back, or build it anew from Kafka: \
-         `sluice rewind --reset-state`"
+         `sluice rewind --reset-state --to-earliest`"
     )]
     StateMissing { table: String, path: String },
     #[error(
         "{table}: the state of the windows is damaged: {path}; put it back, or build it anew from Kafka: \
-         `sluice rewind --reset-state`"
+         `sluice rewind --reset-state --to-earliest`"
     )]
     StateDamaged { table: String, path: String },
     #[error(

@@ -13,12 +13,14 @@ use super::error::SinkError;
 use super::history::{PartitionInfo, Reset, SluiceInfo};
 use super::log::TableLog;
 use super::progress::{Marker, Owner};
+use super::state::StateVersion;
 use crate::chunk::SourcePartition;
 
 /// `commitInfo.operation` of a rewind.
 pub const OPERATION: &str = "SLUICE REWIND";
 
-/// A transaction that puts each partition at an offset. Partitions whose progress was lost get one.
+/// A transaction that puts each partition at an offset. Partitions whose progress was lost get one. `reset_state`: windows
+/// begin with nothing.
 ///
 /// # Errors
 /// When the table's marker can't be read.
@@ -28,6 +30,7 @@ pub fn rewind(
     owner: &Owner,
     config: &str,
     targets: &BTreeMap<SourcePartition, i64>,
+    reset_state: bool,
     reason: &str,
 ) -> Result<Transaction, SinkError> {
     let marker = Marker::of(log, table, owner)?.unwrap_or_default();
@@ -42,6 +45,13 @@ pub fn rewind(
         partitions.push(PartitionInfo::at(partition, *to, Some(reset)));
         expected.insert(id.clone(), before);
         set.insert(id, *to);
+    }
+    let id = owner.state_id();
+    if let Some(before) = log.txn(&id) {
+        expected.insert(id.clone(), Some(before));
+        if reset_state {
+            set.insert(id, StateVersion(before.version).given_up().0);
+        }
     }
     let info = SluiceInfo::new(owner, config, partitions);
     Ok(Transaction {

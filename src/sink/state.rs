@@ -34,7 +34,8 @@ pub struct StateStore {
     txn: String,
 }
 
-/// What names a state object: the version of the `txn`.
+/// What names a state object: the version of the `txn`. Below zero, the state of that epoch was given up: there is no
+/// object, and the next epoch begins with nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StateVersion(pub i64);
 
@@ -46,7 +47,17 @@ impl StateVersion {
     }
 
     pub fn epoch(self) -> u64 {
-        u64::try_from(self.0 / ATTEMPTS).unwrap_or(0)
+        self.0.unsigned_abs() / ATTEMPTS.unsigned_abs()
+    }
+
+    /// The state is to be forgotten, but not that there were epochs.
+    #[must_use]
+    pub fn given_up(self) -> Self {
+        Self(-self.0.abs())
+    }
+
+    pub fn is_given_up(self) -> bool {
+        self.0 < 0
     }
 }
 

@@ -13,6 +13,7 @@ use super::Txn;
 use super::history::{PartitionInfo, PastCommit, SluiceInfo, WindowsInfo};
 use super::keyed::{KeyedCounts, KeyedInfo, KeyedMode};
 use super::progress::{AppId, Owner};
+use super::state::StateVersion;
 use crate::chunk::SourcePartition;
 use crate::offsets::Fates;
 
@@ -83,6 +84,8 @@ pub struct Verifier {
     owner: Owner,
     report: Report,
     partitions: BTreeMap<SourcePartition, Running>,
+    /// Of windows, so far.
+    epoch: Option<u64>,
 }
 
 /// A partition so far.
@@ -108,7 +111,7 @@ pub fn verify<'a>(
 
 impl Verifier {
     pub fn new(owner: Owner) -> Self {
-        Self { owner, report: Report::default(), partitions: BTreeMap::new() }
+        Self { owner, report: Report::default(), partitions: BTreeMap::new(), epoch: None }
     }
 
     /// The next version.
@@ -130,7 +133,26 @@ impl Verifier {
             None => self.compare_files(commit, info),
             Some(keyed) => self.compare_changes(commit, info, keyed),
         }
+        if let Some(windows) = &info.windows {
+            self.compare_state(commit, windows);
+        }
         self.compare_txns(commit, info);
+    }
+
+    /// State and offsets are of one epoch, and epochs follow each other.
+    fn compare_state(&mut self, commit: &PastCommit, windows: &WindowsInfo) {
+        let named = commit.txns.get(&self.owner.state_id());
+        let named = named.map(|txn| StateVersion(txn.version).epoch());
+        if named != Some(windows.epoch) {
+            let named = named.map_or("none".to_owned(), |epoch| epoch.to_string());
+            let what = format!("is epoch {}, but its `txn` names {named}", windows.epoch);
+            self.find(commit.version, None, what);
+        }
+        if let Some(before) = self.epoch.filter(|before| before + 1 != windows.epoch) {
+            let what = format!("is epoch {}, the one before was {before}", windows.epoch);
+            self.find(commit.version, None, what);
+        }
+        self.epoch = Some(windows.epoch);
     }
 
     /// A commit that adds rows has as many in its files as it counted.

@@ -19,7 +19,7 @@ use crate::sink::log::TableLog;
 use crate::sink::{commit, rewind as sink_rewind};
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("to").required(true)))]
+#[command(group(ArgGroup::new("to")))]
 pub(super) struct RewindArgs {
     #[command(flatten)]
     source: ConfigSource,
@@ -41,6 +41,10 @@ pub(super) struct RewindArgs {
     /// Go on where the progress is, after another writer's RESTORE: what it took out stays out.
     #[arg(long, group = "to")]
     accept: bool,
+    /// Give up the state of windows: those that are open are lost, as far as their records are not read again. Alone, the
+    /// offsets stay where they are.
+    #[arg(long)]
+    reset_state: bool,
     /// Print the plan, change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -53,14 +57,17 @@ pub(super) struct RewindArgs {
 }
 
 impl RewindArgs {
-    fn to(&self) -> To {
-        match (self.to_time, self.to_version) {
+    /// `None`: nothing is asked for.
+    fn to(&self) -> Option<To> {
+        Some(match (self.to_time, self.to_version) {
             (Some(ms), _) => To::Time(ms),
             (_, Some(version)) => To::Version(version),
             _ if self.to_earliest => To::Earliest,
             _ if self.accept => To::Here,
-            _ => To::Offsets(self.to_offsets.clone()),
-        }
+            _ if !self.to_offsets.is_empty() => To::Offsets(self.to_offsets.clone()),
+            _ if self.reset_state => To::Same,
+            _ => return None,
+        })
     }
 }
 
@@ -77,6 +84,12 @@ pub(super) async fn rewind(args: RewindArgs) -> Exit {
 }
 
 async fn try_rewind(spec: &Connector, args: &RewindArgs) -> Result<(), Exit> {
+    let Some(to) = args.to() else {
+        let ways =
+            "--to-offsets, --to-earliest, --to-time, --to-version, --accept or --reset-state";
+        print::note(format!("say where to rewind to: {ways}"));
+        return Err(Exit::Usage);
+    };
     let table = match &args.output {
         Some(name) => find::output(spec, name)?,
         None => find::only_output(spec)?,
@@ -85,10 +98,10 @@ async fn try_rewind(spec: &Connector, args: &RewindArgs) -> Result<(), Exit> {
         print::note(format!("{}: there is no table at {}", table.name, table.store.table()));
         return Err(Exit::NegativeFinding);
     };
-    let to = args.to();
+    let reset_state = args.reset_state;
     let view = kafka(spec, &to).await?;
     let topics = spec.outputs[&table.name].topics.as_deref();
-    let planning = Planned { table: &table, log: &log, view: view.as_ref(), topics };
+    let planning = Planned { table: &table, log: &log, view: view.as_ref(), topics, reset_state };
     let plan = planning.plan(&to).await.map_err(refused)?;
     if !args.json {
         plan.lines().iter().for_each(print::line);
@@ -107,7 +120,7 @@ async fn try_rewind(spec: &Connector, args: &RewindArgs) -> Result<(), Exit> {
 
 /// Kafka, where the target is its to tell. Offsets that were given are only held against what it has.
 async fn kafka(spec: &Connector, to: &To) -> Result<Option<View>, Exit> {
-    if matches!(to, To::Version(_) | To::Here) {
+    if matches!(to, To::Version(_) | To::Here | To::Same) {
         return Ok(None);
     }
     match View::of(&spec.source).await {
@@ -144,9 +157,9 @@ async fn put(
     let (store, name) = (&table.store, table.store.table());
     store.prove_conditional_puts().await.map_err(find::failure)?;
     let targets = plan.targets();
-    let reason = to.reason();
-    let rewound =
-        sink_rewind::rewind(log, name, &table.owner, &spec.fingerprint, &targets, &reason);
+    let (reset, reason) = (plan.resets_state(), to.reason());
+    let config = &spec.fingerprint;
+    let rewound = sink_rewind::rewind(log, name, &table.owner, config, &targets, reset, &reason);
     let transaction = rewound.map_err(|error: SinkError| find::failure(error))?;
     let committed = commit::commit(log, store, &transaction, now_ms).await;
     committed.map(|committed| committed.version).map_err(|error| print::failure(&error.into()))

@@ -16,6 +16,7 @@ use crate::sink::error::SinkError;
 use crate::sink::history;
 use crate::sink::log::TableLog;
 use crate::sink::progress::{self, AppId, Marker};
+use crate::sink::state::StateVersion;
 
 /// Why there is no plan.
 #[derive(Debug)]
@@ -66,11 +67,18 @@ pub struct Plan {
     records_passed_over: u64,
     /// A RESTORE that this rewind answers.
     restored_by_version: Option<u64>,
+    /// The epoch whose state is given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_given_up: Option<u64>,
 }
 
 impl Plan {
     pub fn targets(&self) -> BTreeMap<SourcePartition, i64> {
         self.partitions.iter().map(|each| (each.of.clone(), each.to)).collect()
+    }
+
+    pub fn resets_state(&self) -> bool {
+        self.state_given_up.is_some()
     }
 
     pub fn lines(&self) -> Vec<String> {
@@ -104,6 +112,13 @@ impl Plan {
                  out; those of these records that it left will be in the table twice."
             )),
         }
+        if let Some(epoch) = self.state_given_up {
+            lines.push(format!(
+                "The state of epoch {epoch} is given up: windows that are open lose what they had, those of records \
+                 that are read again begin anew. With `emit: changes`, delete the rows of windows that were open (see \
+                 `windows.watermark` in the last commit) before you start again."
+            ));
+        }
         if self.records_passed_over > 0 {
             let passed = count(self.records_passed_over, "record");
             lines.push(format!("{passed} will not be read: they lie before the new offsets."));
@@ -120,17 +135,19 @@ pub struct Planned<'a> {
     pub view: Option<&'a View>,
     /// The output's topics; `None`: all.
     pub topics: Option<&'a [String]>,
+    pub reset_state: bool,
 }
 
 impl Planned<'_> {
     pub async fn plan(&self, to: &To) -> Result<Plan, Refusal> {
+        let state_given_up = self.state_given_up(to)?;
         let held = self.held()?;
         let targets = match to {
             To::Offsets(offsets) => self.offsets(offsets, &held)?,
             To::Earliest => self.everywhere(&held, |id| Some(self.view?.bounds(id)?.0)),
             To::Time(ms) => self.at_time(*ms, &held).await?,
             To::Version(version) => self.version(*version, &held).await?,
-            To::Here => here(&held)?,
+            To::Here | To::Same => here(&held)?,
         };
         if targets.is_empty() {
             return Err(Refusal::Usage(format!(
@@ -157,8 +174,25 @@ impl Planned<'_> {
             records_again: partitions.iter().map(Move::again).sum(),
             records_passed_over: partitions.iter().map(Move::passed_over).sum(),
             partitions,
+            state_given_up,
             restored_by_version: history::unanswered_restore(store, self.log, owner).await?,
         })
+    }
+
+    /// State goes with the offsets that it was built from: it can't stay when they are moved.
+    fn state_given_up(&self, to: &To) -> Result<Option<u64>, Refusal> {
+        let name = &self.table.name;
+        let state = self.log.txn(&self.table.owner.state_id());
+        let state = state.map(|txn| StateVersion(txn.version)).filter(|state| !state.is_given_up());
+        match (state, self.reset_state) {
+            (None, false) => Ok(None),
+            (None, true) => Err(Refusal::Usage(format!("{name}: there is no state to give up"))),
+            (Some(state), true) => Ok(Some(state.epoch())),
+            (Some(_), false) if *to == To::Here => Ok(None),
+            (Some(_), false) => Err(Refusal::Usage(format!(
+                "{name}: its windows have state, which goes with its offsets: add --reset-state to give it up"
+            ))),
+        }
     }
 
     /// Every partition that was begun; `None`: its progress was lost.
@@ -296,7 +330,7 @@ fn here(
     let position = |(of, at): (&SourcePartition, &Option<i64>)| match at {
         Some(at) => Ok((of.clone(), *at)),
         None => Err(Refusal::Usage(format!(
-            "the progress of {} was lost: --accept can't tell where to go on, use --to-offsets",
+            "the progress of {} was lost, and nothing tells where to go on: use --to-offsets",
             of.id
         ))),
     };

@@ -19,8 +19,10 @@ pub enum To {
     /// Milliseconds since the Unix epoch.
     Time(i64),
     Version(u64),
-    /// What it is now.
+    /// What it is now, though another writer's RESTORE took rows out.
     Here,
+    /// What it is now; only the state of windows is given up.
+    Same,
 }
 
 impl To {
@@ -36,6 +38,7 @@ impl To {
             }
             Self::Version(version) => format!("rewind to version {version}"),
             Self::Here => "a restore was accepted".to_owned(),
+            Self::Same => "the state of windows was given up".to_owned(),
         }
     }
 }

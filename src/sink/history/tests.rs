@@ -48,7 +48,7 @@ async fn a_log_written_by_commits_proves_itself_rewinds_and_foreign_commits_incl
         .await;
     advance(&fixture, &mut log, &second, 9).await;
     let targets = BTreeMap::from([(partition(0), 2)]);
-    let tx = rewind(&log, "orders", &owner(), "f00", &targets, "a wrong schema")
+    let tx = rewind(&log, "orders", &owner(), "f00", &targets, false, "a wrong schema")
         .expect("no marker in the way");
     commit(&mut log, &fixture.store, &tx, || NOW).await.expect("Delta allows lower txns");
     let PastCommit { operation, info, .. } =
@@ -153,7 +153,7 @@ async fn a_restore_stands_until_the_operator_answers_it() {
     let mut log = fixture.log().await;
     assert_eq!(unanswered(&log).await, Some(3), "also when the process was started anew");
     let accepted = BTreeMap::from([(partition(0), first.end)]);
-    let tx = rewind(&log, "orders", &owner(), "f00", &accepted, "--accept")
+    let tx = rewind(&log, "orders", &owner(), "f00", &accepted, false, "--accept")
         .expect("no marker in the way");
     commit(&mut log, &fixture.store, &tx, || NOW).await.expect("it lands");
     assert_eq!(unanswered(&log).await, None);

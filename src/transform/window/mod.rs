@@ -48,7 +48,7 @@ pub use idle::{Confirmed, IdleClock, Reading};
 pub use judge::{Counts, Judged, Lateness, Times, USABLE_TIMES, Verdict};
 pub use keys::KEY_GROUPS;
 pub use measure::{Function, Measure};
-pub use state::{Changes, State};
+pub use state::{Changes, GroupSummary, State};
 pub use stored::{CHAIN, Stored, ToStore, restore};
 pub use watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
 

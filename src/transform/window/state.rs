@@ -27,6 +27,17 @@ pub struct State {
     bytes: usize,
 }
 
+/// A key group of the state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupSummary {
+    /// Of windows and keys; a sliding window's panes are rows.
+    pub rows: usize,
+    /// Of keys and values, those that find sessions included.
+    pub bytes: usize,
+    /// When the first of the rows isn't needed any more: for tumbling windows and sessions, the end of the oldest.
+    pub first_expiry: Option<Micros>,
+}
+
 /// What an epoch changes; `None`: the entry goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -75,6 +86,25 @@ impl State {
     /// Bytes of keys and values; the map itself comes on top.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What is in each key group, in their order.
+    pub fn summary(&self) -> Result<Vec<GroupSummary>, WindowError> {
+        let summary = |entries: &BTreeMap<Bytes, Bytes>| {
+            let mut group = GroupSummary::default();
+            for (entry, states) in entries {
+                group.bytes += entry.len() + states.len();
+                if entry.get(1) == Some(&ROWS) {
+                    let expiry = parse_row(entry, states)?.place.expiry;
+                    group.rows += 1;
+                    // What never closes has no end.
+                    let end = Some(expiry).filter(|expiry| *expiry < Micros::MAX);
+                    group.first_expiry = group.first_expiry.or(end).min(end.or(group.first_expiry));
+                }
+            }
+            Ok(group)
+        };
+        self.groups.iter().map(summary).collect()
     }
 
     /// A key group's entries as they are after `changes`.

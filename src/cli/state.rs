@@ -1,0 +1,154 @@
+//! `sluice state`: what outputs with windows keep between commits, as the tables' last commits name it.
+
+use chrono::{DateTime, SecondsFormat};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::find::{self, FoundTable};
+use super::text::{Align, columns, count, number};
+use super::{ConfigSource, print};
+use crate::disposition::Exit;
+use crate::engine::EngineError;
+use crate::engine::windows::{Inspected, inspect};
+use crate::sink::log::TableLog;
+use crate::sink::state::{StateStore, StateVersion};
+use crate::transform::window::{GroupSummary, Micros};
+
+#[derive(Debug, Args)]
+pub(super) struct StateArgs {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// Only this output.
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+    /// Each of the 256 key groups, too.
+    #[arg(long)]
+    groups: bool,
+    /// One JSON document an output.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn state(args: StateArgs) -> Exit {
+    let loaded = match print::load(&args.source, false) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let tables = async {
+        let spec = find::tables_known(&loaded.connector).await?;
+        find::tables(&spec, args.output.as_deref())
+    };
+    let tables = match tables.await {
+        Ok(tables) => tables,
+        Err(exit) => return exit,
+    };
+    let mut exit = Exit::Done;
+    for table in tables.iter().filter(|table| !table.is_dead_letters()) {
+        match OutputState::of(table).await {
+            Ok(state) if args.json => print::json(&state.document(args.groups)),
+            Ok(state) => state.lines(args.groups).iter().for_each(print::line),
+            Err(error) => exit = print::failure(&error),
+        }
+    }
+    exit
+}
+
+struct OutputState {
+    output: String,
+    /// `None`: there is none.
+    found: Option<(Inspected, Vec<GroupSummary>)>,
+}
+
+impl OutputState {
+    async fn of(table: &FoundTable) -> Result<Self, EngineError> {
+        let log = TableLog::open(&table.store).await?;
+        let newest = log.and_then(|log| log.txn(&table.owner.state_id()));
+        let states = StateStore::new(&table.store, &table.owner);
+        let found = match newest {
+            None => None,
+            Some(txn) => inspect(&states, table.store.table(), StateVersion(txn.version)).await?,
+        };
+        let found = match found {
+            None => None,
+            Some(found) => {
+                let groups = found.state.summary()?;
+                Some((found, groups))
+            }
+        };
+        Ok(Self { output: table.name.clone(), found })
+    }
+
+    fn lines(&self, each_group: bool) -> Vec<String> {
+        let output = &self.output;
+        let Some((found, groups)) = &self.found else {
+            return vec![format!("{output}: no state")];
+        };
+        let total = total(groups);
+        let rows = count(total.rows as u64, "row");
+        let mut lines = vec![
+            format!("{output}: {rows}, {} bytes, epoch {}", bytes(&total), found.epoch),
+            format!("  watermark {}", instant(found.watermarks.overall())),
+            format!("  oldest open window ends {}", instant(total.first_expiry)),
+            format!("  a start reads {}", count(found.objects as u64, "object")),
+        ];
+        if each_group {
+            let mut cells =
+                vec![["  group", "rows", "bytes", "oldest ends"].map(str::to_owned).to_vec()];
+            cells.extend(groups.iter().enumerate().map(|(group, summary)| {
+                let (rows, oldest) = (number(summary.rows as i128), instant(summary.first_expiry));
+                vec![format!("  {group}"), rows, bytes(summary), oldest]
+            }));
+            lines.extend(columns(&[Align::Left, Align::Right, Align::Right, Align::Left], &cells));
+        }
+        lines
+    }
+
+    fn document(&self, each_group: bool) -> Value {
+        let mut document = json!({"format_version": 1, "output": self.output, "epoch": null});
+        let Some((found, groups)) = &self.found else { return document };
+        let total = total(groups);
+        let partitions = found.watermarks.partitions().iter().map(|(partition, known)| {
+            json!({
+                "topic": &*partition.id.topic,
+                "partition": partition.id.partition,
+                "watermark": known.watermark.map(|time| instant(Some(time))),
+                "idle": known.idle,
+            })
+        });
+        document["epoch"] = found.epoch.into();
+        document["watermark"] = found.watermarks.overall().map(|time| instant(Some(time))).into();
+        document["partitions"] = partitions.collect();
+        document["rows"] = total.rows.into();
+        document["bytes"] = total.bytes.into();
+        document["oldest_window_end"] = end(&total).into();
+        document["objects"] = found.objects.into();
+        document["meaning"] = json!(found.meaning);
+        if each_group {
+            let group = |group: &GroupSummary| json!({"rows": group.rows, "bytes": group.bytes, "oldest_window_end": end(group)});
+            document["groups"] = groups.iter().map(group).collect();
+        }
+        document
+    }
+}
+
+fn total(groups: &[GroupSummary]) -> GroupSummary {
+    GroupSummary {
+        rows: groups.iter().map(|group| group.rows).sum(),
+        bytes: groups.iter().map(|group| group.bytes).sum(),
+        first_expiry: groups.iter().filter_map(|group| group.first_expiry).min(),
+    }
+}
+
+fn bytes(group: &GroupSummary) -> String {
+    number(group.bytes as i128)
+}
+
+fn end(group: &GroupSummary) -> Option<String> {
+    group.first_expiry.map(|time| instant(Some(time)))
+}
+
+/// RFC 3339 in UTC; `-` for none, and for never.
+fn instant(time: Option<Micros>) -> String {
+    let time = time.and_then(DateTime::from_timestamp_micros);
+    time.map_or("-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
