@@ -74,7 +74,7 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
     for epoch_chunks in chunks.chunks(CHUNKS) {
         let mut epoch = windows.begin().expect("accumulators");
         for rows in epoch_chunks {
-            let times = Times { event: &rows.times, record: &rows.stamps, kept: None };
+            let times = Times { event: &rows.times, record: &rows.stamps, kept: None, late: None };
             let judged = epoch.judge(&partition, times);
             assert!(judged.counted().is_none(), "no row is late");
             let arguments = [

@@ -119,6 +119,9 @@ impl Bench {
     pub fn report(&self, table: &str, output: &str) -> Report {
         let owner = match output.strip_suffix(".replay") {
             Some(output) => Owner::replay("test", output),
+            None if output.ends_with(".late") => {
+                Owner::late_rows("test", output.trim_end_matches(".late"))
+            }
             None if output == ".dead" => Owner::dead_letters("test"),
             None => Owner::output("test", output),
         };

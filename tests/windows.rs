@@ -46,7 +46,8 @@ fn tumbling() -> Window {
 
 fn spec(bench: &Bench, window: Window, max_records: u64) -> Connector {
     let mut spec = bench.spec(&format!(
-        "decode: {{value: {{format: json, schema: 'event_time TIMESTAMP, country STRING, amount BIGINT'}}}}\n\
+        "dead_letters: {{table: ./dead}}\n\
+         decode: {{on_bad_record: dead_letter, value: {{format: json, schema: 'event_time TIMESTAMP, country STRING, amount BIGINT'}}}}\n\
          limits: {{max_records: {max_records}}}\n\
          outputs: {{per_minute: {{table: ./per_minute}}, raw: {{table: ./raw}}}}"
     ));
@@ -240,4 +241,34 @@ fn a_running_value_per_key_is_always_in_the_table() {
     assert_eq!(rows(&bench, "per_minute"), ["de 6 35", "fr 3 10"]);
     let report = bench.report("per_minute", "per_minute");
     assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
+fn late_rows_are_kept_once_where_they_are_asked_for() {
+    let bench = Bench::new();
+    let run = || {
+        let mut spec = spec(&bench, tumbling(), 2);
+        let output = spec.outputs.get_mut("per_minute").expect("the output");
+        output.aggregate.as_mut().expect("windows").late_rows = LateRows::DeadLetter;
+        bench.run(spec).expect("a run");
+    };
+    produce(&bench, &RECORDS[..7]);
+    run();
+    // Both are late; so is the tombstone's neighbour without a time.
+    produce(&bench, &[("10:00:59", "de", 9), ("10:00:58", "de", 9)]);
+    bench.produce([Some(r#"{"country": "fr"}"#), None]);
+    run();
+    let kept = rows(&bench, "dead");
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    let late = kept.iter().filter(|row| row.contains("SL6301 late: its windows were closed"));
+    assert_eq!(late.count(), 2, "{kept:?}");
+    assert!(kept.iter().all(|row| row.ends_with("per_minute")), "{kept:?}");
+    for (table, output) in
+        [("per_minute", "per_minute"), ("dead", "per_minute.late"), ("raw", "raw")]
+    {
+        let report = bench.report(table, output);
+        assert!(report.is_clean(), "{output}: {:?}", report.findings);
+    }
+    let report = bench.report("per_minute", "per_minute");
+    assert_eq!((report.fates.late, report.fates.timeless, report.fates.tombstones), (2, 1, 1));
 }

@@ -17,6 +17,13 @@ pub struct Aggregate {
     pub late_rows: LateRows,
 }
 
+impl Aggregate {
+    /// Whether rows that no window takes go into the table of `dead_letters`.
+    pub fn keeps_late_rows(&self) -> bool {
+        self.late_rows == LateRows::DeadLetter
+    }
+}
+
 /// How far event time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {

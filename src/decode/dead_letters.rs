@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
@@ -26,10 +26,13 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("reason_code"),
         text("reason"),
         text("config_fingerprint"),
+        // Of late rows; a bad record is one to every output.
+        Field::new("output", DataType::Utf8, true),
     ]))
 });
 
-/// The columns of the dead-letter table. A row's identity is (`kafka_topic_id`, `kafka_partition`, `kafka_offset`).
+/// The columns of the dead-letter table. A row's identity is (`kafka_topic_id`, `kafka_partition`, `kafka_offset`), and for
+/// late rows `output`.
 pub fn dead_letter_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
@@ -90,6 +93,7 @@ impl DeadLetterRows {
             Arc::new(StringArray::from(std::mem::take(&mut self.codes))),
             Arc::new(StringArray::from(std::mem::take(&mut self.reasons))),
             repeated(fingerprint, rows),
+            new_null_array(&DataType::Utf8, rows),
         ];
         Some(
             RecordBatch::try_new(dead_letter_schema(), columns)

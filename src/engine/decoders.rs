@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::EngineError;
+use super::late_rows;
 use crate::chunk::{Chunk, SourcePartition};
 use crate::config::{
     Aggregate, Connector, Decode, MetadataColumn, Mode, OnBadRecord, OnIncompatibleSchema, Output,
@@ -52,6 +53,9 @@ impl Group {
             let limits_future = |of: &Aggregate| of.watermark.max_future.is_some();
             if output.aggregate.as_ref().is_some_and(limits_future) {
                 metadata.insert(MetadataColumn::Timestamp);
+            }
+            if output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows) {
+                metadata.extend(late_rows::NEEDED);
             }
             upserts |= matches!(output.mode, Mode::Upsert { .. });
         }

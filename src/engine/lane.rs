@@ -11,6 +11,7 @@ use super::lanes::{self, Shared};
 use super::output::{Ends, Output, age};
 use super::pipeline::{Batch, Held, Pipeline, ReadJob};
 use super::plan::{self, Backlog, PlannedRange};
+use super::side::SideRows;
 use super::table::now_ms;
 use super::view::look;
 use super::{Ended, EngineError, trigger};
@@ -217,7 +218,9 @@ impl<'a> Lane<'a> {
         self.promise(COMMIT_PROMISE);
         let committing = Instant::now();
         if let Some(letters) = &self.shared.dead_letters {
-            letters.commit(&mut batch).await?;
+            let files = std::mem::take(&mut batch.written.dead_letters);
+            let new = std::mem::take(&mut batch.written.new_dead_letters);
+            letters.commit(SideRows { files, new }, batch.ranges.iter()).await?;
         }
         let mut durations = PhaseDurations::default();
         durations.set(Phase::Plan, planned.took);
@@ -412,16 +415,14 @@ impl<'a> Lane<'a> {
             planned.iter().filter(is_next).map(|p| p.partition.clone()).collect()
         };
         let takes: Vec<_> = self.outputs.iter().map(takes).collect();
-        let outputs = self
-            .outputs
-            .iter()
-            .zip(&takes)
-            .map(|(output, takes)| Ok(OutputRows::new(output.rows()?, takes.clone())));
+        let mut outputs = Vec::new();
+        for (output, takes) in self.outputs.iter().zip(&takes) {
+            outputs.push(OutputRows::new(output.rows(planned).await?, takes.clone()));
+        }
         let dead_letters = match &self.shared.dead_letters {
             Some(letters) => Some(letters.files().await),
             None => None,
         };
-        let outputs = outputs.collect::<Result<Vec<_>, EngineError>>()?;
         let once = self.spec().trigger == Trigger::Once;
         let holds = outputs.iter().any(|output| matches!(output.rows, Rows::Changes(..)));
         let most = (once && holds).then_some(self.spec().limits);
@@ -474,7 +475,7 @@ impl<'a> Lane<'a> {
         }
         self.kept_alive = Instant::now();
         for output in &mut self.outputs {
-            output.table.refresh_txns().await?;
+            output.refresh_txns().await?;
         }
         match &self.shared.dead_letters {
             Some(letters) => letters.refresh_txns().await,

@@ -12,7 +12,7 @@ use super::decoders::{self, Decoders, Group};
 use super::lane::Lane;
 use super::output::Output;
 use super::recovery::{self, Extent, Rules};
-use super::side::DeadLetters;
+use super::side::Side;
 use super::table::Table;
 use super::view::View;
 use super::{Engine, EngineError, plan, trigger};
@@ -55,7 +55,7 @@ pub(super) struct Shared<'a> {
     pub(super) view: Arc<View>,
     /// What is decoded alike.
     pub(super) groups: Arc<[Group]>,
-    pub(super) dead_letters: Option<DeadLetters>,
+    pub(super) dead_letters: Option<Side>,
     pub(super) front: Front,
 }
 
@@ -81,13 +81,15 @@ pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineErro
             .await?;
         opened.restore(output, &engine.metrics).await?;
         opened.planned = opened.table.next();
+        let topics = view.topics(output.topics.as_deref());
+        opened.open_late_rows(&spec, output, &topics).await?;
         let committed: Vec<_> =
             opened.planned.iter().map(|(p, next)| (p.id.clone(), *next)).collect();
         engine.status.recovered(label, opened.table.version(), &committed);
         outputs.push(opened);
     }
     let starts = starts(&outputs);
-    let dead_letters = DeadLetters::open(&spec, &view.topics(None), &starts).await?;
+    let dead_letters = Side::dead_letters(&spec, &view.topics(None), &starts).await?;
     let front = Front::default();
     outputs.iter().for_each(|output| front.reached(&output.planned));
     let groups: Arc<[Group]> = groups.into();

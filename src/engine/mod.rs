@@ -8,6 +8,7 @@ pub mod decoders;
 mod error;
 mod lane;
 mod lanes;
+mod late_rows;
 mod open_windows;
 mod output;
 mod pipeline;

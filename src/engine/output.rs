@@ -10,7 +10,9 @@ use super::EngineError;
 use super::batch::{Change, Finished, OutputWritten, Rows, Share};
 use super::decoders::Group;
 use super::pipeline::Batch;
+use super::plan::PlannedRange;
 use super::shape::Shape;
+use super::side::Side;
 use super::table::{Table, TableSpec};
 use super::windows::{Readings, WindowShape, Windowed};
 use crate::chunk::SourcePartition;
@@ -18,11 +20,11 @@ use crate::config::{self, Connector, Mode};
 use crate::observability::{
     BatchReport, CommitResult, Metrics, OutputMetrics, Phase, PhaseDurations,
 };
-use crate::offsets::TopicPartition;
+use crate::offsets::{OffsetRange, TopicPartition};
 use crate::sink::error::CommitError;
 use crate::sink::history::PartitionInfo;
 use crate::sink::keyed::{Changes, Merged};
-use crate::sink::progress::Owner;
+use crate::sink::progress::{Owner, Topic};
 use crate::sink::{Committed, DataFile};
 use crate::transform::window::{Confirmed, Reading};
 
@@ -130,8 +132,31 @@ impl Output {
         Ok(())
     }
 
+    /// Opens the stream of its late rows, where they are kept, once it is known where the output goes on.
+    pub(super) async fn open_late_rows(
+        &mut self,
+        spec: &Connector,
+        output: &config::Output,
+        topics: &BTreeMap<String, Topic>,
+    ) -> Result<(), EngineError> {
+        let side = Side::late_rows(spec, output, topics, &self.planned).await?;
+        if let (Some(side), Some(windows)) = (side, self.windows()) {
+            windows.keep_late_rows(side, &output.name, &spec.fingerprint);
+        }
+        Ok(())
+    }
+
+    /// Writes `txn`s again that would expire.
+    pub(super) async fn refresh_txns(&mut self) -> Result<(), EngineError> {
+        self.table.refresh_txns().await?;
+        match self.windows().and_then(|windows| windows.late_rows()) {
+            Some(side) => side.refresh_txns().await,
+            None => Ok(()),
+        }
+    }
+
     /// Where a batch's rows go.
-    pub(super) fn rows(&self) -> Result<Rows, EngineError> {
+    pub(super) async fn rows(&self, planned: &[PlannedRange]) -> Result<Rows, EngineError> {
         Ok(match &self.makes {
             Makes::Rows { shape, mode: Mode::Append | Mode::OpenWindows } => {
                 Rows::Files(shape.clone(), Box::new(self.table.files()))
@@ -141,7 +166,7 @@ impl Output {
             }
             Makes::Windows { windows, .. } => {
                 let windows = windows.as_ref().expect("restored before anything is read");
-                Rows::Windows(Box::new(windows.begin()?))
+                Rows::Windows(Box::new(windows.begin(planned).await?))
             }
         })
     }
@@ -225,7 +250,13 @@ impl Output {
             }
             Finished::Epoch(done) => {
                 let mut done = done.expect("there is something to commit");
-                self.windows().expect("an epoch is of windows").put(&mut done).await?;
+                let windows = self.windows().expect("an epoch is of windows");
+                if let Some(side) = windows.late_rows() {
+                    let moved = |of: &&(Arc<SourcePartition>, OffsetRange)| takes.contains(&of.0);
+                    let late = std::mem::take(&mut done.late);
+                    side.commit(late, batch.ranges.iter().filter(moved)).await?;
+                }
+                windows.put(&mut done).await?;
                 let (files, state, info) =
                     (std::mem::take(&mut done.files), done.version, done.info.clone());
                 let (count, bytes) = weigh(&files.adds);

@@ -17,8 +17,11 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::Value;
 
 use super::EngineError;
+use super::late_rows::{LateRows, Letters};
 use super::open_windows::{Emission, Emitting, OpenWindows, Pace};
+use super::plan::PlannedRange;
 use super::shape::{failed_on, refuse_unknown, visible};
+use super::side::{Side, SideRows};
 use super::table::{Table, WindowFiles};
 use crate::chunk::{Chunk, SourcePartition};
 use crate::config::{Aggregate, Emit, MetadataColumn, Output};
@@ -43,6 +46,8 @@ const STATE_RETENTION: Duration = Duration::from_secs(60 * 60);
 pub struct WindowShape {
     /// The columns that expressions see, among a chunk's.
     visible: Vec<usize>,
+    /// A chunk's columns.
+    rows: SchemaRef,
     /// The records' timestamps among a chunk's columns, if anybody asked for them.
     timestamps: Option<usize>,
     aggregation: Aggregation,
@@ -64,7 +69,7 @@ impl WindowShape {
         let aggregation = Aggregation::new(&seen, aggregate, filter, select)?;
         refuse_unknown(output, aggregation.schema())?;
         let timestamps = rows.index_of(MetadataColumn::Timestamp.column()).ok();
-        Ok(Self { visible, timestamps, aggregation })
+        Ok(Self { visible, rows: rows.clone(), timestamps, aggregation })
     }
 
     /// The table's columns.
@@ -93,6 +98,8 @@ pub(super) struct Windowed {
     metrics: WindowMetrics,
     /// With `emit: changes`.
     changes: Option<Changes>,
+    /// With `late_rows: dead_letter`.
+    late: Option<LateRows>,
 }
 
 /// The current values of open windows, in the table.
@@ -106,6 +113,7 @@ pub struct WindowRows {
     shape: Arc<WindowShape>,
     epoch: Epoch,
     judged: BTreeMap<Arc<SourcePartition>, Seen>,
+    late: Option<Letters>,
 }
 
 /// What became of a partition's rows.
@@ -123,6 +131,8 @@ pub(super) struct EpochDone {
     pub(super) files: WindowFiles,
     pub(super) info: WindowsInfo,
     pub(super) version: StateVersion,
+    /// Rows that are to be kept elsewhere, before this is committed.
+    pub(super) late: SideRows,
     judged: BTreeMap<Arc<SourcePartition>, Seen>,
     object: Vec<u8>,
     next: Next,
@@ -198,6 +208,7 @@ impl Windowed {
             shape,
             metrics,
             changes,
+            late: None,
         };
         restored.tell();
         Ok(restored)
@@ -213,11 +224,25 @@ impl Windowed {
         self.started.elapsed()
     }
 
+    /// Keeps rows that no window takes.
+    pub(super) fn keep_late_rows(&mut self, side: Side, output: &str, config: &str) {
+        self.late = Some(LateRows::new(side, output, config, &self.shape.rows));
+    }
+
+    /// The stream of rows that no window takes, if they are kept.
+    pub(super) fn late_rows(&self) -> Option<&Side> {
+        self.late.as_ref().map(|late| &late.side)
+    }
+
     /// Where the next batch's rows go.
-    pub(super) fn begin(&self) -> Result<WindowRows, EngineError> {
+    pub(super) async fn begin(&self, planned: &[PlannedRange]) -> Result<WindowRows, EngineError> {
         let plan = self.shape.aggregation.windows();
         let epoch = Epoch::begin(plan, self.watermarks.clone())?;
-        Ok(WindowRows { shape: self.shape.clone(), epoch, judged: BTreeMap::new() })
+        let late = match &self.late {
+            Some(late) => Some(late.begin(planned).await?),
+            None => None,
+        };
+        Ok(WindowRows { shape: self.shape.clone(), epoch, judged: BTreeMap::new(), late })
     }
 
     /// Whether there is something to commit without a row: the clock or the broker has changed what W is, or open windows
@@ -326,7 +351,8 @@ impl Finishing {
     fn run(self) -> Result<EpochDone, EngineError> {
         let Self { windows, meaning, version, begun, before, decisions, rows, .. } = self;
         let writer = || (self.writers)(&self.spec);
-        let WindowRows { shape, epoch, judged } = rows;
+        let WindowRows { shape, epoch, judged, late } = rows;
+        let late = late.map(Letters::finish).transpose()?.unwrap_or_default();
         let finished = windows.finish(epoch, &decisions)?;
         let mut closed = writer();
         for batch in &finished.closed.rows {
@@ -356,7 +382,7 @@ impl Finishing {
             rest: &rest,
         };
         let object = windows.object(&next, to_store).map_err(EngineError::State)?;
-        Ok(EpochDone { files, info, version, judged, object, next, open })
+        Ok(EpochDone { files, info, version, late, judged, object, next, open })
     }
 }
 
@@ -471,7 +497,7 @@ fn refuse_other(
 
 impl WindowRows {
     pub(super) fn chunk(&mut self, chunk: &Chunk) -> Result<(), EngineError> {
-        let Self { shape, epoch, judged } = self;
+        let Self { shape, epoch, judged, late } = self;
         let seen = chunk.rows.project(&shape.visible).map_err(FilesError::Rows)?;
         let failed =
             |error: TransformError, kept: Option<&BooleanArray>| failed_on(error, chunk, kept);
@@ -479,8 +505,19 @@ impl WindowRows {
         let tombstones = chunk.deletions.as_ref().map(|deletions| &deletions.tombstones);
         let kept = without(wanted, tombstones).map_err(FilesError::Rows)?;
         let event = shape.aggregation.event_times(&seen).map_err(|error| failed(error, None))?;
-        let times = Times { event: &event, record: &shape.stamps(chunk), kept: kept.as_ref() };
-        let verdicts = epoch.judge(&chunk.partition, times);
+        let known = late.as_ref().and_then(|late| late.known(chunk));
+        let verdicts = epoch.judge(
+            &chunk.partition,
+            Times {
+                event: &event,
+                record: &shape.stamps(chunk),
+                kept: kept.as_ref(),
+                late: known.as_ref(),
+            },
+        );
+        if let Some(late) = late {
+            late.take(chunk, &verdicts.verdicts)?;
+        }
 
         let of_partition = judged.entry(chunk.partition.clone()).or_default();
         of_partition.counts.add(&verdicts.counts);

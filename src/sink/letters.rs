@@ -10,6 +10,7 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use delta_kernel::Expression;
 use delta_kernel::expressions::{Predicate, Scalar};
 
+use super::dead_letters::LATE;
 use super::error::SinkError;
 use super::maintenance::in_kernel;
 use super::scan::TableScan;
@@ -18,7 +19,8 @@ use crate::chunk::SourcePartition;
 use crate::message::{Header, Message};
 use crate::offsets::{OffsetRange, TopicId, TopicPartition};
 
-const IDENTITY: [&str; 4] = ["kafka_topic", "kafka_topic_id", "kafka_partition", "kafka_offset"];
+const IDENTITY: [&str; 5] =
+    ["kafka_topic", "kafka_topic_id", "kafka_partition", "kafka_offset", "reason_code"];
 
 /// A record that was refused, as it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +68,10 @@ pub async fn index(
         let mut index = Index::new();
         for file in scan.files()? {
             scan.read(&file?, |rows| {
-                let (keys, values) = (rows.column(4).as_binary(), rows.column(5).as_binary());
+                let (keys, values) = (rows.column(5).as_binary(), rows.column(6).as_binary());
                 for row in 0..rows.num_rows() {
                     let (partition, offset) = identity(rows, row);
-                    if wanted.contains(&partition) {
+                    if wanted.contains(&partition) && !is_late(rows, row) {
                         let bytes = size(keys, row) + size(values, row);
                         index.entry(partition).or_default().insert(offset, bytes);
                     }
@@ -106,7 +108,7 @@ pub async fn read(
             scan.read(&file?, |rows| {
                 for row in 0..rows.num_rows() {
                     let (of, offset) = identity(rows, row);
-                    if of == partition && range.contains(offset) {
+                    if of == partition && range.contains(offset) && !is_late(rows, row) {
                         letters.insert(offset, letter(rows, row, offset));
                     }
                 }
@@ -138,14 +140,19 @@ fn identity(rows: &RecordBatch, row: usize) -> (SourcePartition, i64) {
     (SourcePartition { id, topic_id: TopicId::new(topic_id) }, offset)
 }
 
+/// A late row is no bad record: it was decoded, and is a row of other outputs.
+fn is_late(rows: &RecordBatch, row: usize) -> bool {
+    rows.column(4).as_string::<i32>().value(row) == LATE
+}
+
 fn letter(rows: &RecordBatch, row: usize, offset: i64) -> Letter {
-    let timestamps = rows.column(4).as_primitive::<TimestampMicrosecondType>();
-    let headers = rows.column(7).as_list::<i32>();
+    let timestamps = rows.column(5).as_primitive::<TimestampMicrosecondType>();
+    let headers = rows.column(8).as_list::<i32>();
     Letter {
         offset,
         timestamp_ms: timestamps.is_valid(row).then(|| timestamps.value(row).div_euclid(1000)),
-        key: bytes(rows.column(5).as_binary(), row),
-        value: bytes(rows.column(6).as_binary(), row),
+        key: bytes(rows.column(6).as_binary(), row),
+        value: bytes(rows.column(7).as_binary(), row),
         headers: if headers.is_valid(row) { pairs(&headers.value(row)) } else { Vec::new() },
     }
 }

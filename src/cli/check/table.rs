@@ -84,7 +84,7 @@ impl<'a> Target<'a> {
             storage: &letters.storage,
             partition_by: &[],
             mode: &Mode::Append,
-            evolution: SchemaEvolution::Fail,
+            evolution: SchemaEvolution::AddColumns,
             create: CreateTable::IfMissing,
             properties: BTreeMap::new(),
         })

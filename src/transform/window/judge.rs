@@ -31,6 +31,8 @@ pub struct Times<'a> {
     pub record: &'a Int64Array,
     /// The rows that `where` keeps; `None`: all. Without nulls. The others move the watermark and are not judged.
     pub kept: Option<&'a BooleanArray>,
+    /// Rows that were found late before, and stay so; `None`: none was. Without nulls.
+    pub late: Option<&'a BooleanArray>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +142,7 @@ fn each_row(
     running: &mut Option<Micros>,
     mut on_time: impl FnMut(&mut Judged, Micros, Micros) -> bool,
 ) {
-    let Times { event, record, kept } = times;
+    let Times { event, record, kept, late } = times;
     for row in 0..event.len() {
         let kept = kept.is_none_or(|kept| kept.value(row));
         let time = event.value(row);
@@ -156,7 +158,11 @@ fn each_row(
             judged.awake = true;
             match kept {
                 false => Verdict::Filtered,
-                true if on_time(judged, time, watermark) => Verdict::Counted,
+                true if late.is_none_or(|late| !late.value(row))
+                    && on_time(judged, time, watermark) =>
+                {
+                    Verdict::Counted
+                }
                 true => Verdict::Late,
             }
         } else {
@@ -203,7 +209,7 @@ mod tests {
         let event: Int64Array = times.iter().copied().collect();
         let record = Int64Array::from(vec![0; times.len()]);
         let mut running = None;
-        let times = Times { event: &event, record: &record, kept: None };
+        let times = Times { event: &event, record: &record, kept: None, late: None };
         let judged = judge(kind, LATENESS, times, &mut running);
         assert_eq!(judged.verdicts, verdicts, "{kind:?}");
         assert_eq!(running, watermark, "{kind:?}");
@@ -248,7 +254,7 @@ mod tests {
         let (event, record) = (Int64Array::from(vec![50, 20]), Int64Array::from(vec![0, 0]));
         let kept = BooleanArray::from(vec![false, true]);
         let mut running = None;
-        let times = Times { event: &event, record: &record, kept: Some(&kept) };
+        let times = Times { event: &event, record: &record, kept: Some(&kept), late: None };
         let judged = judge(&aligned(10, 10), LATENESS, times, &mut running);
         assert_eq!(judged.verdicts, [Filtered, Late]);
         assert!(judged.awake);

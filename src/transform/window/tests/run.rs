@@ -166,7 +166,8 @@ fn read(epoch: &mut Epoch, number: usize, from: usize, records: &[Record]) {
     let record: Int64Array = records.iter().map(Record::record_time).collect();
     let kept: BooleanArray = records.iter().map(|record| Some(record.kept)).collect();
     let kept = records.iter().any(|record| !record.kept).then_some(&kept);
-    let judged = epoch.judge(&partition, Times { event: &event, record: &record, kept });
+    let judged =
+        epoch.judge(&partition, Times { event: &event, record: &record, kept, late: None });
 
     let counted = judged.counted();
     let keep = |column: ArrayRef| match &counted {
