@@ -15,7 +15,7 @@ use sluice::chunk::{MAX_CHUNK_ROWS, SourcePartition};
 use sluice::offsets::{TopicId, TopicPartition};
 use sluice::transform::window::{
     Aligned, Argument, CountedRows, Decisions, Function, Kind, Lateness, Measure, Times,
-    WindowPlan, Windows,
+    WindowError, WindowPlan, Windows,
 };
 use timing::timed;
 
@@ -89,10 +89,12 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
             };
             epoch.add(judged, rows).expect("accumulators");
         }
-        let finished = windows.finish(epoch, &Decisions::default()).expect("no overflow");
-        closed +=
-            black_box(&finished.closed.rows).iter().map(|batch| batch.num_rows()).sum::<usize>();
-        windows.commit(finished.next);
+        let finished = windows.finish(epoch, &Decisions::default(), |rows| {
+            closed += black_box(rows).num_rows();
+            Ok::<_, WindowError>(())
+        });
+        let finished = finished.expect("no overflow");
+        windows.commit(finished.next).expect("in memory");
     }
     closed
 }

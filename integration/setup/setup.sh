@@ -23,7 +23,7 @@ say() { printf '[setup] %s\n' "$*" >&2; }
 
 build_packages() {
   local missing=() package
-  for package in cmake g++ make pkg-config libssl-dev libcurl4-openssl-dev zlib1g-dev; do
+  for package in cmake g++ make pkg-config libssl-dev libcurl4-openssl-dev libclang-dev zlib1g-dev; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
   done
   install_packages "${missing[@]}"

@@ -88,8 +88,6 @@ pub enum EngineError {
         grouped(*max_bytes)
     )]
     OnceTooLarge { max_records: u64, max_bytes: u64 },
-    #[error("the state of windows can't be written down: {0}")]
-    State(io::Error),
     #[error("stopped while reading")]
     Stopped,
     #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
@@ -121,7 +119,6 @@ impl EngineError {
             Self::ReplayNoTable { .. } => "SL5011",
             Self::ReplayUncertain { .. } => "SL5012",
             Self::OnceTooLarge { .. } => "SL5013",
-            Self::State(_) => "SL5014",
         }
     }
 
@@ -150,7 +147,7 @@ impl EngineError {
             Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
             Self::ReplayNoTable { .. } => Disposition::Stop(Exit::NegativeFinding),
             Self::ReplayUncertain { .. } => Disposition::Stop(Exit::DataRefused),
-            Self::ThreadGone(_) | Self::Thread(_) | Self::State(_) => Disposition::Stop(Exit::Bug),
+            Self::ThreadGone(_) | Self::Thread(_) => Disposition::Stop(Exit::Bug),
             Self::Stopped => Disposition::Retry,
             Self::GaveUp { .. } => Disposition::Stop(Exit::Unreachable),
         }

@@ -138,6 +138,7 @@ impl Emitting {
     ) -> Result<Emission, EngineError> {
         let Self { open: Emission { windows: mut open, .. }, due, taken } = self;
         open.changed.extend(next.changes.groups());
+        open.changed.extend(&closed.groups);
         let wanted = buckets(windows.state().len(), open.files.len());
         let anew = taken.is_some() || wanted != open.files.len();
         if let Some(taken) = taken {

@@ -263,7 +263,7 @@ impl Output {
                 let committed = self.table.commit_windows(infos, files, state, info).await;
                 if committed.is_ok() {
                     let windows = self.windows().expect("as above");
-                    windows.landed(*done);
+                    windows.landed(*done).await?;
                     let held = windows.held_files();
                     self.table.hold_files(held);
                 }

@@ -14,6 +14,7 @@ use arrow::compute::{and, filter, filter_record_batch, not};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use chrono::{DateTime, SecondsFormat};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::EngineError;
@@ -35,8 +36,8 @@ use crate::sink::state::{StateCleaner, StateStore, StateVersion};
 use crate::transform::TransformError;
 use crate::transform::aggregation::Aggregation;
 use crate::transform::window::{
-    self, CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, State,
-    Stored, Times, ToStore, Watermarks, Windows,
+    CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, Restoring,
+    State, Stored, Times, ToStore, Watermarks, WindowError, Windows,
 };
 
 /// How long state objects are kept that later ones have made needless: the time to rewind in.
@@ -178,12 +179,12 @@ impl Windowed {
             }
             Some(newest) => {
                 let name = table.store.table();
-                let (stored, chain) = read_chain(&states, name, newest, Some(&meaning)).await?;
-                let last = stored.last().expect("a chain ends with the newest object");
-                let (watermarks, begun) = (last.watermarks.clone(), last.begun);
-                let open = OpenWindows::read(&last.rest);
-                let state =
-                    window::restore(stored).ok_or_else(|| damaged(&states, name, newest))?;
+                let head = Head::read(&states, name, newest).await?;
+                refuse_other(name, &head.stored.meaning, &meaning)?;
+                let (chain, begun) = (head.chain(), head.stored.begun);
+                let open = OpenWindows::read(&head.stored.rest);
+                let watermarks = head.stored.watermarks.clone();
+                let state = head.state(State::default()).await?;
                 (Windows::restored(plan, watermarks, state), chain, begun, open)
             }
         };
@@ -328,9 +329,18 @@ impl Windowed {
     }
 
     /// The table's commit has landed.
-    pub(super) fn landed(&mut self, done: EpochDone) {
-        let windows = Arc::get_mut(&mut self.windows).expect("the epoch is finished");
-        windows.commit(done.next);
+    ///
+    /// # Errors
+    /// When the state on disk can't be written. Windows are to be restored then.
+    pub(super) async fn landed(&mut self, done: EpochDone) -> Result<(), EngineError> {
+        let nothing = Arc::new(Windows::new(self.windows.plan().clone()));
+        let windows = std::mem::replace(&mut self.windows, nothing);
+        let mut windows = Arc::into_inner(windows).expect("the epoch is finished");
+        let next = done.next;
+        let committed =
+            tokio::task::spawn_blocking(move || windows.commit(next).map(|()| windows)).await;
+        let committed = committed.map_err(|_| EngineError::ThreadGone("that keeps the state"))?;
+        self.windows = Arc::new(committed?);
         if let (Some(changes), Some((open, all))) = (&mut self.changes, done.open) {
             changes.open = open;
             if all {
@@ -344,6 +354,7 @@ impl Windowed {
         if let [oldest, .., newest] = self.chain[..] {
             self.cleaner.after_commit(&self.states, oldest, newest);
         }
+        Ok(())
     }
 }
 
@@ -353,14 +364,14 @@ impl Finishing {
         let writer = || (self.writers)(&self.spec);
         let WindowRows { shape, epoch, judged, late } = rows;
         let late = late.map(Letters::finish).transpose()?.unwrap_or_default();
-        let finished = windows.finish(epoch, &decisions)?;
         let mut closed = writer();
-        for batch in &finished.closed.rows {
-            closed.write(&shape.aggregation.select(batch)?)?;
-        }
+        let finished = windows.finish(epoch, &decisions, |rows| {
+            closed.write(&shape.aggregation.select(&rows)?)?;
+            Ok::<_, EngineError>(())
+        })?;
         let mut files = WindowFiles { adds: closed.finish()?, removes: Vec::new() };
         let mut next = finished.next;
-        let count = finished.closed.rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        let count = finished.closed.count as u64;
         let mut info = info(version, count, finished.counts, &next.watermarks, &decisions);
         let (mut open, mut rest) = (None, Value::Null);
         if let Some(emitting) = self.emitting {
@@ -370,7 +381,7 @@ impl Finishing {
             let emission =
                 emitting.run(windows, &finished.closed, &shape.aggregation, writer, written)?;
             rest = serde_json::to_value(&emission.windows)
-                .map_err(|e| EngineError::State(e.into()))?;
+                .map_err(|e| WindowError::Encoding(e.to_string()))?;
             open = Some((emission, due));
         }
         let to_store = ToStore {
@@ -381,7 +392,7 @@ impl Finishing {
             before: &before,
             rest: &rest,
         };
-        let object = windows.object(&next, to_store).map_err(EngineError::State)?;
+        let object = windows.object(&next, to_store)?;
         Ok(EpochDone { files, info, version, late, judged, object, next, open })
     }
 }
@@ -435,37 +446,58 @@ pub async fn inspect(
     if newest.is_given_up() {
         return Ok(None);
     }
-    let (stored, chain) = read_chain(states, table, newest, None).await?;
-    let last = stored.last().expect("a chain ends with the newest object");
-    let (epoch, meaning, watermarks) = (last.epoch, last.meaning.clone(), last.watermarks.clone());
-    let state = window::restore(stored).ok_or_else(|| damaged(states, table, newest))?;
-    Ok(Some(Inspected { epoch, meaning, watermarks, state, objects: chain.len() }))
+    let head = Head::read(states, table, newest).await?;
+    let (epoch, objects) = (head.stored.epoch, head.chain().len());
+    let (meaning, watermarks) = (head.stored.meaning.clone(), head.stored.watermarks.clone());
+    let state = head.state(State::default()).await?;
+    Ok(Some(Inspected { epoch, meaning, watermarks, state, objects }))
 }
 
-/// The newest object and those before it that it names, oldest first; with a meaning, if that is theirs.
-async fn read_chain(
-    states: &StateStore,
-    table: &str,
+/// The newest object of a table, and what it says of those before.
+struct Head<'a> {
+    states: &'a StateStore,
+    table: &'a str,
     newest: StateVersion,
-    meaning: Option<&BTreeMap<String, String>>,
-) -> Result<(Vec<Stored>, Vec<StateVersion>), EngineError> {
-    let read = async |versions: &[StateVersion]| {
-        let objects = states.read(versions).await?;
-        let decoded = objects.iter().zip(versions).map(|(object, version)| {
-            Stored::decode(object).ok_or_else(|| damaged(states, table, *version))
-        });
-        decoded.collect::<Result<Vec<_>, _>>()
-    };
-    let mut last = read(&[newest]).await?;
-    let head = last.last().expect("one was asked for");
-    if let Some(meaning) = meaning {
-        refuse_other(table, &head.meaning, meaning)?;
+    object: bytes::Bytes,
+    stored: Stored,
+}
+
+impl<'a> Head<'a> {
+    async fn read(
+        states: &'a StateStore,
+        table: &'a str,
+        newest: StateVersion,
+    ) -> Result<Self, SinkError> {
+        let object = states.read(newest).await?;
+        let stored = Stored::decode(&object).ok_or_else(|| damaged(states, table, newest))?;
+        Ok(Self { states, table, newest, object, stored })
     }
-    let mut chain: Vec<_> = head.before.iter().map(|version| StateVersion(*version)).collect();
-    let mut stored = read(&chain).await?;
-    stored.append(&mut last);
-    chain.push(newest);
-    Ok((stored, chain))
+
+    /// All that the state is made of, oldest first.
+    fn chain(&self) -> Vec<StateVersion> {
+        let before = self.stored.before.iter().map(|version| StateVersion(*version));
+        before.chain([self.newest]).collect()
+    }
+
+    /// Fills an empty state, an object at a time: together they are larger than it.
+    async fn state(self, empty: State) -> Result<State, EngineError> {
+        let Self { states, table, newest, object, stored } = self;
+        let before: Vec<_> = stored.before.iter().map(|version| StateVersion(*version)).collect();
+        let older = states.read_ahead(&before).zip(stream::iter(&before));
+        let older = older.map(|(object, version)| Ok::<_, SinkError>((object?, *version)));
+        let mut objects = std::pin::pin!(older.chain(stream::iter([Ok((object, newest))])));
+        let mut restoring = Restoring::new(empty);
+        while let Some((object, version)) = objects.try_next().await? {
+            let added =
+                tokio::task::spawn_blocking(move || restoring.add(&object).map(|()| restoring));
+            let added = added.await.map_err(|_| EngineError::ThreadGone("that restores state"))?;
+            restoring = added.map_err(|error| match error {
+                WindowError::Corrupt => damaged(states, table, version).into(),
+                error => EngineError::from(error),
+            })?;
+        }
+        Ok(restoring.finish().ok_or_else(|| damaged(states, table, newest))?)
+    }
 }
 
 fn damaged(states: &StateStore, table: &str, version: StateVersion) -> SinkError {

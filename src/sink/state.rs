@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::Utc;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use tokio::task::JoinHandle;
 
@@ -22,8 +22,8 @@ const ATTEMPTS: i64 = 1 << 20;
 /// Looks for old objects within the time that they are kept.
 const LOOKS: u32 = 8;
 
-/// Objects read at the same time.
-const READ_AHEAD: usize = 8;
+/// Objects that are in memory to be taken next: enough to keep a store busy, few enough to be small beside the state.
+const READ_AHEAD: usize = 4;
 
 /// The state objects of one output, beside its table's files: VACUUM passes over names that begin with `_`.
 #[derive(Debug, Clone)]
@@ -84,25 +84,28 @@ impl StateStore {
         }
     }
 
-    /// The bytes of objects, in the order asked for.
+    /// The bytes of an object.
     ///
     /// # Errors
-    /// When one of them isn't there, or the store can't be reached.
-    pub async fn read(&self, versions: &[StateVersion]) -> Result<Vec<Bytes>, SinkError> {
-        let read = |version: &StateVersion| {
-            let path = self.path(*version);
-            async move {
-                match self.store.read(&path).await {
-                    Ok(Some((bytes, _))) => Ok(bytes),
-                    Ok(None) => Err(SinkError::StateMissing {
-                        table: self.store.table().to_owned(),
-                        path: path.to_string(),
-                    }),
-                    Err(e) => Err(self.store.failed("the state cannot be read", e)),
-                }
-            }
-        };
-        stream::iter(versions).map(read).buffered(READ_AHEAD).try_collect().await
+    /// When it isn't there, or the store can't be reached.
+    pub async fn read(&self, version: StateVersion) -> Result<Bytes, SinkError> {
+        let path = self.path(version);
+        match self.store.read(&path).await {
+            Ok(Some((bytes, _))) => Ok(bytes),
+            Ok(None) => Err(SinkError::StateMissing {
+                table: self.store.table().to_owned(),
+                path: path.to_string(),
+            }),
+            Err(e) => Err(self.store.failed("the state cannot be read", e)),
+        }
+    }
+
+    /// The bytes of objects, in the order asked for; some are read while one is taken.
+    pub fn read_ahead(
+        &self,
+        versions: &[StateVersion],
+    ) -> impl Stream<Item = Result<Bytes, SinkError>> {
+        stream::iter(versions).map(|version| self.read(*version)).buffered(READ_AHEAD)
     }
 
     pub fn path(&self, version: StateVersion) -> Path {
@@ -239,9 +242,10 @@ mod tests {
             states.put(*version, version.0.to_le_bytes().to_vec()).await.expect("put");
         }
         let expected: Vec<_> = versions.iter().map(|v| v.0.to_le_bytes().to_vec()).collect();
-        assert_eq!(states.read(&versions).await.expect("all there"), expected);
+        let read: Vec<_> = states.read_ahead(&versions).try_collect().await.expect("all there");
+        assert_eq!(read, expected);
         let missing = StateVersion::attempt(21);
-        let error = states.read(&[versions[0], missing]).await.expect_err("it isn't there");
+        let error = states.read(missing).await.expect_err("it isn't there");
         assert!(error.to_string().contains(states.path(missing).as_ref()), "{error}");
     }
 

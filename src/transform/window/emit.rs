@@ -14,7 +14,7 @@ use super::assign::Aligned;
 use super::codec;
 use super::error::WindowError;
 use super::keys::KEY_GROUPS;
-use super::state::{Attempt, Bytes, Place, Row};
+use super::state::{Attempt, Bytes, Place, Row, Size};
 use super::watermark::Micros;
 use super::{Kind, WindowPlan};
 use crate::chunk::MAX_CHUNK_ROWS;
@@ -22,20 +22,21 @@ use crate::chunk::MAX_CHUNK_ROWS;
 /// Windows that were closed.
 #[derive(Debug, Default)]
 pub struct Closed {
-    /// Some key groups at a time.
-    pub rows: Vec<RecordBatch>,
+    pub count: usize,
     /// The key groups that they were in.
     pub groups: BTreeSet<u8>,
 }
 
 /// The windows that end after `before` and not after `after`, which leave the state. `before` is W of the last commit, so
-/// that each window is here once. All rows of a key are in its group, so it is done by some groups at a time.
-pub(super) fn close(
+/// that each window is here once. All rows of a key are in its group, so it is done by some groups at a time, whose results
+/// `write` takes.
+pub(super) fn close<E: From<WindowError>>(
     plan: &WindowPlan,
     attempt: &mut Attempt<'_>,
     before: Option<Micros>,
     after: Option<Micros>,
-) -> Result<Closed, WindowError> {
+    mut write: impl FnMut(RecordBatch) -> Result<(), E>,
+) -> Result<Closed, E> {
     let mut closed = Closed::default();
     let Some(after) = after.filter(|after| Some(*after) != before) else { return Ok(closed) };
     let until = match &plan.kind {
@@ -57,23 +58,29 @@ pub(super) fn close(
         }
         Kind::Session { .. } | Kind::Unbounded => 0..1,
     };
-    let mut group = 0;
+    let (mut group, mut gone) = (0, Size::default());
     while group < KEY_GROUPS {
         let rows = some_groups(attempt, group..KEY_GROUPS, until)?;
         group = rows.next;
         let rows = rows.rows;
         let closing = rows.iter().filter(|row| !windows(row.place).is_empty());
-        closed.groups.extend(closing.filter_map(|row| row.entry.first()));
-        closed.rows.extend(results(plan, &rows, windows)?);
+        closed.groups.extend(closing.map(Row::group));
+        if let Some(results) = results(plan, &rows, windows)? {
+            closed.count += results.num_rows();
+            write(results)?;
+        }
         let expired = rows.iter().filter(|row| row.place.expiry <= after);
-        let owned = |row: &Row<'_>| (Box::from(row.entry), Box::from(row.key), row.place.at[0]);
-        let expired: Vec<(Bytes, Bytes, _)> = expired.map(owned).collect();
-        for (entry, key, first) in expired {
-            attempt.delete_row(entry);
+        let mut sessions: Vec<(Bytes, Micros)> = Vec::new();
+        for row in expired {
+            gone += row.size();
             if matches!(plan.kind, Kind::Session { .. }) {
-                attempt.delete_session(&key, first);
+                sessions.push((row.key().into(), row.place.at[0]));
             }
         }
+        sessions.iter().for_each(|(key, first)| attempt.delete_session(key, *first));
+    }
+    if gone != Size::default() {
+        attempt.expire(after, gone);
     }
     Ok(closed)
 }
@@ -142,14 +149,14 @@ fn results(
         if windows.is_empty() {
             continue;
         }
-        states.push(row.states);
+        states.push(&*row.states);
         for window in windows {
             let (start, end) = match &plan.kind {
                 Kind::Aligned(aligned) => aligned.bounds(window),
                 Kind::Session { .. } => (row.place.at[0], row.place.expiry),
                 Kind::Unbounded => (Micros::MIN, Micros::MAX),
             };
-            members.push(((end, start, row.key), states.len() as u64 - 1));
+            members.push(((end, start, row.key()), states.len() as u64 - 1));
         }
     }
     if members.is_empty() {

@@ -24,7 +24,7 @@ use super::{Kind, WindowPlan, codec, emit};
 use crate::chunk::SourcePartition;
 
 /// The windows of an output, as of its last commit.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Windows {
     plan: Arc<WindowPlan>,
     watermarks: Watermarks,
@@ -107,8 +107,14 @@ impl Windows {
         Epoch::begin(&self.plan, self.watermarks.clone())
     }
 
-    /// Merges what an epoch added into the state, and closes windows. The epochs before it are committed.
-    pub fn finish(&self, mut epoch: Epoch, decisions: &Decisions) -> Result<Finished, WindowError> {
+    /// Merges what an epoch added into the state, and closes windows, whose rows `write` takes, some key groups at a time.
+    /// The epochs before it are committed.
+    pub fn finish<E: From<WindowError>>(
+        &self,
+        mut epoch: Epoch,
+        decisions: &Decisions,
+        write: impl FnMut(RecordBatch) -> Result<(), E>,
+    ) -> Result<Finished, E> {
         let Self { plan, watermarks: before, state } = self;
         let mut attempt = Attempt::new(state);
         match &epoch.groups {
@@ -124,20 +130,24 @@ impl Windows {
         }
         let mut watermarks = epoch.watermarks;
         watermarks.close_epoch(decisions);
-        let closed = emit::close(plan, &mut attempt, before.overall(), watermarks.overall())?;
+        let (before, after) = (before.overall(), watermarks.overall());
+        let closed = emit::close(plan, &mut attempt, before, after, write)?;
         let next = Next { watermarks, changes: attempt.into_changes() };
         Ok(Finished { closed, counts: epoch.counts, next })
     }
 
     /// What the commit of a finished epoch keeps.
-    pub fn object(&self, next: &Next, to_store: ToStore<'_>) -> std::io::Result<Vec<u8>> {
+    pub fn object(&self, next: &Next, to_store: ToStore<'_>) -> Result<Vec<u8>, WindowError> {
         stored::encode(to_store, &next.watermarks, &self.state, &next.changes)
     }
 
     /// The commit of a finished epoch has landed.
-    pub fn commit(&mut self, next: Next) {
+    ///
+    /// # Errors
+    /// When state on disk can't be written: these windows can't go on.
+    pub fn commit(&mut self, next: Next) -> Result<(), WindowError> {
         self.watermarks = next.watermarks;
-        self.state.apply(next.changes);
+        self.state.apply(next.changes)
     }
 
     /// The current value of every open window of some key groups, as a finished epoch leaves them.
@@ -219,22 +229,25 @@ impl Epoch {
         let mut entries: Vec<_> = (0..total).map(entry).collect();
         // Neighbours in the state are looked up and put one after the other.
         entries.sort_unstable();
-        let (mut stored, mut groups) = (Vec::new(), Vec::new());
+        let (mut stored, mut groups, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
         for (entry, group) in &entries {
-            if let Some(states) = attempt.committed_row(entry) {
+            let states = attempt.committed_row(entry)?;
+            lengths.push(states.as_ref().map(|states| states.len()));
+            if let Some(states) = states {
                 stored.push(states);
                 groups.push(*group);
             }
         }
         if !stored.is_empty() {
+            let stored: Vec<_> = stored.iter().map(|states| &**states).collect();
             let states = codec::decode(&stored, &state_types(&plan.measures))?;
             self.aggregates.merge(&states, &groups, total)?;
         }
         let states = codec::Encoder::new(&self.aggregates.drain()?);
-        for (entry, group) in entries {
+        for ((entry, group), committed) in entries.into_iter().zip(lengths) {
             let mut bytes = Vec::new();
             states.append(group, &mut bytes);
-            attempt.put_row(entry, bytes.into());
+            attempt.put_row(entry, bytes.into(), committed);
         }
         Ok(())
     }

@@ -19,15 +19,23 @@ pub enum WindowError {
     Corrupt,
     #[error("an accumulator broke down: {0}")]
     Accumulator(String),
+    #[error("the state on disk: {0}")]
+    Disk(String),
+    #[error("the state cannot be encoded: {0}")]
+    Encoding(String),
 }
 
 impl WindowError {
     pub fn disposition(&self) -> Disposition {
-        Disposition::Stop(match self {
-            Self::Refused(_) => Exit::Configuration,
-            Self::Overflow { .. } | Self::TooLarge | Self::Corrupt => Exit::DataRefused,
-            Self::Accumulator(_) => Exit::Bug,
-        })
+        match self {
+            // It is made anew.
+            Self::Disk(_) => Disposition::Retry,
+            Self::Refused(_) => Disposition::Stop(Exit::Configuration),
+            Self::Overflow { .. } | Self::TooLarge | Self::Corrupt => {
+                Disposition::Stop(Exit::DataRefused)
+            }
+            Self::Accumulator(_) | Self::Encoding(_) => Disposition::Stop(Exit::Bug),
+        }
     }
 
     pub fn code(&self) -> &'static str {
@@ -37,6 +45,8 @@ impl WindowError {
             Self::TooLarge => "SL6203",
             Self::Corrupt => "SL6204",
             Self::Accumulator(_) => "SL6205",
+            Self::Disk(_) => "SL6206",
+            Self::Encoding(_) => "SL6207",
         }
     }
 }

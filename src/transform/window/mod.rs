@@ -49,7 +49,7 @@ pub use judge::{Counts, Judged, Lateness, Times, USABLE_TIMES, Verdict};
 pub use keys::KEY_GROUPS;
 pub use measure::{Function, Measure};
 pub use state::{Changes, GroupSummary, State};
-pub use stored::{CHAIN, Stored, ToStore, restore};
+pub use stored::{CHAIN, Restoring, Stored, ToStore};
 pub use watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
 
 /// The columns of windows.

@@ -83,13 +83,15 @@ pub(super) fn settle(
         let key = keys.key(session.interval.key);
         for (first, last) in &session.stored {
             let entry = row_entry(place(*first, *last, gap), key);
-            rows.push(attempt.committed_row(&entry).ok_or(WindowError::Corrupt)?);
+            let states = attempt.committed_row(&entry)?.ok_or(WindowError::Corrupt)?;
+            attempt.delete_row(entry, states.len());
+            rows.push(states);
             groups.push(group);
-            attempt.delete_row(entry);
             attempt.delete_session(key, *first);
         }
     }
     if !rows.is_empty() {
+        let rows: Vec<_> = rows.iter().map(|states| &**states).collect();
         let states = codec::decode(&rows, &state_types(measures))?;
         aggregates.merge(&states, &groups, merged.len())?;
     }
@@ -100,7 +102,8 @@ pub(super) fn settle(
         let mut bytes = Vec::new();
         states.append(group, &mut bytes);
         let key = keys.key(key);
-        attempt.put_row(row_entry(place(first, last, gap), key), bytes.into());
+        // Where one of these bounds was stored, it is deleted by now.
+        attempt.put_row(row_entry(place(first, last, gap), key), bytes.into(), None);
         attempt.put_session(key, first, last);
     }
     Ok(())

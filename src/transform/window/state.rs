@@ -9,22 +9,48 @@
 //!
 //! Encoded keys of the same columns are never the beginning of each other, so a key can stand before other bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+#[cfg(feature = "rocksdb")]
+mod disk;
+#[cfg(not(feature = "rocksdb"))]
+#[path = "state/no_disk.rs"]
+mod disk;
+mod memory;
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Add, AddAssign, Bound, Sub, SubAssign};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use self::disk::Disk;
+use self::memory::Memory;
 use super::error::WindowError;
-use super::keys::{KEY_GROUPS, group_of};
+use super::keys::group_of;
 use super::watermark::Micros;
 
 pub(super) type Bytes = Box<[u8]>;
 
 /// The committed entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct State {
-    /// By key group; keys are whole, the group included.
-    groups: Vec<BTreeMap<Bytes, Bytes>>,
+    store: Store,
+    size: Size,
+}
+
+/// Where entries are kept. Both keep them in the order of their keys.
+#[derive(Debug)]
+enum Store {
+    Memory(Memory),
+    Disk(Disk),
+}
+
+/// Of entries, or what it differs by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Size {
+    entries: i64,
     /// Of keys and values.
-    bytes: usize,
+    bytes: i64,
 }
 
 /// A key group of the state.
@@ -38,73 +64,110 @@ pub struct GroupSummary {
     pub first_expiry: Option<Micros>,
 }
 
-/// What an epoch changes; `None`: the entry goes.
+/// What an epoch changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// `None`: the entry goes. None of them expires up to `expired`.
     pub(super) entries: BTreeMap<Bytes, Option<Bytes>>,
+    /// Rows that expire up to then go, too: there may be as many as there are rows.
+    pub(super) expired: Option<Micros>,
+    pub(super) grown: Size,
 }
 
 impl Changes {
-    /// The key groups that they are in.
+    /// The key groups that entries were put to or taken from, but for those that expired.
     pub fn groups(&self) -> BTreeSet<u8> {
         self.entries.keys().filter_map(|key| key.first().copied()).collect()
     }
 }
 
-impl Default for State {
+impl Default for Store {
     fn default() -> Self {
-        Self { groups: vec![BTreeMap::new(); KEY_GROUPS], bytes: 0 }
+        Self::Memory(Memory::default())
     }
 }
 
 impl State {
+    /// State that is kept in files, of which a bounded part is in memory. They are made anew in `folder`, and are gone when
+    /// the state is: they are a copy of what commits keep. What dead processes have left there is removed.
+    pub fn on_disk(folder: &Path) -> Result<Self, WindowError> {
+        Ok(Self { store: Store::Disk(Disk::create(folder)?), size: Size::default() })
+    }
+
     /// Takes over the changes of an epoch that is committed.
-    pub fn apply(&mut self, changes: Changes) {
-        for (key, value) in changes.entries {
-            let entries = &mut self.groups[group_in(&key)];
-            let length = key.len();
-            let before = match value {
-                Some(value) => {
-                    self.bytes += length + value.len();
-                    entries.insert(key, value)
-                }
-                None => entries.remove(&key),
-            };
-            self.bytes -= before.map_or(0, |before| length + before.len());
+    pub fn apply(&mut self, changes: Changes) -> Result<(), WindowError> {
+        self.size += changes.grown;
+        match &mut self.store {
+            Store::Memory(memory) => {
+                memory.change(changes.entries);
+                memory.expire(changes.expired);
+                Ok(())
+            }
+            Store::Disk(disk) => {
+                let entries = changes.entries.iter();
+                disk.change(entries.map(|(key, value)| (&**key, value.as_deref())))?;
+                disk.expire(changes.expired)
+            }
         }
     }
 
     /// Entries, those that find sessions included.
     pub fn len(&self) -> usize {
-        self.groups.iter().map(BTreeMap::len).sum()
+        usize::try_from(self.size.entries).unwrap_or(0)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.groups.iter().all(BTreeMap::is_empty)
+        self.len() == 0
     }
 
-    /// Bytes of keys and values; the map itself comes on top.
+    /// Bytes of keys and values; what keeps them comes on top.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        usize::try_from(self.size.bytes).unwrap_or(0)
     }
 
     /// What is in each key group, in their order.
     pub fn summary(&self) -> Result<Vec<GroupSummary>, WindowError> {
-        let summary = |entries: &BTreeMap<Bytes, Bytes>| {
+        let summary = |number| {
             let mut group = GroupSummary::default();
-            for (entry, states) in entries {
+            self.each(&[number, ROWS], &group_end(number), |entry, states| {
                 group.bytes += entry.len() + states.len();
                 if entry.get(1) == Some(&ROWS) {
-                    let expiry = parse_row(entry, states)?.place.expiry;
+                    let expiry = expiry_of(&entry).ok_or(WindowError::Corrupt)?;
                     group.rows += 1;
                     // What never closes has no end.
                     let end = Some(expiry).filter(|expiry| *expiry < Micros::MAX);
                     group.first_expiry = group.first_expiry.or(end).min(end.or(group.first_expiry));
                 }
-            }
+                Ok(())
+            })?;
             Ok(group)
         };
-        self.groups.iter().map(summary).collect()
+        (0..=u8::MAX).map(summary).collect()
+    }
+
+    /// Of each kind that there is.
+    #[cfg(test)]
+    pub(super) fn empty_ones(folder: &Path) -> Vec<Self> {
+        let on_disk = cfg!(feature = "rocksdb").then(|| Self::on_disk(folder).expect("it opens"));
+        [Self::default()].into_iter().chain(on_disk).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut entries = Vec::new();
+        for group in 0..=u8::MAX {
+            let each = self.each(&[group, ROWS], &group_end(group), |key, value| {
+                entries.push((key.into_owned(), value.into_owned()));
+                Ok(())
+            });
+            each.expect("the state can be read");
+        }
+        entries
+    }
+
+    /// The size after `changes`.
+    pub(super) fn size_after(&self, changes: &Changes) -> Size {
+        self.size + changes.grown
     }
 
     /// A key group's entries as they are after `changes`.
@@ -112,43 +175,134 @@ impl State {
         &'a self,
         group: u8,
         changes: &'a Changes,
-    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let committed = self.groups[usize::from(group)].iter();
-        let kept = committed.filter(|(key, _)| !changes.entries.contains_key(*key));
-        let from = [group];
-        let changed =
-            changes.entries.range::<[u8], _>((Bound::Included(&from[..]), Bound::Unbounded));
-        let changed = changed.take_while(move |(key, _)| group_in(key) == usize::from(group));
-        let put = changed.filter_map(|(key, value)| Some((&**key, &**value.as_ref()?)));
-        kept.map(|(key, value)| (&**key, &**value)).chain(put)
+    ) -> Result<Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>, WindowError> {
+        let mut entries = Vec::new();
+        let (from, end) = (changes.first_row(group), group_end(group));
+        self.each(&from, &end, |key, value| {
+            if !changes.entries.contains_key(&*key) {
+                entries.push((key, value));
+            }
+            Ok(())
+        })?;
+        for (key, value) in changes.entries.range::<[u8], _>(span(&from, &end)) {
+            if let Some(value) = value {
+                entries.push((Cow::from(&**key), Cow::from(&**value)));
+            }
+        }
+        Ok(entries)
     }
 
-    /// Puts a key group's entries in the place of those that it has.
-    pub(super) fn replace_group(&mut self, group: u8, entries: BTreeMap<Bytes, Bytes>) {
-        let size = |entries: &BTreeMap<Bytes, Bytes>| -> usize {
-            entries.iter().map(|(key, value)| key.len() + value.len()).sum()
-        };
-        let there = &mut self.groups[usize::from(group)];
-        self.bytes = self.bytes - size(there) + size(&entries);
-        *there = entries;
+    /// Puts and removes entries as an object of state lists them.
+    pub(super) fn load<'b>(
+        &mut self,
+        entries: impl Iterator<Item = (&'b [u8], Option<&'b [u8]>)>,
+    ) -> Result<(), WindowError> {
+        match &mut self.store {
+            Store::Memory(memory) => {
+                memory.change(entries.map(|(key, value)| (key.into(), value.map(Bytes::from))));
+                Ok(())
+            }
+            Store::Disk(disk) => disk.change(entries),
+        }
     }
 
-    fn get(&self, entry: &[u8]) -> Option<&[u8]> {
-        self.groups[group_in(entry)].get(entry).map(|value| &**value)
+    /// Drops rows as an object of state says.
+    pub(super) fn expire(&mut self, until: Option<Micros>) -> Result<(), WindowError> {
+        match &mut self.store {
+            Store::Memory(memory) => {
+                memory.expire(until);
+                Ok(())
+            }
+            Store::Disk(disk) => disk.expire(until),
+        }
     }
 
-    fn range(
-        &self,
-        range: (Bound<&[u8]>, Bound<&[u8]>),
-        group: u8,
-    ) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.groups[usize::from(group)].range::<[u8], _>(range)
+    /// Nothing counts what is loaded: objects say how much it is.
+    pub(super) fn set_size(&mut self, size: Size) {
+        self.size = size;
+    }
+
+    fn get(&self, entry: &[u8]) -> Result<Option<Cow<'_, [u8]>>, WindowError> {
+        match &self.store {
+            Store::Memory(memory) => Ok(memory.get(entry).map(Cow::from)),
+            Store::Disk(disk) => Ok(disk.get(entry)?.map(Cow::from)),
+        }
+    }
+
+    /// Shows the entries from one key to before another, of one key group.
+    fn each<'a>(
+        &'a self,
+        from: &[u8],
+        end: &[u8],
+        mut show: impl FnMut(Cow<'a, [u8]>, Cow<'a, [u8]>) -> Result<(), WindowError>,
+    ) -> Result<(), WindowError> {
+        match &self.store {
+            Store::Memory(memory) => {
+                for (key, value) in memory.range(from, end) {
+                    show(Cow::from(key), Cow::from(value))?;
+                }
+                Ok(())
+            }
+            Store::Disk(disk) => disk.each(from, end, |key, value| {
+                show(Cow::from(key.to_vec()), Cow::from(value.to_vec()))
+            }),
+        }
+    }
+}
+
+impl Changes {
+    /// Where a key group begins, but for the rows that go.
+    fn first_row(&self, group: u8) -> Vec<u8> {
+        self.expired.map_or_else(|| vec![group, ROWS], |expired| rows_after(group, expired))
+    }
+}
+
+impl Size {
+    fn of(key: &[u8], value_bytes: usize) -> Self {
+        Self { entries: 1, bytes: (key.len() + value_bytes) as i64 }
+    }
+}
+
+impl Add for Size {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { entries: self.entries + other.entries, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl Sub for Size {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { entries: self.entries - other.entries, bytes: self.bytes - other.bytes }
+    }
+}
+
+impl AddAssign for Size {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Size {
+    fn sub_assign(&mut self, other: Self) {
+        *self = *self - other;
     }
 }
 
 /// The key group that an entry's key begins with.
 fn group_in(entry: &[u8]) -> usize {
     entry.first().map_or(0, |group| usize::from(*group))
+}
+
+/// After every entry of a key group.
+fn group_end(group: u8) -> [u8; 2] {
+    [group, u8::MAX]
+}
+
+fn span<'a>(from: &'a [u8], end: &'a [u8]) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    (Bound::Included(from), Bound::Excluded(end))
 }
 
 /// Where a row's states are kept, next to its key.
@@ -161,16 +315,21 @@ pub(super) struct Place {
 }
 
 /// A row of the table, read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Row<'a> {
-    pub(super) entry: &'a [u8],
     pub(super) place: Place,
-    pub(super) key: &'a [u8],
-    pub(super) states: &'a [u8],
+    pub(super) states: Cow<'a, [u8]>,
+    entry: Cow<'a, [u8]>,
 }
 
 const ROWS: u8 = 0;
 const SESSIONS: u8 = 1;
+
+/// The group, the table, and the place.
+const BEFORE_KEY: usize = 2 + 3 * 8;
+
+/// The bytes of a session's last event time.
+const SESSION_BYTES: usize = 8;
 
 /// The committed entries with the changes of an epoch over them.
 pub(super) struct Attempt<'a> {
@@ -192,16 +351,30 @@ impl<'a> Attempt<'a> {
     }
 
     /// The states of a row, as they were before this epoch.
-    pub(super) fn committed_row(&self, entry: &[u8]) -> Option<&'a [u8]> {
+    pub(super) fn committed_row(&self, entry: &[u8]) -> Result<Option<Cow<'a, [u8]>>, WindowError> {
         self.committed.get(entry)
     }
 
-    pub(super) fn put_row(&mut self, entry: Bytes, states: Bytes) {
-        self.changes.entries.insert(entry, Some(states));
+    /// `committed`: how many bytes of states there were before this epoch, if there were any.
+    pub(super) fn put_row(&mut self, entry: Bytes, states: Bytes, committed: Option<usize>) {
+        self.change(entry, Some(states), committed);
     }
 
-    pub(super) fn delete_row(&mut self, entry: Bytes) {
-        self.changes.entries.insert(entry, None);
+    /// Removes a row that was there before this epoch, with so many bytes of states.
+    pub(super) fn delete_row(&mut self, entry: Bytes, committed: usize) {
+        self.change(entry, None, Some(committed));
+    }
+
+    /// Removes the rows that expire up to a time; they are so much.
+    pub(super) fn expire(&mut self, until: Micros, rows: Size) {
+        self.changes.expired = Some(until);
+        self.changes.grown -= rows;
+        for group in 0..=u8::MAX {
+            let (from, end) = (vec![group, ROWS], rows_after(group, until));
+            let entries = self.changes.entries.range::<[u8], _>(span(&from, &end));
+            let gone: Vec<_> = entries.map(|(entry, _)| entry.clone()).collect();
+            gone.iter().for_each(|entry| drop(self.changes.entries.remove(entry)));
+        }
     }
 
     /// Appends the rows of a key group that expire up to a time, this epoch's among them.
@@ -211,18 +384,19 @@ impl<'a> Attempt<'a> {
         expiry: Micros,
         found: &mut Vec<Row<'b>>,
     ) -> Result<(), WindowError> {
-        let table = [group, ROWS];
-        // No place reaches the end: event times are far from the ends of 64 bits.
-        let end = [&table[..], &ordered(expiry), &[u8::MAX; 16]].concat();
-        let range = (Bound::Included(table.as_slice()), Bound::Excluded(end.as_slice()));
-        for (key, states) in self.committed.range(range, group) {
-            if !self.changes.entries.contains_key(key) {
-                found.push(parse_row(key, states)?);
-            }
+        let (from, end) = (self.changes.first_row(group), rows_after(group, expiry));
+        if from >= end {
+            return Ok(());
         }
-        for (key, states) in self.changes.entries.range::<[u8], _>(range) {
+        self.committed.each(&from, &end, |key, states| {
+            if !self.changes.entries.contains_key(&*key) {
+                found.push(Row::parse(key, states)?);
+            }
+            Ok(())
+        })?;
+        for (key, states) in self.changes.entries.range::<[u8], _>(span(&from, &end)) {
             if let Some(states) = states {
-                found.push(parse_row(key, states)?);
+                found.push(Row::parse(Cow::from(&**key), Cow::from(&**states))?);
             }
         }
         Ok(())
@@ -234,23 +408,39 @@ impl<'a> Attempt<'a> {
         key: &[u8],
     ) -> Result<Vec<(Micros, Micros)>, WindowError> {
         let from = session_entry(key, Micros::MIN);
-        let to = session_entry(key, Micros::MAX);
-        let range = (Bound::Included(&*from), Bound::Included(&*to));
-        let sessions = self.committed.range(range, group_of(key)).map(|(found, last)| {
+        // Longer than the last that could be.
+        let end = [&[group_of(key), SESSIONS], key, &[u8::MAX; 9]].concat();
+        let mut sessions = Vec::new();
+        self.committed.each(&from, &end, |found, last| {
             let start = found.last_chunk().ok_or(WindowError::Corrupt)?;
             let last = last.first_chunk().ok_or(WindowError::Corrupt)?;
-            Ok((time_of(*start), Micros::from_le_bytes(*last)))
-        });
-        sessions.collect()
+            sessions.push((time_of(*start), Micros::from_le_bytes(*last)));
+            Ok(())
+        })?;
+        Ok(sessions)
     }
 
+    /// Of the sessions before this epoch, those that began at `first` are deleted already.
     pub(super) fn put_session(&mut self, key: &[u8], first: Micros, last: Micros) {
-        let last = Box::from(last.to_le_bytes());
-        self.changes.entries.insert(session_entry(key, first), Some(last));
+        self.change(session_entry(key, first), Some(Box::from(last.to_le_bytes())), None);
     }
 
     pub(super) fn delete_session(&mut self, key: &[u8], first: Micros) {
-        self.changes.entries.insert(session_entry(key, first), None);
+        self.change(session_entry(key, first), None, Some(SESSION_BYTES));
+    }
+
+    fn change(&mut self, entry: Bytes, value: Option<Bytes>, committed: Option<usize>) {
+        let key_bytes = Size::of(&entry, 0);
+        let size = |value: Option<usize>| {
+            let value = value.map(|bytes| key_bytes + Size { entries: 0, bytes: bytes as i64 });
+            value.unwrap_or_default()
+        };
+        let is = size(value.as_ref().map(|value| value.len()));
+        let was = match self.changes.entries.insert(entry, value) {
+            Some(there) => size(there.map(|value| value.len())),
+            None => size(committed),
+        };
+        self.changes.grown += is - was;
     }
 }
 
@@ -265,16 +455,38 @@ fn session_entry(key: &[u8], first: Micros) -> Bytes {
     [&table[..], key, &ordered(first)].concat().into()
 }
 
-fn parse_row<'a>(entry: &'a [u8], states: &'a [u8]) -> Result<Row<'a>, WindowError> {
-    let parse = || {
-        let (_table, rest) = entry.split_first_chunk::<2>()?;
-        let (expiry, rest) = rest.split_first_chunk::<8>()?;
-        let (a, rest) = rest.split_first_chunk::<8>()?;
-        let (b, key) = rest.split_first_chunk::<8>()?;
-        let at = [time_of(*a), time_of(*b)];
-        Some(Row { entry, place: Place { expiry: time_of(*expiry), at }, key, states })
-    };
-    parse().ok_or(WindowError::Corrupt)
+/// After every row of a key group that expires up to a time.
+fn rows_after(group: u8, expiry: Micros) -> Vec<u8> {
+    // No place reaches the end: event times are far from the ends of 64 bits.
+    [&[group, ROWS], &ordered(expiry)[..], &[u8::MAX; 16]].concat()
+}
+
+/// When the row of an entry expires; `None`: it isn't a row's.
+fn expiry_of(entry: &[u8]) -> Option<Micros> {
+    let expiry = entry.get(1..)?.strip_prefix(&[ROWS])?.first_chunk()?;
+    Some(time_of(*expiry))
+}
+
+impl<'a> Row<'a> {
+    fn parse(entry: Cow<'a, [u8]>, states: Cow<'a, [u8]>) -> Result<Self, WindowError> {
+        let numbers = entry.get(2..BEFORE_KEY).ok_or(WindowError::Corrupt)?;
+        let (numbers, _) = numbers.as_chunks::<8>();
+        let [expiry, a, b] = numbers else { return Err(WindowError::Corrupt) };
+        let place = Place { expiry: time_of(*expiry), at: [time_of(*a), time_of(*b)] };
+        Ok(Self { place, states, entry })
+    }
+
+    pub(super) fn group(&self) -> u8 {
+        self.entry[0]
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        &self.entry[BEFORE_KEY..]
+    }
+
+    pub(super) fn size(&self) -> Size {
+        Size::of(&self.entry, self.states.len())
+    }
 }
 
 /// Bytes that are ordered as the numbers are.
@@ -294,13 +506,13 @@ mod tests {
         row_entry(Place { expiry, at: [-1, 1] }, key)
     }
 
-    fn rows<'a>(attempt: &'a Attempt<'_>, expiry: Micros) -> Vec<(Micros, &'a [u8], &'a [u8])> {
+    fn rows(attempt: &Attempt<'_>, expiry: Micros) -> Vec<(Micros, Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
         for group in [b"a", b"b"].map(|key| group_of(key)) {
             attempt.rows_until(group, expiry, &mut found).expect("whole rows");
         }
-        let mut rows: Vec<_> =
-            found.into_iter().map(|row| (row.place.expiry, row.key, row.states)).collect();
+        let row = |row: Row<'_>| (row.place.expiry, row.key().to_vec(), row.states.to_vec());
+        let mut rows: Vec<_> = found.into_iter().map(row).collect();
         rows.sort_unstable();
         rows
     }
@@ -309,24 +521,50 @@ mod tests {
     fn an_attempt_sees_its_changes_and_leaves_the_state_alone_until_they_are_applied() {
         let mut state = State::default();
         let mut first = Attempt::new(&state);
-        first.put_row(entry(-5, b"a"), Box::from(*b"1"));
-        first.put_row(entry(5, b"b"), Box::from(*b"2"));
+        first.put_row(entry(-5, b"a"), Box::from(*b"1"), None);
+        first.put_row(entry(5, b"b"), Box::from(*b"2"), None);
         assert_eq!(rows(&first, 5).len(), 2);
         let changes = first.into_changes();
         assert!(state.is_empty());
-        state.apply(changes);
+        state.apply(changes).expect("in memory");
 
         let mut second = Attempt::new(&state);
-        assert_eq!(second.committed_row(&entry(-5, b"a")), Some(&b"1"[..]));
-        assert_eq!(second.committed_row(&entry(-5, b"b")), None);
-        second.delete_row(entry(-5, b"a"));
-        second.put_row(entry(5, b"b"), Box::from(*b"3"));
-        second.put_row(entry(6, b"b"), Box::from(*b"4"));
-        assert_eq!(rows(&second, 5), [(5, &b"b"[..], &b"3"[..])]);
+        let committed = |entry: &[u8]| second.committed_row(entry).expect("in memory");
+        assert_eq!(committed(&entry(-5, b"a")).as_deref(), Some(&b"1"[..]));
+        assert_eq!(committed(&entry(-5, b"b")), None);
+        second.delete_row(entry(-5, b"a"), 1);
+        second.put_row(entry(5, b"b"), Box::from(*b"3"), Some(1));
+        second.put_row(entry(6, b"b"), Box::from(*b"4"), None);
+        assert_eq!(rows(&second, 5), [(5, b"b".to_vec(), b"3".to_vec())]);
         assert_eq!(rows(&Attempt::new(&state), 5).len(), 2, "the attempt was dropped");
         let changes = second.into_changes();
-        state.apply(changes);
+        state.apply(changes).expect("in memory");
         assert_eq!(rows(&Attempt::new(&state), 9).len(), 2);
+        assert_eq!((state.len(), state.bytes()), (2, 2 * (entry(5, b"b").len() + 1)));
+    }
+
+    #[test]
+    fn what_expires_goes_whether_it_was_committed_or_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for mut state in State::empty_ones(folder.path()) {
+            let mut attempt = Attempt::new(&state);
+            for expiry in 0..10 {
+                attempt.put_row(entry(expiry, b"a"), Box::from(*b"1"), None);
+            }
+            let changes = attempt.into_changes();
+            state.apply(changes).expect("written");
+            let mut attempt = Attempt::new(&state);
+            attempt.put_row(entry(4, b"b"), Box::from(*b"2"), None);
+            attempt.put_row(entry(5, b"b"), Box::from(*b"2"), None);
+            let one = Size::of(&entry(4, b"b"), 1);
+            attempt.expire(4, (0..6).fold(Size::default(), |sum, _| sum + one));
+            let left: Vec<_> = rows(&attempt, 9).into_iter().map(|(expiry, ..)| expiry).collect();
+            assert_eq!(left, [5, 5, 6, 7, 8, 9]);
+            let changes = attempt.into_changes();
+            state.apply(changes).expect("written");
+            assert_eq!(rows(&Attempt::new(&state), 9).len(), 6);
+            assert_eq!((state.len(), state.dump().len()), (6, 6));
+        }
     }
 
     #[test]
@@ -337,12 +575,12 @@ mod tests {
         attempt.put_session(b"\x01a", 20, 20);
         attempt.put_session(b"\x01b", 5, 6);
         let changes = attempt.into_changes();
-        state.apply(changes);
+        state.apply(changes).expect("in memory");
         let mut attempt = Attempt::new(&state);
         assert_eq!(attempt.committed_sessions(b"\x01a").expect("whole"), [(-7, 3), (20, 20)]);
         attempt.delete_session(b"\x01a", 20);
         let changes = attempt.into_changes();
-        state.apply(changes);
+        state.apply(changes).expect("in memory");
         let left = Attempt::new(&state).committed_sessions(b"\x01a").expect("whole");
         assert_eq!(left, [(-7, 3)]);
     }

@@ -7,14 +7,15 @@
 //! Layout: magic, length of the header, header (JSON), body (zstd), SHA-256 of all that. The body is a list of entries
 //! for the changes and one for each group of the snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::error::WindowError;
 use super::keys::KEY_GROUPS;
-use super::state::{Bytes, Changes, State};
+use super::state::{Changes, Size, State};
 use super::watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
 use crate::chunk::SourcePartition;
 use crate::offsets::{TopicId, TopicPartition};
@@ -43,7 +44,7 @@ pub struct ToStore<'a> {
     pub rest: &'a Value,
 }
 
-/// An object, read.
+/// What an object says of its epoch, but for entries.
 #[derive(Debug)]
 pub struct Stored {
     pub epoch: u64,
@@ -54,8 +55,18 @@ pub struct Stored {
     pub watermarks: Watermarks,
     pub decisions: Decisions,
     pub rest: Value,
-    changes: Changes,
-    snapshot: Vec<(u8, BTreeMap<Bytes, Bytes>)>,
+}
+
+/// State on its way back out of a chain's objects, of which one at a time is in memory.
+#[derive(Debug)]
+pub struct Restoring {
+    state: State,
+    next: Option<u64>,
+    /// The chain begins with the first epoch: its changes are all there is.
+    from_nothing: bool,
+    /// Key groups that are what they were after the last object; of others, the snapshot is still to come.
+    whole: BTreeSet<u8>,
+    size: Size,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,6 +84,10 @@ struct Header {
     back: Vec<Name>,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     rest: Value,
+    /// Rows that expire up to then are gone.
+    expired: Option<Micros>,
+    /// Of the state after this epoch.
+    size: Size,
     /// Of the body, before it was compressed.
     body_bytes: usize,
 }
@@ -98,7 +113,7 @@ pub(super) fn encode(
     watermarks: &Watermarks,
     state: &State,
     changes: &Changes,
-) -> std::io::Result<Vec<u8>> {
+) -> Result<Vec<u8>, WindowError> {
     let ToStore { epoch, begun, meaning, decisions, before, rest } = to_store;
     let mut body = Vec::new();
     put_number(changes.entries.len(), &mut body);
@@ -106,7 +121,7 @@ pub(super) fn encode(
         put_entry(key, value.as_deref(), &mut body);
     }
     for group in groups_of(epoch) {
-        let entries: Vec<_> = state.group_after(group, changes).collect();
+        let entries = state.group_after(group, changes)?;
         put_number(entries.len(), &mut body);
         entries.iter().for_each(|(key, value)| put_entry(key, Some(value), &mut body));
     }
@@ -130,45 +145,38 @@ pub(super) fn encode(
         idle: names(&decisions.idle),
         back: names(&decisions.back),
         rest: rest.clone(),
+        expired: changes.expired,
+        size: state.size_after(changes),
         body_bytes: body.len(),
     };
-    let header = serde_json::to_vec(&header)?;
-    let length = u32::try_from(header.len()).map_err(std::io::Error::other)?;
+    let failed = |error: std::io::Error| WindowError::Encoding(error.to_string());
+    let header = serde_json::to_vec(&header).map_err(|error| failed(error.into()))?;
+    let length =
+        u32::try_from(header.len()).map_err(|error| failed(std::io::Error::other(error)))?;
     let mut object = [MAGIC, &length.to_le_bytes()[..], &header].concat();
-    object.extend(zstd::bulk::compress(&body, LEVEL)?);
+    object.extend(zstd::bulk::compress(&body, LEVEL).map_err(failed)?);
     let digest = Sha256::digest(&object);
     object.extend(digest);
     Ok(object)
 }
 
+/// The header and the compressed body of an object; `None`: it isn't whole, or none of ours.
+fn open(object: &[u8]) -> Option<(Header, &[u8])> {
+    let (content, digest) = object.split_last_chunk::<DIGEST>()?;
+    if Sha256::digest(content).as_slice() != digest {
+        return None;
+    }
+    let rest = content.strip_prefix(MAGIC)?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (header, body) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((serde_json::from_slice(header).ok()?, body))
+}
+
 impl Stored {
     /// `None`: it isn't whole, or none of ours.
     pub fn decode(object: &[u8]) -> Option<Self> {
-        let (content, digest) = object.split_last_chunk::<DIGEST>()?;
-        if Sha256::digest(content).as_slice() != digest {
-            return None;
-        }
-        let rest = content.strip_prefix(MAGIC)?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (header, body) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let header: Header = serde_json::from_slice(header).ok()?;
-        let body = zstd::bulk::decompress(body, header.body_bytes).ok()?;
-        let mut body = body.as_slice();
-        let mut changes = Changes::default();
-        for _ in 0..take_number(&mut body)? {
-            let (key, value) = take_entry(&mut body)?;
-            changes.entries.insert(key, value);
-        }
-        let mut snapshot = Vec::new();
-        for group in groups_of(header.epoch) {
-            let mut entries = BTreeMap::new();
-            for _ in 0..take_number(&mut body)? {
-                let (key, value) = take_entry(&mut body)?;
-                entries.insert(key, value?);
-            }
-            snapshot.push((group, entries));
-        }
-        body.is_empty().then(|| Self {
+        let (header, _) = open(object)?;
+        Some(Self {
             epoch: header.epoch,
             begun: header.begun,
             watermarks: Watermarks::restored(
@@ -184,29 +192,87 @@ impl Stored {
             meaning: header.meaning,
             rest: header.rest,
             before: header.before,
-            changes,
-            snapshot,
         })
     }
 }
 
-/// The state after the last of `objects`, a whole chain; `None`: they are none.
-pub fn restore(objects: Vec<Stored>) -> Option<State> {
-    let first = objects.first()?.epoch;
-    let mut whole = if first == objects.last()?.begun { KEY_GROUPS } else { 0 };
-    let mut state = State::default();
-    for (object, epoch) in objects.into_iter().zip(first..) {
-        if object.epoch != epoch {
-            return None;
-        }
-        // Of a group whose snapshot is still to come, this makes parts, which the snapshot replaces.
-        state.apply(object.changes);
-        for (group, entries) in object.snapshot {
-            whole += 1;
-            state.replace_group(group, entries);
+impl Restoring {
+    /// `state` is empty.
+    pub fn new(state: State) -> Self {
+        Self {
+            state,
+            next: None,
+            from_nothing: false,
+            whole: BTreeSet::new(),
+            size: Size::default(),
         }
     }
-    (whole >= KEY_GROUPS).then_some(state)
+
+    /// Adds the next object, the oldest of the chain first.
+    ///
+    /// # Errors
+    /// [`WindowError::Corrupt`]: it is damaged, or not the next.
+    pub fn add(&mut self, object: &[u8]) -> Result<(), WindowError> {
+        let (header, body) = open(object).ok_or(WindowError::Corrupt)?;
+        match self.next {
+            None => self.from_nothing = header.epoch == header.begun,
+            Some(next) if next == header.epoch => {}
+            Some(_) => return Err(WindowError::Corrupt),
+        }
+        self.next = Some(header.epoch + 1);
+        self.size = header.size;
+        let body = zstd::bulk::decompress(body, header.body_bytes);
+        let body = body.map_err(|_| WindowError::Corrupt)?;
+        let mut body = body.as_slice();
+
+        let mut changes = Entries::begin(&mut body).ok_or(WindowError::Corrupt)?;
+        let known = |(key, _): &(&[u8], _)| self.from_nothing || self.whole.contains(&key[0]);
+        self.state.load(changes.by_ref().filter(known))?;
+        changes.end()?;
+        self.state.expire(header.expired)?;
+        for group in groups_of(header.epoch) {
+            let mut snapshot = Entries::begin(&mut body).ok_or(WindowError::Corrupt)?;
+            let wanted = !self.from_nothing && self.whole.insert(group);
+            self.state.load(snapshot.by_ref().filter(|_| wanted))?;
+            snapshot.end()?;
+        }
+        if body.is_empty() { Ok(()) } else { Err(WindowError::Corrupt) }
+    }
+
+    /// The state after the last object; `None`: it wasn't a whole chain.
+    pub fn finish(mut self) -> Option<State> {
+        let whole = self.from_nothing || self.whole.len() == KEY_GROUPS;
+        self.state.set_size(self.size);
+        whole.then_some(self.state)
+    }
+}
+
+/// A list of entries at the beginning of a body; what is read of it is taken off the body.
+struct Entries<'a, 'b> {
+    left: usize,
+    body: &'b mut &'a [u8],
+    broken: bool,
+}
+
+impl<'a, 'b> Entries<'a, 'b> {
+    fn begin(body: &'b mut &'a [u8]) -> Option<Self> {
+        Some(Self { left: take_number(body)?, body, broken: false })
+    }
+
+    fn end(self) -> Result<(), WindowError> {
+        if self.broken { Err(WindowError::Corrupt) } else { Ok(()) }
+    }
+}
+
+impl<'a> Iterator for Entries<'a, '_> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let entry = take_entry(self.body);
+        self.broken |= entry.is_none();
+        entry
+    }
 }
 
 /// The key groups that an epoch takes a snapshot of.
@@ -247,7 +313,7 @@ fn put_entry(key: &[u8], value: Option<&[u8]>, to: &mut Vec<u8>) {
     to.extend(value.unwrap_or_default());
 }
 
-fn take_entry(from: &mut &[u8]) -> Option<(Bytes, Option<Bytes>)> {
+fn take_entry<'a>(from: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     let (key, value) = (take_number(from)?, take_number(from)?);
     let key = take(from, key)?;
     // The group of an entry is where it is looked for.
@@ -259,10 +325,10 @@ fn take_entry(from: &mut &[u8]) -> Option<(Bytes, Option<Bytes>)> {
     Some((key, value))
 }
 
-fn take(from: &mut &[u8], length: usize) -> Option<Bytes> {
+fn take<'a>(from: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (bytes, rest) = from.split_at_checked(length)?;
     *from = rest;
-    Some(bytes.into())
+    Some(bytes)
 }
 
 /// Seven bits a byte, the lowest first.
@@ -290,6 +356,7 @@ fn take_number(from: &mut &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::{Attempt, Place, Row, row_entry};
     use super::*;
 
     fn partition(number: i32) -> SourcePartition {
@@ -302,13 +369,23 @@ mod tests {
         let (mut state, mut watermarks) = (State::default(), Watermarks::default());
         let (mut objects, mut versions) = (Vec::new(), Vec::new());
         for epoch in 1..=epochs {
-            let mut changes = Changes::default();
+            let mut attempt = Attempt::new(&state);
             for _ in 0..50 {
-                let [low, high] = random.u16(0..keys).to_le_bytes();
-                let key = Box::from([low, 0, high]);
-                let value = random.bool().then(|| Box::from(epoch.to_le_bytes()));
-                changes.entries.insert(key, value);
+                let (key, expiry) = (random.u16(0..keys), epoch as i64 + random.i64(0..50));
+                let entry = row_entry(Place { expiry, at: [0, 0] }, &key.to_le_bytes());
+                let committed = attempt.committed_row(&entry).expect("in memory");
+                let committed = committed.map(|states| states.len());
+                match committed.filter(|_| random.bool()) {
+                    Some(committed) => attempt.delete_row(entry, committed),
+                    None => attempt.put_row(entry, Box::from(epoch.to_le_bytes()), committed),
+                }
             }
+            if epoch % 7 == 0 {
+                let gone = rows_until(&attempt, epoch as i64);
+                let gone = gone.iter().fold(Size::default(), |sum, row| sum + row.size());
+                attempt.expire(epoch as i64, gone);
+            }
+            let changes = attempt.into_changes();
             watermarks.advance(&partition(random.i32(0..3)), epoch as i64);
             let decisions = Decisions { idle: [partition(2)].into(), ..Decisions::default() };
             watermarks.close_epoch(&decisions);
@@ -323,56 +400,80 @@ mod tests {
             };
             objects.push(encode(to_store, &watermarks, &state, &changes).expect("encodes"));
             versions.push(epoch as i64);
-            state.apply(changes);
+            state.apply(changes).expect("in memory");
         }
         (objects, state, watermarks)
     }
 
-    fn chain(objects: &[Vec<u8>]) -> Vec<Stored> {
-        let newest = Stored::decode(objects.last().expect("epochs")).expect("whole");
-        let before = newest.before.iter().map(|version| &objects[*version as usize - 1]);
-        let mut chain: Vec<_> = before.map(|bytes| Stored::decode(bytes).expect("whole")).collect();
-        chain.push(newest);
-        chain
+    fn rows_until<'a>(attempt: &'a Attempt<'_>, expiry: Micros) -> Vec<Row<'a>> {
+        let mut rows = Vec::new();
+        for group in 0..=u8::MAX {
+            attempt.rows_until(group, expiry, &mut rows).expect("whole rows");
+        }
+        rows
+    }
+
+    /// The newest object, and all that a start reads.
+    fn chain(objects: &[Vec<u8>]) -> (Stored, Vec<&[u8]>) {
+        let last = objects.last().expect("epochs");
+        let newest = Stored::decode(last).expect("whole");
+        let before = newest.before.iter().map(|version| &*objects[*version as usize - 1]);
+        let chain = before.chain([&**last]).collect();
+        (newest, chain)
+    }
+
+    fn restore(state: State, chain: &[&[u8]]) -> Option<State> {
+        let mut restoring = Restoring::new(state);
+        for object in chain {
+            restoring.add(object).ok()?;
+        }
+        restoring.finish()
     }
 
     #[test]
     fn the_newest_chain_gives_the_state_back() {
         for epochs in [1, 2, 63, 64, 65, 200] {
             let (objects, state, watermarks) = run(epochs, 2_000);
-            let chain = chain(&objects);
+            let (newest, chain) = chain(&objects);
             assert!(chain.len() <= CHAIN, "{epochs}");
-            let newest = chain.last().expect("epochs");
             assert_eq!(newest.watermarks, watermarks, "{epochs}");
             assert_eq!(newest.meaning["window"], "tumbling");
             assert_eq!(newest.decisions.idle.len(), 1);
-            assert_eq!(restore(chain).expect("a whole chain"), state, "{epochs}");
+            let folder = tempfile::tempdir().expect("a folder");
+            for empty in State::empty_ones(folder.path()) {
+                let restored = restore(empty, &chain).expect("a whole chain");
+                assert_eq!(restored.dump(), state.dump(), "{epochs}");
+                assert_eq!((restored.len(), restored.bytes()), (state.len(), state.bytes()));
+            }
         }
     }
 
     #[test]
     fn a_chain_with_a_gap_or_without_its_beginning_gives_nothing() {
         let (objects, ..) = run(100, 500);
-        let mut gap = chain(&objects);
+        let (_, mut gap) = chain(&objects);
+        let short = gap[1..].to_vec();
         gap.remove(7);
-        assert!(restore(gap).is_none());
-        let mut short = chain(&objects);
-        short.remove(0);
-        assert!(restore(short).is_none());
-        assert!(restore(Vec::new()).is_none());
+        for chain in [gap, short, Vec::new()] {
+            assert!(restore(State::default(), &chain).is_none());
+        }
     }
 
     #[test]
     fn a_damaged_object_is_told() {
         let (objects, ..) = run(3, 500);
         let object = &objects[2];
+        let damaged = |object: &[u8]| {
+            let error = Restoring::new(State::default()).add(object).expect_err("damaged");
+            error == WindowError::Corrupt && Stored::decode(object).is_none()
+        };
         for cut in [0, 7, 20, object.len() / 2, object.len() - 1] {
-            assert!(Stored::decode(&object[..cut]).is_none(), "{cut} bytes");
+            assert!(damaged(&object[..cut]), "{cut} bytes");
         }
         for at in 0..object.len() {
-            let mut damaged = object.clone();
-            damaged[at] ^= 4;
-            assert!(Stored::decode(&damaged).is_none(), "byte {at}");
+            let mut other = object.clone();
+            other[at] ^= 4;
+            assert!(damaged(&other), "byte {at}");
         }
     }
 }

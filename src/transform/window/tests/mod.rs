@@ -17,6 +17,8 @@ use self::case::{
     Case, Record, Step, Windowing, cases, days, session, sliding, tumbling, unbounded,
 };
 use self::model::Recorded;
+#[cfg(feature = "rocksdb")]
+use super::State;
 
 fn for_all(cases: impl Strategy<Value = Case>, check: impl Fn(Case) -> TestCaseResult) {
     let count = std::env::var("SLUICE_WINDOW_CASES")
@@ -74,6 +76,28 @@ fn a_failed_attempt_leaves_no_trace() {
         prop_assert_eq!(run::run(&case).0, run::run(&without).0);
         Ok(())
     });
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn state_on_disk_is_as_in_memory() {
+    let kinds = prop_oneof![tumbling(), sliding(), session(), unbounded(), days()];
+    let folder = tempfile::tempdir().expect("a folder");
+    for_all(cases(kinds, true), |case| {
+        let (found, _, on_disk) =
+            run::run_in(&case, State::on_disk(folder.path()).expect("it opens"));
+        let (expected, _, in_memory) = run::run(&case);
+        prop_assert_eq!(found, expected, "on disk (left), in memory (right)");
+        prop_assert_eq!(on_disk.state().dump(), in_memory.state().dump());
+        for windows in [&on_disk, &in_memory] {
+            let (state, entries) = (windows.state(), windows.state().dump());
+            let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+            prop_assert_eq!((state.len(), state.bytes()), (entries.len(), bytes));
+        }
+        Ok(())
+    });
+    let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(left, 0, "a state's files are gone with it");
 }
 
 #[test]

@@ -60,7 +60,12 @@ fn plan(case: &Case) -> WindowPlan {
 
 /// What came out, what was recorded with each commit, and the windows as they are then.
 pub(super) fn run(case: &Case) -> (Outcome, Vec<Recorded>, Windows) {
-    let mut run = Run::new(case);
+    run_in(case, State::default())
+}
+
+/// `state` is empty.
+pub(super) fn run_in(case: &Case, state: State) -> (Outcome, Vec<Recorded>, Windows) {
+    let mut run = Run::new(case, state);
     let count = case.partitions.len();
     let known = (0..count).filter(|partition| !case.strangers.contains(partition)).collect();
     run.commit(Recorded { joined: known, ..Recorded::default() });
@@ -93,10 +98,10 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(case: &'a Case) -> Self {
+    fn new(case: &'a Case, state: State) -> Self {
         Self {
             case,
-            windows: Windows::new(Arc::new(plan(case))),
+            windows: Windows::restored(Arc::new(plan(case)), Watermarks::default(), state),
             position: vec![0; case.partitions.len()],
             pending: Vec::new(),
             outcome: Outcome::default(),
@@ -118,7 +123,7 @@ impl<'a> Run<'a> {
         recorded
     }
 
-    fn attempt(&mut self, recorded: &Recorded) -> (Finished, Vec<usize>) {
+    fn attempt(&mut self, recorded: &Recorded) -> (Finished, Vec<model::Result>, Vec<usize>) {
         let mut position = self.position.clone();
         let mut epoch = self.windows.begin().expect("accumulators");
         for (number, count) in self.pending.drain(..) {
@@ -134,18 +139,25 @@ impl<'a> Run<'a> {
             back: partitions(&recorded.back),
             left: BTreeSet::new(),
         };
-        (self.windows.finish(epoch, &decisions).expect("no overflow"), position)
+        let mut closed = Vec::new();
+        let finished = self.windows.finish(epoch, &decisions, |batch| {
+            closed.extend(rows(&batch));
+            Ok::<_, WindowError>(())
+        });
+        let finished = finished.expect("no overflow");
+        assert_eq!(finished.closed.count, closed.len());
+        (finished, closed, position)
     }
 
     fn fail(&mut self) {
-        let before = self.windows.state().clone();
+        let before = self.windows.state().dump();
         self.attempt(&Recorded::default());
-        assert_eq!(self.windows.state(), &before);
+        assert_eq!(self.windows.state().dump(), before);
     }
 
     fn commit(&mut self, mut recorded: Recorded) {
-        let (finished, position) = self.attempt(&recorded);
-        self.outcome.closed.extend(finished.closed.rows.iter().flat_map(rows));
+        let (finished, closed, position) = self.attempt(&recorded);
+        self.outcome.closed.extend(closed);
         let Counts { counted, late, late_partial, future, timeless, filtered } = finished.counts;
         self.outcome.counted += counted;
         self.outcome.late += late;
@@ -153,7 +165,7 @@ impl<'a> Run<'a> {
         self.outcome.future += future;
         self.outcome.timeless += timeless;
         self.outcome.filtered += filtered;
-        self.windows.commit(finished.next);
+        self.windows.commit(finished.next).expect("a disk with room");
         self.position = position;
         recorded.ends.clone_from(&self.position);
         self.commits.push(recorded);
