@@ -1,9 +1,10 @@
 //! Event-time windows: what an output with `aggregate` makes of rows (docs/WINDOWS.md).
 //!
-//! Owns windows, watermarks, lateness, aggregation and the state between epochs. Everything here is pure: no I/O, no clock;
-//! `now` and the state are arguments. Guarantees: the windows written and the rows that were late depend on the rows of
-//! the topic and on the recorded [`Decisions`] alone, not on how batches were cut, in which order partitions came, or
-//! which attempts failed; each window is written once. It deliberately plans no SQL, stores nothing, and commits nothing.
+//! Owns windows, watermarks, lateness, aggregation and the state between epochs. But for state on disk, which is a cache,
+//! everything here is pure: no I/O, no clock; `now` and the state are arguments. Guarantees: the windows written and the
+//! rows that were late depend on the rows of the topic and on the recorded [`Decisions`] alone, not on how batches were cut,
+//! in which order partitions came, or which attempts failed; each window is written once. It deliberately plans no SQL,
+//! stores nothing, and commits nothing.
 //!
 //! An epoch: [`Windows::begin`]; per chunk [`Epoch::judge`], which says what rows count, and [`Epoch::add`] for those;
 //! [`Windows::finish`]; and when its commit has landed, [`Windows::commit`].
