@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, State};
 use crate::schema::TableSchema;
 
 /// One connector: one source, one or more outputs.
@@ -424,6 +424,8 @@ pub struct Output {
     pub mode: Mode,
     /// `None`: records become rows as they are.
     pub aggregate: Option<Aggregate>,
+    /// Raw rows have none.
+    pub state: State,
     pub schema_evolution: SchemaEvolution,
     /// Columns of the table, in order. Where only the engine knows the columns (`select`, followed schemas), it looks
     /// whether they exist.

@@ -120,6 +120,7 @@ impl Output {
             let restored = Windowed::restore(
                 shape.clone(),
                 aggregate,
+                output.state,
                 &self.table,
                 metrics.windows(&self.label),
             )

@@ -21,7 +21,7 @@ use super::open_windows::{Emission, Emitting, OpenWindows, Pace};
 use super::shape::{failed_on, refuse_unknown, visible};
 use super::table::{Table, WindowFiles};
 use crate::chunk::{Chunk, SourcePartition};
-use crate::config::{Aggregate, Emit, MetadataColumn, Output};
+use crate::config::{Aggregate, Emit, MetadataColumn, Output, State};
 use crate::observability::WindowMetrics;
 use crate::offsets::Fates;
 use crate::sink::error::SinkError;
@@ -35,9 +35,6 @@ use crate::transform::window::{
     self, CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, Stored,
     Times, ToStore, Watermarks, Windows,
 };
-
-/// How long state objects are kept that later ones have made needless: the time to rewind in.
-const STATE_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// What an output with `aggregate` makes of rows: planned once.
 pub struct WindowShape {
@@ -155,6 +152,7 @@ impl Windowed {
     pub(super) async fn restore(
         shape: Arc<WindowShape>,
         aggregate: &Aggregate,
+        state: State,
         table: &Table,
         metrics: WindowMetrics,
     ) -> Result<Self, EngineError> {
@@ -187,7 +185,7 @@ impl Windowed {
             windows: Arc::new(windows),
             chain,
             begun,
-            cleaner: StateCleaner::new(STATE_RETENTION),
+            cleaner: StateCleaner::new(state.retention),
             clock: IdleClock::new(aggregate.watermark.idle_timeout),
             idle_timeout: aggregate.watermark.idle_timeout,
             started: Instant::now(),

@@ -83,9 +83,9 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 fn what_a_later_version_will_have_is_not_taken_for_an_error_of_typing() {
     check(&[
         (
-            "    table:",
-            "    aggregate: {group_by: [country]}\n    table:",
-            "connector.yaml:11: SL1002 outputs.orders.aggregate: is not available yet; remove it; the table takes raw rows",
+            "outputs:",
+            "trigger: {max_latency: 5s}\noutputs:",
+            "connector.yaml:9: SL1002 trigger.max_latency: is not available yet; set `interval`",
         ),
         (
             "outputs:",

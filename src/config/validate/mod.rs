@@ -3,6 +3,7 @@
 //! A function returns `None` when it has reported a problem, or met a hole where one was reported before; it looks at
 //! everything it can before it does.
 
+mod aggregate;
 mod decode;
 mod outputs;
 mod payload;
