@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use sluice::config::{
-    Aggregate, Connector, Emit, LateRows, MeasureSpec, Mode, Trigger, Watermark, Window,
-};
+use sluice::config::{Connector, Trigger};
 use sluice::sink::history::WindowsInfo;
 
 use super::engine::Bench;
@@ -36,37 +34,25 @@ fn produce(bench: &Bench, records: &[(&str, &str, i64)]) {
     bench.produce(values.iter().map(|value| Some(value.as_str())));
 }
 
-fn minutes(count: u64) -> Duration {
-    Duration::from_secs(60 * count)
-}
+const TUMBLING: &str = "kind: tumbling, size: 1m";
 
-fn tumbling() -> Window {
-    Window::Tumbling { size: minutes(1), offset: Duration::ZERO, timezone: None }
-}
-
-fn spec(bench: &Bench, window: Window, max_records: u64) -> Connector {
-    let mut spec = bench.spec(&format!(
+/// `more`: keys of `aggregate` beside the others.
+fn spec(bench: &Bench, window: &str, more: &str, max_records: u64) -> Connector {
+    bench.spec(&format!(
         "dead_letters: {{table: ./dead}}\n\
          decode: {{on_bad_record: dead_letter, value: {{format: json, schema: 'event_time TIMESTAMP, country STRING, amount BIGINT'}}}}\n\
          limits: {{max_records: {max_records}}}\n\
-         outputs: {{per_minute: {{table: ./per_minute}}, raw: {{table: ./raw}}}}"
-    ));
-    let measure = |name: &str, text: &str| MeasureSpec { name: name.into(), text: text.into() };
-    let output = spec.outputs.get_mut("per_minute").expect("the output");
-    output.aggregate = Some(Aggregate {
-        watermark: Watermark {
-            column: "event_time".into(),
-            delay: minutes(2),
-            idle_timeout: None,
-            max_future: None,
-        },
-        window,
-        group_by: vec!["country".into()],
-        measures: vec![measure("orders", "count(*)"), measure("revenue", "sum(amount)")],
-        emit: Emit::Final,
-        late_rows: LateRows::Drop,
-    });
-    spec
+         outputs:\n  \
+           raw: {{table: ./raw}}\n  \
+           per_minute:\n    \
+             table: ./per_minute\n    \
+             aggregate:\n      \
+               watermark: {{column: event_time, delay: 2m, idle_timeout: never}}\n      \
+               window: {{{window}}}\n      \
+               group_by: [country]\n      \
+               measures: {{orders: count(*), revenue: sum(amount)}}\n      \
+               {more}"
+    ))
 }
 
 /// The entries of a log, in order.
@@ -136,19 +122,19 @@ fn windows_are_written_once_whatever_the_batches_and_restarts() {
     for max_records in [1, 2, 3, 100] {
         let bench = Bench::new();
         produce(&bench, &RECORDS[..3]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a run");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a run");
         produce(&bench, &[RECORDS[4], RECORDS[3]]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a second run");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a second run");
         assert_eq!(rows(&bench, "per_minute"), [""; 0], "{max_records}");
         produce(&bench, &[RECORDS[6], RECORDS[5]]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a third run");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a third run");
         let expected = ["10:00:00Z 10:01:00Z de 2 12", "10:00:00Z 10:01:00Z fr 1 3"];
         assert_eq!(rows(&bench, "per_minute"), expected, "{max_records}");
         let windows = newest(&bench).expect("a commit with windows");
         assert_eq!(windows.watermark.as_deref(), Some("2026-11-01T10:01:05Z"));
 
         produce(&bench, &[("10:00:59", "de", 9), ("10:00:58", "de", 9)]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a run with late rows");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a run with late rows");
         assert_eq!(rows(&bench, "per_minute").len(), 2, "{max_records}");
         let report = bench.report("per_minute", "per_minute");
         assert!(report.is_clean(), "{:?}", report.findings);
@@ -164,7 +150,7 @@ fn an_idle_partition_lets_windows_close_without_a_record() {
     // Both to partition 0; the other one has nothing.
     produce(&bench, &RECORDS[..1]);
     produce(&bench, &[("10:05:00", "fr", 1)]);
-    let mut spec = spec(&bench, tumbling(), 100);
+    let mut spec = spec(&bench, TUMBLING, "", 100);
     spec.trigger = Trigger::ProcessingTime { interval: Duration::ZERO };
     let output = spec.outputs.get_mut("per_minute").expect("the output");
     let watermark = &mut output.aggregate.as_mut().expect("windows").watermark;
@@ -179,21 +165,13 @@ fn an_idle_partition_lets_windows_close_without_a_record() {
     assert_eq!(report.fates.aggregated, 2);
 }
 
-fn with_changes(mut spec: Connector, every: Duration) -> Connector {
-    let output = spec.outputs.get_mut("per_minute").expect("the output");
-    output.aggregate.as_mut().expect("windows").emit = Emit::Changes { every };
-    output.mode = Mode::OpenWindows;
-    spec
-}
-
 #[test]
 fn open_windows_are_in_the_table_until_they_close() {
-    for (max_records, every) in [(1, 0), (2, 0), (3, 3_600), (100, 3_600)] {
+    for (max_records, every) in [(1, "0s"), (2, "0s"), (3, "1h"), (100, "1h")] {
         let bench = Bench::new();
-        let every = Duration::from_secs(every);
+        let changes = format!("emit: {{changes: {{every: {every}}}}}");
         let run = || {
-            let spec = with_changes(spec(&bench, tumbling(), max_records), every);
-            bench.run(spec).expect("a run");
+            bench.run(spec(&bench, TUMBLING, &changes, max_records)).expect("a run");
         };
         produce(&bench, &RECORDS[..3]);
         run();
@@ -231,7 +209,8 @@ fn open_windows_are_in_the_table_until_they_close() {
 fn a_running_value_per_key_is_always_in_the_table() {
     let bench = Bench::new();
     let run = || {
-        bench.run(with_changes(spec(&bench, Window::None, 2), Duration::ZERO)).expect("a run");
+        let spec = spec(&bench, "kind: none", "emit: {changes: {every: 0s}}", 2);
+        bench.run(spec).expect("a run");
     };
     produce(&bench, &RECORDS);
     run();
@@ -247,10 +226,7 @@ fn a_running_value_per_key_is_always_in_the_table() {
 fn late_rows_are_kept_once_where_they_are_asked_for() {
     let bench = Bench::new();
     let run = || {
-        let mut spec = spec(&bench, tumbling(), 2);
-        let output = spec.outputs.get_mut("per_minute").expect("the output");
-        output.aggregate.as_mut().expect("windows").late_rows = LateRows::DeadLetter;
-        bench.run(spec).expect("a run");
+        bench.run(spec(&bench, TUMBLING, "late_rows: dead_letter", 2)).expect("a run");
     };
     produce(&bench, &RECORDS[..7]);
     run();

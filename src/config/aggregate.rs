@@ -65,6 +65,13 @@ pub struct MeasureSpec {
     pub text: String,
 }
 
+/// What windows need between commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// How long objects are kept that later ones have made needless: the time to rewind in.
+    pub retention: Duration,
+}
+
 /// When windows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {

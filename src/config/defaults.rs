@@ -48,6 +48,20 @@ pub(super) const COMPRESSION: &str = "zstd";
 pub(super) const ZSTD_LEVEL: u64 = 1;
 /// What `verify --deep` needs, and cheap: they compress to almost nothing.
 pub(super) const METADATA_COLUMNS: [&str; 3] = ["partition", "offset", "timestamp"];
+/// A partition is silent for so long by chance; longer, and it would hold every window back.
+pub(super) const IDLE_TIMEOUT: &str = "1m";
+/// Only who knows the producers' clocks can say what is too far ahead.
+pub(super) const MAX_FUTURE: &str = "never";
+/// Each row once, for whatever reads the table.
+pub(super) const EMIT: &str = "final";
+/// The one policy that asks for nothing else.
+pub(super) const LATE_ROWS: &str = "drop";
+/// Windows begin with the hour, the day of UTC.
+pub(super) const WINDOW_OFFSET: &str = "0s";
+/// Time to notice a mistake and rewind, at a few thousand small objects.
+pub(super) const STATE_RETENTION: &str = "1h";
+/// The state of open windows is as large as their keys.
+pub(super) const STATE_BACKEND: &str = "memory";
 
 /// The defaults for a configuration in which `explicit` is set: some depend on it (a name, a mode, the outputs).
 pub(super) fn layer(explicit: &Value) -> Value {
@@ -148,5 +162,22 @@ fn of_output(explicit: &Value) -> Value {
     if explicit["decode"].is_object() {
         output["decode"] = of_decode(&explicit["decode"]);
     }
+    if explicit["aggregate"].is_object() {
+        output["aggregate"] = of_aggregate(&explicit["aggregate"]);
+        output["state"] = json!({"retention": STATE_RETENTION, "backend": STATE_BACKEND});
+    }
     output
+}
+
+fn of_aggregate(explicit: &Value) -> Value {
+    let mut aggregate = json!({
+        "watermark": {"idle_timeout": IDLE_TIMEOUT, "max_future": MAX_FUTURE},
+        "group_by": [],
+        "emit": EMIT,
+        "late_rows": LATE_ROWS,
+    });
+    if matches!(explicit["window"]["kind"].as_str(), Some("tumbling" | "sliding")) {
+        aggregate["window"] = json!({"offset": WINDOW_OFFSET, "timezone": "UTC"});
+    }
+    aggregate
 }

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, State};
 use crate::schema::TableSchema;
 
 /// One connector: one source, one or more outputs.
@@ -64,6 +64,13 @@ impl Connector {
             }
         }
         spec
+    }
+
+    /// Whether anything goes into the dead-letter table: bad records or late rows.
+    pub fn uses_dead_letters(&self) -> bool {
+        let keeps =
+            |output: &Output| output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows);
+        self.keeps_dead_letters() || self.outputs.values().any(keeps)
     }
 
     /// Whether bad records of any topic go into the dead-letter table.
@@ -424,6 +431,8 @@ pub struct Output {
     pub mode: Mode,
     /// `None`: records become rows as they are.
     pub aggregate: Option<Aggregate>,
+    /// Raw rows have none.
+    pub state: State,
     pub schema_evolution: SchemaEvolution,
     /// Columns of the table, in order. Where only the engine knows the columns (`select`, followed schemas), it looks
     /// whether they exist.

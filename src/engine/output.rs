@@ -122,6 +122,7 @@ impl Output {
             let restored = Windowed::restore(
                 shape.clone(),
                 aggregate,
+                output.state,
                 &self.table,
                 metrics.windows(&self.label),
             )

@@ -24,7 +24,7 @@ use super::shape::{failed_on, refuse_unknown, visible};
 use super::side::{Side, SideRows};
 use super::table::{Table, WindowFiles};
 use crate::chunk::{Chunk, SourcePartition};
-use crate::config::{Aggregate, Emit, MetadataColumn, Output};
+use crate::config::{self, Aggregate, Emit, MetadataColumn, Output};
 use crate::observability::WindowMetrics;
 use crate::offsets::Fates;
 use crate::sink::error::SinkError;
@@ -38,9 +38,6 @@ use crate::transform::window::{
     self, CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, State,
     Stored, Times, ToStore, Watermarks, Windows,
 };
-
-/// How long state objects are kept that later ones have made needless: the time to rewind in.
-const STATE_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// What an output with `aggregate` makes of rows: planned once.
 pub struct WindowShape {
@@ -165,6 +162,7 @@ impl Windowed {
     pub(super) async fn restore(
         shape: Arc<WindowShape>,
         aggregate: &Aggregate,
+        state: config::State,
         table: &Table,
         metrics: WindowMetrics,
     ) -> Result<Self, EngineError> {
@@ -201,7 +199,7 @@ impl Windowed {
             windows: Arc::new(windows),
             chain,
             begun,
-            cleaner: StateCleaner::new(STATE_RETENTION),
+            cleaner: StateCleaner::new(state.retention),
             clock: IdleClock::new(aggregate.watermark.idle_timeout),
             idle_timeout: aggregate.watermark.idle_timeout,
             started: Instant::now(),

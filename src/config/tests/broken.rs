@@ -83,9 +83,9 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 fn what_a_later_version_will_have_is_not_taken_for_an_error_of_typing() {
     check(&[
         (
-            "    table:",
-            "    aggregate: {group_by: [country]}\n    table:",
-            "connector.yaml:11: SL1002 outputs.orders.aggregate: is not available yet; remove it; the table takes raw rows",
+            "outputs:",
+            "trigger: {max_latency: 5s}\noutputs:",
+            "connector.yaml:9: SL1002 trigger.max_latency: is not available yet; set `interval`",
         ),
         (
             "outputs:",
@@ -477,7 +477,7 @@ fn settings_that_exclude_each_other_are_refused() {
         (
             "outputs:",
             "dead_letters: {table: s3://lake/bad}\noutputs:",
-            "connector.yaml:9: SL1008 dead_letters: has no effect, since `decode.on_bad_record` is not `dead_letter`; set that, or remove this",
+            "connector.yaml:9: SL1008 dead_letters: has no effect, since neither `decode.on_bad_record` nor `late_rows` is `dead_letter`; set that, or remove this",
         ),
         (
             "outputs:\n",

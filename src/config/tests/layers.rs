@@ -213,9 +213,13 @@ fn what_is_shown_has_origins_and_no_secrets() {
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    for (name, secrets) in
-        [("minimal.yaml", &[][..]), ("full.yaml", &SECRETS[..]), ("pattern.yaml", &[][..])]
-    {
+    let files = [
+        ("minimal.yaml", &[][..]),
+        ("full.yaml", &SECRETS[..]),
+        ("pattern.yaml", &[][..]),
+        ("windows.yaml", &[][..]),
+    ];
+    for (name, secrets) in files {
         let first = fixture(name, secrets);
         let text = show(&first);
         let again = loaded(&sources(&text));
