@@ -170,12 +170,10 @@ fn of_output(explicit: &Value) -> Value {
 }
 
 fn of_aggregate(explicit: &Value) -> Value {
-    let mut aggregate = json!({
-        "watermark": {"idle_timeout": IDLE_TIMEOUT, "max_future": MAX_FUTURE},
-        "group_by": [],
-        "emit": EMIT,
-        "late_rows": LATE_ROWS,
-    });
+    let mut aggregate = json!({"group_by": [], "emit": EMIT, "late_rows": LATE_ROWS});
+    if explicit["watermark"].is_object() {
+        aggregate["watermark"] = json!({"idle_timeout": IDLE_TIMEOUT, "max_future": MAX_FUTURE});
+    }
     if matches!(explicit["window"]["kind"].as_str(), Some("tumbling" | "sliding")) {
         aggregate["window"] = json!({"offset": WINDOW_OFFSET, "timezone": "UTC"});
     }

@@ -11,7 +11,10 @@ use super::{client, defaults, later, raw};
 
 /// A connector that has everything the defaults depend on.
 fn sample_defaults() -> Value {
-    let output = json!({"decode": {}, "aggregate": {"window": {"kind": "tumbling"}}});
+    let output = json!({
+        "decode": {},
+        "aggregate": {"watermark": {}, "window": {"kind": "tumbling"}},
+    });
     let explicit = json!({"name": "<name>", "http": {}, "decode": {}, "outputs": {"*": output}});
     defaults::layer(&explicit)
 }

@@ -17,9 +17,13 @@ outputs:
     table: s3://lake/orders
 ";
 
-/// Replaces texts in the base file, loads it as `connector.yaml`, and returns everything that is told.
 fn told(edits: &[(&str, &str)]) -> String {
-    let mut text = BASE.to_owned();
+    told_of(BASE, edits)
+}
+
+/// Replaces texts in a file, loads it as `connector.yaml`, and returns everything that is told.
+pub(super) fn told_of(base: &str, edits: &[(&str, &str)]) -> String {
+    let mut text = base.to_owned();
     for (from, to) in edits {
         assert!(text.contains(from), "the base file holds no {from:?}");
         text = text.replacen(from, to, 1);

@@ -12,6 +12,7 @@ use super::*;
 mod broken;
 mod generated;
 mod layers;
+mod windows;
 
 /// The repository.
 fn repository() -> &'static FilePath {

@@ -42,9 +42,9 @@ pub(super) fn read(
     let at_late = path.key("late_rows");
     let late_rows = raw.late_rows.as_ref().and_then(|raw| late_rows(raw, &at_late, report));
     if emit == Some(Emit::Final) && window == Some(Window::None) {
-        let what = "must be `changes` with `kind: none`: nothing is ever final there";
+        let what = "`none` without a `ttl` needs `emit: changes`, for nothing is ever final there";
         let hint = "write `emit: {changes: {every: 10s}}`, or give the window a `ttl`";
-        report.refuse(Code::Contradiction, &path.key("emit"), what, hint);
+        report.refuse(Code::Contradiction, &path.key("window").key("kind"), what, hint);
     }
     if matches!(late_rows, Some(LateRows::Update { .. })) {
         if emit == Some(Emit::Final) {

@@ -86,6 +86,9 @@ impl Aggregation {
         let unseen = Unseen { names: &names, why };
         let projection =
             select.map(|text| super::projection(windows.schema(), unseen, text)).transpose()?;
+        if let (config::Emit::Changes { .. }, Some(projection)) = (aggregate.emit, &projection) {
+            refuse_lost_ends(&windows, projection)?;
+        }
         let schema = Arc::clone(projection.as_ref().map_or(windows.schema(), Projection::schema));
         Ok(Self { filter, time, keys, measures, windows, projection, schema, meaning })
     }
@@ -238,6 +241,18 @@ fn refuse_names(keys: &[Key], aggregate: &config::Aggregate) -> Result<(), Refus
         taken.push(name);
     }
     Ok(())
+}
+
+/// Rows of open windows are found by their ends when they are replaced.
+fn refuse_lost_ends(windows: &WindowPlan, projection: &Projection) -> Result<(), Refusal> {
+    let Some(column) = windows.end_column() else { return Ok(()) };
+    if projection.keeps(windows.schema(), column) {
+        return Ok(());
+    }
+    let message = format!(
+        "with `emit: changes` the table needs the column `{column}` as it is: rows of open windows are found by it; add it to the list"
+    );
+    Err(refused(&Clause::Select, NAME, message))
 }
 
 fn windows(

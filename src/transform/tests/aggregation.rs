@@ -222,6 +222,29 @@ fn select_is_over_the_results() {
 }
 
 #[test]
+fn the_ends_of_windows_stay_where_rows_are_replaced() {
+    let mut aggregate = aggregate(&["country"], &[("orders", "count(*)")]);
+    planned(&aggregate, Some("country, orders"));
+    aggregate.emit = Emit::Changes { every: MINUTE };
+    let message = "SL6006 `select`: with `emit: changes` the table needs the column `window_end` as it is: rows of open windows are found by it; add it to the list";
+    for select in [
+        "country, orders",
+        "* EXCEPT (window_end)",
+        "* RENAME (window_end AS until)",
+        "country, window_end AS Window_End",
+        "country, window_start AS window_end",
+        "* REPLACE (window_start AS window_end)",
+    ] {
+        assert_eq!(refused(&aggregate, None, Some(select)), message, "{select}");
+    }
+    for select in ["orders, window_end", "*, orders + 1 AS more", "WINDOW_END, country"] {
+        planned(&aggregate, Some(select));
+    }
+    aggregate.window = Window::None;
+    planned(&aggregate, Some("country, orders"));
+}
+
+#[test]
 fn an_event_time_is_an_instant() {
     check_time(
         "event_tim",
