@@ -161,9 +161,10 @@ fn windows_are_given_times_keys_and_arguments() {
         })
         .collect();
     let some = |text: &str| Some(text.to_owned());
-    assert_eq!(shown[0], (None, None));
-    assert_eq!(shown[1], (some("2 4 NULL"), some("true false false")));
-    assert_eq!(shown[2], (some("1 2 NULL"), None));
+    // By name.
+    assert_eq!(shown[0], (some("1 2 NULL"), None));
+    assert_eq!(shown[1], (None, None));
+    assert_eq!(shown[2], (some("2 4 NULL"), some("true false false")));
 }
 
 fn lines(column: &ArrayRef) -> String {
@@ -501,7 +502,7 @@ fn the_meaning_of_state_is_told_part_by_part() {
             "group_by: country, land",
             "group_by.country: country STRING",
             "group_by.land: lower(country) STRING",
-            "measures: orders, mean",
+            "measures: mean, orders",
             "measures.mean: avg(amount) DOUBLE, states [Decimal256(76, 0), BIGINT]",
             "measures.orders: count(*) FILTER (WHERE paid) BIGINT, states [BIGINT]",
             "state: 1",
@@ -509,6 +510,8 @@ fn the_meaning_of_state_is_told_part_by_part() {
             "window: tumbling 60 s, offset 0 s",
         ]
     );
+    aggregate.measures.reverse();
+    assert_eq!(meaning(&aggregate), found, "whatever the order that they are written in");
     aggregate.watermark.delay = Duration::ZERO;
     aggregate.watermark.column = "EVENT_TIME".into();
     assert_eq!(meaning(&aggregate), found);
