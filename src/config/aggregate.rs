@@ -68,8 +68,10 @@ pub struct MeasureSpec {
 /// What windows need between commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
-    /// How long objects are kept that later ones have made needless: the time to rewind in.
+    /// How long objects are kept that later ones have made needless.
     pub retention: Duration,
+    /// Bytes of keys and values.
+    pub max_bytes: u64,
 }
 
 /// When windows are written.

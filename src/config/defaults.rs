@@ -58,7 +58,9 @@ pub(super) const EMIT: &str = "final";
 pub(super) const LATE_ROWS: &str = "drop";
 /// Windows begin with the hour, the day of UTC.
 pub(super) const WINDOW_OFFSET: &str = "0s";
-/// Time to notice a mistake and rewind, at a few thousand small objects.
+/// No start takes so long to read state; a few hundred to a few ten thousand small objects.
+/// Some millions of windows and keys, and some 1.3 GiB of memory.
+pub(super) const STATE_MAX_BYTES: &str = "512MiB";
 pub(super) const STATE_RETENTION: &str = "1h";
 /// The state of open windows is as large as their keys.
 pub(super) const STATE_BACKEND: &str = "memory";
@@ -164,7 +166,11 @@ fn of_output(explicit: &Value) -> Value {
     }
     if explicit["aggregate"].is_object() {
         output["aggregate"] = of_aggregate(&explicit["aggregate"]);
-        output["state"] = json!({"retention": STATE_RETENTION, "backend": STATE_BACKEND});
+        output["state"] = json!({
+            "retention": STATE_RETENTION,
+            "backend": STATE_BACKEND,
+            "max_bytes": STATE_MAX_BYTES,
+        });
     }
     output
 }

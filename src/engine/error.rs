@@ -90,6 +90,13 @@ pub enum EngineError {
     OnceTooLarge { max_records: u64, max_bytes: u64 },
     #[error("the state of windows can't be written down: {0}")]
     State(io::Error),
+    #[error(
+        "stopped, nothing dropped: the state of open windows is {} bytes, `state.max_bytes` allows {}; `sluice state` shows \
+         what holds the watermark back; shorten the windows or `delay`, set `idle_timeout`, or raise the limit",
+        grouped(*bytes),
+        grouped(*max_bytes)
+    )]
+    StateTooLarge { bytes: u64, max_bytes: u64 },
     #[error("stopped while reading")]
     Stopped,
     #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
@@ -122,6 +129,7 @@ impl EngineError {
             Self::ReplayUncertain { .. } => "SL5012",
             Self::OnceTooLarge { .. } => "SL5013",
             Self::State(_) => "SL5014",
+            Self::StateTooLarge { .. } => "SL5015",
         }
     }
 
@@ -147,7 +155,9 @@ impl EngineError {
             Self::OnceTooLarge { .. } | Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
                 Disposition::Stop(Exit::Configuration)
             }
-            Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
+            Self::ReplayOfChanges { .. } | Self::StateTooLarge { .. } => {
+                Disposition::Stop(Exit::Configuration)
+            }
             Self::ReplayNoTable { .. } => Disposition::Stop(Exit::NegativeFinding),
             Self::ReplayUncertain { .. } => Disposition::Stop(Exit::DataRefused),
             Self::ThreadGone(_) | Self::Thread(_) | Self::State(_) => Disposition::Stop(Exit::Bug),

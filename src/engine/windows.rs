@@ -89,6 +89,8 @@ pub(super) struct Windowed {
     /// The epoch that began with nothing.
     begun: u64,
     cleaner: StateCleaner,
+    /// Of the state.
+    max_bytes: u64,
     clock: IdleClock,
     idle_timeout: Option<Duration>,
     started: Instant,
@@ -200,6 +202,7 @@ impl Windowed {
             chain,
             begun,
             cleaner: StateCleaner::new(state.retention),
+            max_bytes: state.max_bytes,
             clock: IdleClock::new(aggregate.watermark.idle_timeout),
             idle_timeout: aggregate.watermark.idle_timeout,
             started: Instant::now(),
@@ -266,6 +269,10 @@ impl Windowed {
             self.clock.saw_row(partition, now);
         }
         let decisions = self.clock.decide(rows.epoch.watermarks(), readings, now);
+        let bytes = self.windows.state().bytes() as u64;
+        if bytes > self.max_bytes {
+            return Err(EngineError::StateTooLarge { bytes, max_bytes: self.max_bytes });
+        }
         let asked = self.changes.as_ref().is_some_and(|changes| changes.pace.is_asked());
         if !moved && !asked && decisions == Decisions::default() {
             return Ok(None);

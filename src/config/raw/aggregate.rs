@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{DurationText, PatienceText};
+use super::{DurationText, PatienceText, SizeText};
 
 /// Windows over the records' event times.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -150,11 +150,14 @@ pub(in crate::config) struct Update {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct State {
-    /// How long state objects are kept that later ones have made needless: the time that `rewind` can go back. At least
+    /// How long state objects are kept that later ones have made needless: longer than a start takes to read them. At least
     /// `1m`.
     pub(in crate::config) retention: Option<DurationText>,
     /// Where open windows are held while the connector runs.
     pub(in crate::config) backend: Option<StateBackend>,
+    /// What open windows may come to, keys and values; in memory they take some two and a half times as much. With more the
+    /// connector stops: nothing is dropped.
+    pub(in crate::config) max_bytes: Option<SizeText>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{duration, positive_duration, read as read_quantity};
+use super::{duration, positive_duration, positive_size, read as read_quantity};
 use crate::config::aggregate::{Aggregate, Emit, LateRows, MeasureSpec, State, Watermark, Window};
 use crate::config::path::Path;
 use crate::config::problem::{Code, Report};
@@ -83,7 +83,8 @@ pub(super) fn state(raw: &raw::Output, path: &Path, report: &mut Report<'_>) -> 
             report.refuse(Code::Contradiction, &path, what, "remove it");
         }
         let retention = units::duration(defaults::STATE_RETENTION).expect("a duration");
-        return Some(State { retention });
+        let max_bytes = units::size(defaults::STATE_MAX_BYTES).expect("a size");
+        return Some(State { retention, max_bytes });
     };
     let StateBackend::Memory = state.backend?;
     let at = path.key("retention");
@@ -91,7 +92,8 @@ pub(super) fn state(raw: &raw::Output, path: &Path, report: &mut Report<'_>) -> 
     if retention < SHORTEST_RETENTION {
         report.refuse(Code::Malformed, &at, "must be `1m` or more", "");
     }
-    Some(State { retention })
+    let max_bytes = positive_size(state.max_bytes.as_ref(), &path.key("max_bytes"), report)?;
+    Some(State { retention, max_bytes })
 }
 
 fn watermark(raw: &raw::Watermark, path: &Path, report: &mut Report<'_>) -> Option<Watermark> {
