@@ -54,7 +54,10 @@ def tumbling(size: int, offset: int = 0) -> Sliding:
 
 @dataclass(frozen=True)
 class Session:
+    """`joins`: a row exactly a gap after the last one belongs to its session, as Spark has it."""
+
     gap: int
+    joins: bool = False
 
     @property
     def config(self) -> dict[str, str]:
@@ -135,17 +138,19 @@ class Model:
     def windows(self) -> dict[tuple[Span, Keys], list[Event]]:
         """The rows of each window, open or closed."""
         by_order = {place: sorted(rows, key=_order) for place, rows in self._rows.items()}
-        return _sessions(by_order, 1000 * self.window.gap) if isinstance(self.window, Session) else by_order
+        return _sessions(by_order, self.window) if isinstance(self.window, Session) else by_order
 
 
 def _order(event: Event) -> tuple[int, int, int]:
     return event.time, event.partition, event.offset
 
 
-def _sessions(by_keys: dict[Keys, list[Event]], gap: int) -> dict[tuple[Span, Keys], list[Event]]:
+def _sessions(by_keys: dict[Keys, list[Event]], window: Session) -> dict[tuple[Span, Keys], list[Event]]:
     found = {}
+    gap = 1000 * window.gap
     for keys, rows in by_keys.items():
-        cuts = [n for n, (before, after) in enumerate(pairwise(rows), 1) if after.time - before.time >= gap]
+        parted = gap + window.joins
+        cuts = [n for n, (before, after) in enumerate(pairwise(rows), 1) if after.time - before.time >= parted]
         for first, last in pairwise([0, *cuts, len(rows)]):
             session = rows[first:last]
             found[(session[0].time, session[-1].time + gap), keys] = session
