@@ -20,7 +20,7 @@ from harness.kills import kill_at_random
 from harness.readers import Duck, by_path, scan, spark_rows
 from harness.sluice import CONFIGURATION, CONTINUOUS, DATA_REFUSED, Sluice, wait_caught_up
 from harness.waiting import wait_until
-from harness.windows import EXACT, Rows, Session, Sliding, Windowed, tumbling
+from harness.windows import EXACT, Rows, Session, Sliding, Window, Windowed, tumbling
 
 OUTPUTS = {
     "minutes": Windowed(tumbling(60, offset=10)),
@@ -94,6 +94,45 @@ def assert_epochs(lake: Lake, name: str, output: str | None = None) -> int:
         added = sum(int(each["stats"].split('"numRecords":')[1].split(",")[0].rstrip("}")) for each in commit.of("add"))
         assert added == commit.sluice["windows"]["closed"], f"version {commit.version}: {added} rows"
     return epochs
+
+
+# The model is the page's
+
+
+MORNING = 1_700_000_000_000 // 86_400_000 * 86_400_000 + 36_000_000
+# Of docs/WINDOWS.md: a to h, then i.
+PAGE = (
+    [(10, "de", 5), (50, "fr", 3), (90, "de", 2), (185, "fr", 1), (59, "de", 9)],
+    [(20, "de", 7), (200, "de", 4), (250, "de", 8)],
+)
+LATER = (270, "fr", 6)
+
+
+def page_rows(window: Window, later: bool) -> tuple[set[tuple[Any, ...]], dict[str, int], int]:
+    """Start and end in seconds after ten, country, orders, revenue; the fates; how many were late in part."""
+    partitions = [
+        [
+            Event(number, n, n, MORNING + 1_000 * second, country, "", None, None, amount, None)
+            for n, (second, country, amount) in enumerate(records)
+        ]
+        for number, records in enumerate((PAGE[0] + [LATER] * later, PAGE[1]))
+    ]
+    asked = Windowed(window, delay=120, measures=("orders", "items"))
+    model = asked.model(partitions)
+    rows = asked.rows(model.closed()).items()
+    seconds = {(*((bound - MORNING) // 1_000 for bound in place[:2]), place[2], *row) for place, row in rows}
+    return seconds, dict(model.fates), model.late_partial
+
+
+def test_the_model_gives_the_examples_of_the_page() -> None:
+    minute = {(0, 60, "de", 2, 12), (0, 60, "fr", 1, 3)}
+    assert page_rows(tumbling(60), later=False) == (minute, {"aggregated": 7, "late": 1}, 0)
+    assert page_rows(tumbling(60), later=True)[0] == minute | {(60, 120, "de", 1, 2)}
+    two = {(-60, 60, "de", 2, 12), (-60, 60, "fr", 1, 3)}
+    assert page_rows(Sliding(120, 60), later=False) == (two, {"aggregated": 8}, 1)
+    assert page_rows(Sliding(120, 60), later=True)[0] == two | {(0, 120, "de", 4, 23), (0, 120, "fr", 1, 3)}
+    assert page_rows(Session(60), later=False) == (set(), {"aggregated": 7, "late": 1}, 0)
+    assert page_rows(Session(60), later=True)[0] == {(10, 80, "de", 2, 12), (50, 110, "fr", 1, 3)}
 
 
 # Tables equal the model

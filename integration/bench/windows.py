@@ -1,8 +1,8 @@
 """`make bench-windows RECORDS=5000000`: orders and revenue per minute and country of event time, from one topic of JSON
 orders, by sluice and by Spark Structured Streaming in turns; the tables must be alike, and the costs are printed.
 
-Both read everything in one batch, so that what is compared is the job and not the number of commits. Of sluice, the cost of
-each thread is told, too."""
+Both read everything in one batch, so that what is compared is the job and not the number of commits. Of sluice, the
+cost of each thread is told, too."""
 
 import argparse
 import shutil
