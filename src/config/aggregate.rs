@@ -61,7 +61,7 @@ pub struct MeasureSpec {
 /// What windows need between commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
-    /// How long objects are kept that later ones have made needless: the time to rewind in.
+    /// How long objects are kept that later ones have made needless.
     pub retention: Duration,
 }
 

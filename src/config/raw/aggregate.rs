@@ -148,7 +148,7 @@ pub(in crate::config) struct Update {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct State {
-    /// How long state objects are kept that later ones have made needless: the time that `rewind` can go back. At least
+    /// How long state objects are kept that later ones have made needless: longer than a start takes to read them. At least
     /// `1m`.
     pub(in crate::config) retention: Option<DurationText>,
     /// Where open windows are held while the connector runs.
