@@ -226,11 +226,6 @@ fn emission_and_late_rows_fit_each_other() {
         (WINDOW, "{kind: none}\n      emit: final", needs_changes),
         (
             WINDOW,
-            &more("late_rows: dead_letter"),
-            "10: SL1002 aggregate.late_rows: `dead_letter` is not available yet; use `drop`; late rows are counted",
-        ),
-        (
-            WINDOW,
             &more("late_rows: {update: {allowed_lateness: 1h}}"),
             "10: SL1008 aggregate.late_rows: `update` needs `emit: changes`: a final row is never written again; write `emit: {changes: {every: 10s}}`, or raise `watermark.delay`",
         ),

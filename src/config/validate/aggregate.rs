@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
 /// Each has a state of its own, and is merged into each of its windows.
 const MOST_PANES: u128 = 100_000;
 
-/// Shorter ones would leave nothing to go back to.
+/// A start reads state object by object; the first ones mustn't go meanwhile.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(60);
 
 /// Columns that windows bring themselves.
