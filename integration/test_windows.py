@@ -33,12 +33,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STATE = "sluice/orders/{}/state/0"
 
 
-@pytest.fixture
-def eight(kafka: Kafka, request: pytest.FixtureRequest) -> str:
-    """An empty topic of eight partitions."""
-    return kafka.create_topic(kafka.new_name(request.node.originalname[:40]), 8)
-
-
 def configured(
     connector: Connector,
     topic: str,

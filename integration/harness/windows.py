@@ -230,6 +230,8 @@ class Windowed:
     group_by: tuple[str, ...] = ("country",)
     delay: int = 60
     measures: tuple[str, ...] = tuple(MEASURES)
+    # `final`, or what `changes` takes.
+    emit: Any = "final"
 
     def output(self, table: str | Path, watermark: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
         """Its configuration. `watermark`: more of its keys; `more`: of the output's."""
@@ -238,7 +240,7 @@ class Windowed:
             "window": self.window.config,
             "group_by": list(self.group_by),
             "measures": {name: MEASURES[name][0] for name in self.measures},
-            "emit": "final",
+            "emit": self.emit,
             "late_rows": "drop",
         }
         return {"table": str(table), "aggregate": aggregate, **more}
