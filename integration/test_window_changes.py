@@ -65,7 +65,7 @@ def test_changes_are_seen_within_their_time(
     duck = Duck()
 
     def in_table() -> int:
-        return duck.row(f"SELECT sum(orders) FROM {scan(table)}")[0]
+        return duck.row(f"SELECT sum(orders) FROM {scan(table)}")[0] or 0
 
     process = sluice.start()
     waits = []
@@ -74,7 +74,7 @@ def test_changes_are_seen_within_their_time(
         for _ in range(8):
             counted = fates(log)["aggregated"]
             began = time.monotonic()
-            wait_until(f"{counted} records in the table", lambda: in_table() >= counted, 30, every=0.02)  # noqa: B023
+            wait_until(f"{counted} in the table", lambda counted=counted: in_table() >= counted, 30, every=0.02)
             waits.append(time.monotonic() - began)
     wait_caught_up(process, log, kafka, eight)
     counted = fates(log)["aggregated"]

@@ -38,9 +38,12 @@ const COMMIT_PROMISE: Option<Duration> = Some(Duration::from_secs(600));
 /// The same for the pauses between batches, beyond the trigger's interval.
 const IDLE_PROMISE: Duration = Duration::from_secs(60);
 
+/// Reads and writes a batch; of what is written, there is a part for each of the lane's outputs.
+type Work = dyn Future<Output = Result<(Batch, Vec<OutputWritten>), EngineError>> + Send;
+
 /// A batch under way: planned, and being read and written.
 pub(super) struct Reading {
-    work: Pin<Box<dyn Future<Output = Result<(Batch, Vec<OutputWritten>), EngineError>> + Send>>,
+    work: Pin<Box<Work>>,
     planned: Planned,
 }
 
