@@ -14,8 +14,10 @@ from harness.feed import Feed
 from harness.kafka import Kafka
 from harness.s3 import S3
 from harness.s3_proxy import COMMIT, S3Proxy, cut, landed_but, late, refused
+from harness.sluice import CONTINUOUS, FENCED
+from harness.waiting import wait_until
 from harness.windows import EXACT, Session, Windowed, tumbling
-from test_windows import assert_epochs, configured, fates
+from test_windows import Feeding, assert_epochs, configured, fates
 
 STATE = r"/_sluice/state/.*\.state$"
 MINUTES = Windowed(tumbling(60), measures=tuple(EXACT))
@@ -82,4 +84,27 @@ def test_state_that_can_not_be_read_at_once_is_asked_for_again(
     model = MINUTES.model(orders.everything())
     MINUTES.assert_equal(MINUTES.read(lake.table("minutes"), lake.storage), MINUTES.rows(model.closed()))
     sluice.write(storage=s3.settings())
+    sluice.verify()
+
+
+def test_two_instances_at_once_write_each_window_once(
+    kafka: Kafka, eight: str, lake: Lake, connector: Connector, seed: int
+) -> None:
+    """Both go on from the same state; only one of them can name the next."""
+    sluice = configured(connector, eight, lake, OUTPUTS, trigger=CONTINUOUS, limits={"max_records": 300})
+    log = lake.log("minutes")
+    both = [sluice.start(), sluice.start()]
+    with Feeding(kafka, eight, Feed(seed, 400_000, span=50_000)) as feeding:
+        wait_until("many versions", lambda: log.version() > 60 or not any(each.running() for each in both), 60)
+    wait_until("one to be fenced", lambda: any("fenced" in each.output.lower() for each in both), 30)
+    codes = [each.terminate() if each.running() else each.process.returncode for each in both]
+    assert set(codes) <= {0, FENCED}, codes
+    sluice.run("--set", "trigger.mode=available_now")
+    for name, asked in OUTPUTS.items():
+        model = asked.model(feeding.everything())
+        assert fates(lake.log(name)) == Counter(model.fates)
+        wanted = model.windows() if name == "open" else model.closed()
+        asked.assert_equal(asked.read(lake.table(name), lake.storage), asked.rows(wanted))
+    for name in ("minutes", "sessions"):
+        assert_epochs(lake, name)
     sluice.verify()

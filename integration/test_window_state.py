@@ -1,7 +1,9 @@
 """State of windows over a long time: its objects are cleaned up, and memory doesn't grow with what has passed."""
 
+import contextlib
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,13 @@ MINUTES = {"orders": Windowed(tumbling(60), measures=("orders", "revenue"))}
 
 def states(lake: Lake) -> list[Path]:
     return sorted((lake.path("orders") / "_sluice" / "state" / "orders").glob("*.state"))
+
+
+def ages_of(files: list[Path], now: float) -> Iterator[float]:
+    """Of those that are still there."""
+    for each in files:
+        with contextlib.suppress(FileNotFoundError):
+            yield now - each.stat().st_mtime
 
 
 def resident(pid: int) -> int:
@@ -71,20 +80,21 @@ def test_state_objects_are_bounded_over_ten_thousand_epochs(
     log = local.log("orders")
     began = time.monotonic()
     most, most_old, kills = 0, 0.0, 0
-    with Feeding(kafka, eight, Feed(seed, 4_000_000, span=400_000)):
+    with Feeding(kafka, eight, Feed(seed, 8_000_000, span=800_000)):
         process = sluice.start()
-        while log.version() < epochs:
+        while log.version() < epochs or time.monotonic() - began < 4 * retention:
             wait_until("more epochs", lambda before=log.version(): log.version() > before + 200, 120)
             # A killed process leaves an object that no commit names now and then.
             process.kill()
             kills += 1
             process = sluice.start()
             now = time.time()
-            ages = [now - each.stat().st_mtime for each in states(local)]
+            ages = list(ages_of(states(local), now))
             rate = log.version() / (time.monotonic() - began)
             most = max(most, len(ages))
             if time.monotonic() - began > 2 * retention:
                 most_old = max(most_old, *ages)
+                assert most_old < 2 * retention, f"an object of {most_old:.0f} s"
                 assert len(ages) < 2 * rate * retention * 9 / 8 + CHAIN + kills, f"{len(ages)} at {rate:.0f}/s"
         assert process.terminate() == 0
     sluice.run("--set", "trigger.mode=available_now")
