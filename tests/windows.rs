@@ -248,3 +248,44 @@ fn late_rows_are_kept_once_where_they_are_asked_for() {
     let report = bench.report("per_minute", "per_minute");
     assert_eq!((report.fates.late, report.fates.timeless, report.fates.tombstones), (2, 1, 1));
 }
+
+#[test]
+fn a_partition_far_ahead_waits_for_one_that_has_records_to_read() {
+    const RECORDS: i64 = 200;
+    let bench = Bench::new();
+    // Minutes in the first partition, seconds in the second.
+    let at = |seconds: i64| {
+        let time = chrono::DateTime::from_timestamp(1_793_520_000 + seconds, 0).expect("a time");
+        format!(r#"{{"event_time": "{}", "country": "de", "amount": 1}}"#, time.to_rfc3339())
+    };
+    let values: Vec<_> = (0..RECORDS).flat_map(|n| [at(60 * n), at(n)]).collect();
+    bench.produce(values.iter().map(|value| Some(value.as_str())));
+    let mut spec = spec(&bench, TUMBLING, "emit: final", 10);
+    let output = spec.outputs.get_mut("per_minute").expect("the output");
+    let watermark = &mut output.aggregate.as_mut().expect("windows").watermark;
+    watermark.max_ahead = Some(Duration::from_secs(600));
+    bench.run(spec).expect("a run");
+
+    let mut most_ahead = 0;
+    for action in entries(&bench, "per_minute").iter().flatten() {
+        let info = &action["commitInfo"]["sluice"];
+        let Ok(windows) = serde_json::from_value::<WindowsInfo>(info["windows"].clone()) else {
+            continue;
+        };
+        let moved = |of: &serde_json::Value| of["partition"] == 1 && of["end"] != RECORDS;
+        if !info["partitions"].as_array().into_iter().flatten().any(moved) {
+            continue;
+        }
+        let reached = windows.watermarks.iter().map(|each| {
+            let text = each.watermark.as_deref().expect("both have records");
+            chrono::DateTime::parse_from_rfc3339(text).expect("a time").timestamp()
+        });
+        let (least, most) = (reached.clone().min(), reached.max());
+        most_ahead = most_ahead.max(most.expect("two") - least.expect("two"));
+    }
+    // A batch has five records of each, as long as both are read.
+    assert!((300..=600 + 5 * 60).contains(&most_ahead), "{most_ahead} s");
+    let report = bench.report("per_minute", "per_minute");
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.fates.aggregated + report.fates.late, 2 * RECORDS as u64);
+}

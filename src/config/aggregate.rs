@@ -35,6 +35,8 @@ pub struct Watermark {
     pub idle_timeout: Option<Duration>,
     /// How far an event time may be ahead of its record's timestamp; `None`: any distance.
     pub max_future: Option<Duration>,
+    /// How far a partition may be ahead of the slowest while that has records to read; `None`: any distance.
+    pub max_ahead: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -52,6 +52,8 @@ pub(super) const METADATA_COLUMNS: [&str; 3] = ["partition", "offset", "timestam
 pub(super) const IDLE_TIMEOUT: &str = "1m";
 /// Only who knows the producers' clocks can say what is too far ahead.
 pub(super) const MAX_FUTURE: &str = "never";
+/// Waiting costs speed, and partitions are read in proportion to what they have anyway.
+pub(super) const MAX_AHEAD: &str = "never";
 /// Each row once, for whatever reads the table.
 pub(super) const EMIT: &str = "final";
 /// The one policy that asks for nothing else.
@@ -178,7 +180,11 @@ fn of_output(explicit: &Value) -> Value {
 fn of_aggregate(explicit: &Value) -> Value {
     let mut aggregate = json!({"group_by": [], "emit": EMIT, "late_rows": LATE_ROWS});
     if explicit["watermark"].is_object() {
-        aggregate["watermark"] = json!({"idle_timeout": IDLE_TIMEOUT, "max_future": MAX_FUTURE});
+        aggregate["watermark"] = json!({
+            "idle_timeout": IDLE_TIMEOUT,
+            "max_future": MAX_FUTURE,
+            "max_ahead": MAX_AHEAD,
+        });
     }
     if matches!(explicit["window"]["kind"].as_str(), Some("tumbling" | "sliding")) {
         aggregate["window"] = json!({"offset": WINDOW_OFFSET, "timezone": "UTC"});

@@ -325,7 +325,8 @@ impl<'a> Lane<'a> {
         let limits = self.spec().limits;
         let (max_records, max_bytes) =
             if once { (u64::MAX, u64::MAX) } else { (limits.max_records, limits.max_bytes) };
-        let backlogs = self.backlogs().await;
+        let ahead: BTreeSet<_> = self.outputs.iter().flat_map(Output::ahead).collect();
+        let backlogs = plan::without(self.backlogs().await, &ahead);
         let planned = match self.is_enough(plan::waiting(&backlogs)) {
             true => plan::plan(&backlogs, max_records),
             false => Vec::new(),

@@ -195,6 +195,14 @@ impl Output {
         self.table.close().await;
     }
 
+    /// Partitions that should wait for slower ones, so that windows don't stay open without bound.
+    pub(super) fn ahead(&self) -> Vec<&SourcePartition> {
+        match &self.makes {
+            Makes::Windows { windows: Some(windows), .. } => windows.ahead(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether windows have something to commit without a row. `ends`: nothing more is going to be read.
     pub(super) fn is_due(&mut self, confirmed: &Ends, ends: bool) -> bool {
         let readings = self.readings(confirmed);

@@ -93,6 +93,7 @@ pub(super) struct Windowed {
     max_bytes: u64,
     clock: IdleClock,
     idle_timeout: Option<Duration>,
+    max_ahead: Option<Duration>,
     started: Instant,
     metrics: WindowMetrics,
     /// With `emit: changes`.
@@ -205,6 +206,7 @@ impl Windowed {
             max_bytes: state.max_bytes,
             clock: IdleClock::new(aggregate.watermark.idle_timeout),
             idle_timeout: aggregate.watermark.idle_timeout,
+            max_ahead: aggregate.watermark.max_ahead,
             started: Instant::now(),
             shape,
             metrics,
@@ -218,6 +220,19 @@ impl Windowed {
     /// After so long without a row, a partition read to its end is idle; `None`: never.
     pub(super) fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout
+    }
+
+    /// Partitions that are so far ahead of the slowest that they should wait for it.
+    pub(super) fn ahead(&self) -> Vec<&SourcePartition> {
+        let Some(most) = self.max_ahead else { return Vec::new() };
+        let most = Micros::try_from(most.as_micros()).unwrap_or(Micros::MAX);
+        let counting = || self.watermarks.partitions().iter().filter(|(_, known)| !known.idle);
+        let reached = || counting().filter_map(|(of, known)| Some((of, known.watermark?)));
+        let Some(slowest) = reached().map(|(_, watermark)| watermark).min() else {
+            return Vec::new();
+        };
+        let far = reached().filter(|(_, watermark)| watermark.saturating_sub(slowest) > most);
+        far.map(|(partition, _)| partition).collect()
     }
 
     /// Time since this session began, by which partitions are idle.

@@ -47,6 +47,9 @@ pub(in crate::config) struct Watermark {
     /// How far an event time may be ahead of its record's Kafka timestamp; rows further ahead are not counted, and
     /// don't move the watermark. `never`: no event time is refused.
     pub(in crate::config) max_future: Option<PatienceText>,
+    /// How far a partition's watermark may be ahead of the slowest one's, while that has records to read: those further ahead
+    /// wait, so that a backlog doesn't open windows without bound. `never`: none waits.
+    pub(in crate::config) max_ahead: Option<PatienceText>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

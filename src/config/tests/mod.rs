@@ -177,11 +177,12 @@ mod valid {
         assert_eq!(warnings, []);
         let minutes = |count: u64| Duration::from_secs(60 * count);
         let measure = |name: &str, text: &str| MeasureSpec { name: name.into(), text: text.into() };
-        let watermark = |delay, idle_timeout, max_future| Watermark {
+        let watermark = |delay, idle_timeout, max_future, max_ahead| Watermark {
             column: "event_time".into(),
             delay,
             idle_timeout,
             max_future,
+            max_ahead,
         };
         let of = |name: &str| {
             let output = &connector.outputs[name];
@@ -192,7 +193,7 @@ mod valid {
         assert_eq!((&output.mode, output.state.retention), (&Mode::Append, minutes(60)));
         let size = minutes(1);
         let expected = Aggregate {
-            watermark: watermark(minutes(10), Some(minutes(1)), None),
+            watermark: watermark(minutes(10), Some(minutes(1)), None, None),
             window: Window::Tumbling { size, offset: Duration::ZERO, timezone: None },
             group_by: vec![],
             // As they are written, and not by name.
@@ -209,7 +210,7 @@ mod valid {
         let (output, aggregate) = of("per_day");
         assert_eq!((&output.mode, output.state.retention), (&Mode::OpenWindows, minutes(30)));
         let expected = Aggregate {
-            watermark: watermark(Duration::ZERO, None, Some(minutes(60))),
+            watermark: watermark(Duration::ZERO, None, Some(minutes(60)), Some(minutes(24 * 60))),
             window: Window::Sliding {
                 size: minutes(7 * 24 * 60),
                 slide: minutes(24 * 60),

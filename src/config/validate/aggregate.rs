@@ -106,12 +106,22 @@ fn watermark(raw: &raw::Watermark, path: &Path, report: &mut Report<'_>) -> Opti
     let max_future = unless_never(raw.max_future.as_ref(), |text| {
         bounded(duration(Some(text), &at_future, report)?, &at_future, report)
     });
+    let at_ahead = path.key("max_ahead");
+    let max_ahead = unless_never(raw.max_ahead.as_ref(), |text| {
+        bounded(duration(Some(text), &at_ahead, report)?, &at_ahead, report)
+    });
     let column = raw.column.clone()?;
     if column.is_empty() {
         let hint = "for example `column: event_time`";
         report.refuse(Code::Malformed, &path.key("column"), "is empty", hint);
     }
-    Some(Watermark { column, delay: delay?, idle_timeout: idle_timeout?, max_future: max_future? })
+    Some(Watermark {
+        column,
+        delay: delay?,
+        idle_timeout: idle_timeout?,
+        max_future: max_future?,
+        max_ahead: max_ahead?,
+    })
 }
 
 /// `Some(None)`: `never`.

@@ -30,6 +30,7 @@ fn aggregate(group_by: &[&str], measures: &[(&str, &str)]) -> config::Aggregate 
             delay: MINUTE,
             idle_timeout: None,
             max_future: None,
+            max_ahead: None,
         },
         window: tumbling(),
         group_by: group_by.iter().map(|text| (*text).to_owned()).collect(),
