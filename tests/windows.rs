@@ -206,6 +206,30 @@ fn open_windows_are_in_the_table_until_they_close() {
 }
 
 #[test]
+fn what_was_written_as_changes_does_not_go_on_as_final() {
+    let bench = Bench::new();
+    produce(&bench, &RECORDS[..3]);
+    let asked = |emit: &str| spec(&bench, TUMBLING, emit, 100);
+    bench.run(asked("emit: {changes: {every: 0s}}")).expect("a run");
+    let error = bench.run(asked("emit: final")).expect_err("open windows are in the table");
+    assert!(error.to_string().contains("`emit` was changes"), "{error}");
+    bench.run(asked("emit: {changes: {every: 0s}}")).expect("it goes on as it was");
+}
+
+#[test]
+fn what_was_written_as_final_goes_on_as_changes() {
+    let bench = Bench::new();
+    let asked = |emit: &str| spec(&bench, TUMBLING, emit, 100);
+    produce(&bench, &RECORDS[..7]);
+    bench.run(asked("emit: final")).expect("a run");
+    assert_eq!(rows(&bench, "per_minute").len(), 2, "those that are closed");
+    bench.run(asked("emit: {changes: {every: 0s}}")).expect("another");
+    assert_eq!(rows(&bench, "per_minute").len(), 6, "all that there are");
+    let report = bench.report("per_minute", "per_minute");
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
 fn a_running_value_per_key_is_always_in_the_table() {
     let bench = Bench::new();
     let run = || {

@@ -189,7 +189,10 @@ impl Windowed {
             }
         };
         let changes = match aggregate.emit {
-            Emit::Final => None,
+            Emit::Final => {
+                refuse_open_rows(table.store.table(), open.as_ref())?;
+                None
+            }
             Emit::Changes { every } => {
                 let open = Emission::found(open, table).await?;
                 Some(Changes { pace: Pace::new(every), open })
@@ -411,7 +414,10 @@ impl Emission {
     async fn found(kept: Option<OpenWindows>, table: &Table) -> Result<Self, EngineError> {
         // State of an output that wrote closed windows only, until now.
         let windows = kept.unwrap_or_else(OpenWindows::all_changed);
-        let files = windows.files().cloned().collect();
+        let files: Vec<_> = windows.files().cloned().collect();
+        if files.is_empty() {
+            return Ok(Self { windows, scattered: false });
+        }
         let untouched = open_windows::are_untouched(&table.store, table.log(), files).await?;
         Ok(Self { windows, scattered: !untouched })
     }
@@ -490,6 +496,15 @@ async fn read_chain(
 
 fn damaged(states: &StateStore, table: &str, version: StateVersion) -> SinkError {
     SinkError::StateDamaged { table: table.to_owned(), path: states.path(version).to_string() }
+}
+
+/// Rows of open windows can't stay where nothing replaces them any more: each would be there twice once it is closed.
+fn refuse_open_rows(table: &str, open: Option<&OpenWindows>) -> Result<(), SinkError> {
+    if open.is_none_or(|open| open.files().next().is_none()) {
+        return Ok(());
+    }
+    let change = "`emit` was changes, now it is final, and rows of open windows are in the table";
+    Err(SinkError::StateOther { table: table.to_owned(), changes: vec![change.to_owned()] })
 }
 
 /// State that was kept for something else must not go on as this.

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::compute::filter_record_batch;
-use arrow::compute::kernels::cmp::lt_eq;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, Scalar, TimestampMicrosecondArray};
+use arrow::compute::kernels::cmp::gt;
+use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
 use delta_kernel::Engine;
 use serde::{Deserialize, Serialize};
 
@@ -203,7 +203,8 @@ impl Search {
         };
         let ends = rows.column(rows.schema().index_of(&open.column)?);
         let time = TimestampMicrosecondArray::new_scalar(open.time);
-        let time = arrow::array::Scalar::new(time.into_inner().with_timezone("UTC"));
-        lt_eq(ends, &time)
+        let time = Scalar::new(time.into_inner().with_timezone("UTC"));
+        // A row without an end is not ours.
+        not(&prep_null_mask_filter(&gt(ends, &time)?))
     }
 }
