@@ -135,3 +135,31 @@ def test_kills_leave_each_window_once_and_as_it_stands(
         rows = assert_whole(asked, lake, name, feeding.everything())
         print(f"{name}: {kills} kills, {before} before a commit; {rows} windows")
     sluice.verify()
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_kills_keep_each_late_row_once(
+    kafka: Kafka, eight: str, lake: Lake, connector: Connector, seed: int, kills: int
+) -> None:
+    """They are committed before the windows: a kill in between leaves a range that is judged again."""
+    kept = {name: replace(OUTPUTS[name], late_rows="dead_letter") for name in ("minutes", "sessions")}
+    letters = {"table": lake.table("dead"), **lake.settings}
+    sluice = configured(
+        connector, eight, lake, kept, trigger=CONTINUOUS, limits={"max_records": 400}, dead_letters=letters
+    )
+    with Feeding(kafka, eight, Feed(seed, 800_000, span=50_000)) as feeding:
+        kill_at_random(random.Random(seed), sluice, lake.log("minutes"), kills)
+    process = sluice.start()
+    for name in kept:
+        wait_caught_up(process, lake.log(name), kafka, eight, seconds=120)
+    assert process.terminate() == 0
+    for name, asked in kept.items():
+        model = asked.model(feeding.everything())
+        assert fates(lake.log(name)) == Counter(model.fates)
+        asked.assert_equal(asked.read(lake.table(name), lake.storage), asked.rows(model.closed()))
+        columns = "kafka_partition, kafka_offset"
+        found = Duck(lake.storage).rows(f"SELECT {columns} FROM {scan(lake.table('dead'))} WHERE output = '{name}'")
+        assert len(found) == len(set(found)), "none twice"
+        assert set(found) == model.refused
+        print(f"{name}: {kills} kills, {len(found)} rows that no window takes")
+    sluice.verify()

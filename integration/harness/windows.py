@@ -80,6 +80,8 @@ class Model:
     # Fate → records.
     fates: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     late_partial: int = 0
+    # Partition and offset of what no window takes.
+    refused: set[tuple[int, int]] = field(default_factory=set)
     # Partition → its watermark in milliseconds; None before its first usable event time.
     watermarks: dict[int, int | None] = field(default_factory=dict)
     _rows: dict[Any, list[Event]] = field(default_factory=lambda: defaultdict(list))
@@ -100,15 +102,18 @@ class Model:
             reached = time - 1000 * self.delay
             self.watermarks[event.partition] = reached if before is None else max(before, reached)
         if not self.where(event):
-            self.fates["filtered"] += 1
+            fate = "filtered"
         elif not usable:
-            self.fates["timeless"] += 1
+            fate = "timeless"
         elif future:
-            self.fates["future"] += 1
+            fate = "future"
         elif self._takes(event, self.watermarks[event.partition]):
-            self.fates["aggregated"] += 1
+            fate = "aggregated"
         else:
-            self.fates["late"] += 1
+            fate = "late"
+        self.fates[fate] += 1
+        if fate in ("timeless", "future", "late"):
+            self.refused.add((event.partition, event.offset))
 
     def _takes(self, event: Event, watermark: int) -> bool:
         keys = tuple(getattr(event, name) for name in self.group_by)
@@ -230,6 +235,7 @@ class Windowed:
     group_by: tuple[str, ...] = ("country",)
     delay: int = 60
     measures: tuple[str, ...] = tuple(MEASURES)
+    late_rows: Any = "drop"
     # `final`, or what `changes` takes.
     emit: Any = "final"
 
@@ -241,7 +247,7 @@ class Windowed:
             "group_by": list(self.group_by),
             "measures": {name: MEASURES[name][0] for name in self.measures},
             "emit": self.emit,
-            "late_rows": "drop",
+            "late_rows": self.late_rows,
         }
         return {"table": str(table), "aggregate": aggregate, **more}
 
