@@ -115,14 +115,15 @@ impl StateStore {
 #[derive(Debug)]
 pub struct StateCleaner {
     retention: Duration,
-    last: Instant,
+    /// A process may not live long enough for a second look.
+    last: Option<Instant>,
     job: Option<JoinHandle<()>>,
 }
 
 impl StateCleaner {
     /// `retention`: how long an object is kept that later ones have made needless.
     pub fn new(retention: Duration) -> Self {
-        Self { retention, last: Instant::now(), job: None }
+        Self { retention, last: None, job: None }
     }
 
     /// After a commit that goes on from `newest`, for which those from `oldest` on are needed: starts to look for older
@@ -134,10 +135,11 @@ impl StateCleaner {
         newest: StateVersion,
     ) {
         let busy = self.job.as_ref().is_some_and(|job| !job.is_finished());
-        if busy || self.last.elapsed() < self.retention / LOOKS {
+        let soon = |last: Instant| last.elapsed() < self.retention / LOOKS;
+        if busy || self.last.is_some_and(soon) {
             return;
         }
-        self.last = Instant::now();
+        self.last = Some(Instant::now());
         let (states, retention) = (states.clone(), self.retention);
         self.job = Some(tokio::spawn(async move {
             let table = states.store.table();
