@@ -97,7 +97,7 @@ def test_state_objects_are_bounded_over_ten_thousand_epochs(
                 assert most_old < 2 * retention, f"an object of {most_old:.0f} s"
                 assert len(ages) < 2 * rate * retention * 9 / 8 + CHAIN + kills, f"{len(ages)} at {rate:.0f}/s"
         assert process.terminate() == 0
-    sluice.run("--set", "trigger.mode=available_now")
+    sluice.run("--set", "trigger.mode=available_now", "--set", "limits.max_records=100000")
     sluice.verify()
     print(f"{log.version():,} versions, {kills} kills, at most {most:,} state objects, the oldest {most_old:.0f} s")
 
