@@ -147,6 +147,14 @@ impl WindowPlan {
         matches!(self.kind, Kind::Aligned(_) | Kind::Session { .. }).then_some(BOUNDS[1])
     }
 
+    /// Which rows stay where duplicates are dropped; `None`: rows are aggregated.
+    pub fn first(&self) -> Option<First> {
+        match self.kind {
+            Kind::Deduplicated { first, .. } => Some(first),
+            _ => None,
+        }
+    }
+
     fn key_types(&self) -> Vec<DataType> {
         self.keys.iter().map(|key| key.data_type().clone()).collect()
     }
