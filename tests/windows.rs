@@ -56,7 +56,7 @@ fn spec(bench: &Bench, window: &str, more: &str, max_records: u64) -> Connector 
 }
 
 /// The entries of a log, in order.
-fn entries(bench: &Bench, table: &str) -> Vec<Vec<serde_json::Value>> {
+pub(super) fn entries(bench: &Bench, table: &str) -> Vec<Vec<serde_json::Value>> {
     let Ok(folder) = std::fs::read_dir(bench.log(table)) else { return Vec::new() };
     let mut paths: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
@@ -69,7 +69,7 @@ fn entries(bench: &Bench, table: &str) -> Vec<Vec<serde_json::Value>> {
 }
 
 /// The live files of a table.
-fn files(bench: &Bench, table: &str) -> BTreeSet<String> {
+pub(super) fn files(bench: &Bench, table: &str) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     for action in entries(bench, table).iter().flatten() {
         if let Some(path) = action["remove"]["path"].as_str() {
@@ -83,7 +83,7 @@ fn files(bench: &Bench, table: &str) -> BTreeSet<String> {
 }
 
 /// The rows of a table, each a line of text, in order.
-fn rows(bench: &Bench, table: &str) -> Vec<String> {
+pub(super) fn rows(bench: &Bench, table: &str) -> Vec<String> {
     let mut rows = Vec::new();
     for file in files(bench, table) {
         let path = bench.folder.path().join(table).join(file);
@@ -109,7 +109,11 @@ fn rows(bench: &Bench, table: &str) -> Vec<String> {
 
 /// What the newest commit of the output says of windows.
 fn newest(bench: &Bench) -> Option<WindowsInfo> {
-    let entries = entries(bench, "per_minute");
+    newest_of(bench, "per_minute")
+}
+
+pub(super) fn newest_of(bench: &Bench, table: &str) -> Option<WindowsInfo> {
+    let entries = entries(bench, table);
     let newest_first = entries.iter().rev().flatten();
     let mut infos = newest_first.filter_map(|action| {
         serde_json::from_value(action["commitInfo"]["sluice"]["windows"].clone()).ok()

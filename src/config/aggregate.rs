@@ -1,4 +1,4 @@
-//! What an output with `aggregate` computes (docs/WINDOWS.md), as types that can't be wrong.
+//! What an output with `aggregate` or `deduplicate` computes (docs/WINDOWS.md), as types that can't be wrong.
 
 use std::time::Duration;
 
@@ -21,6 +21,36 @@ impl Aggregate {
     /// Whether rows that no window takes go into the table of `dead_letters`.
     pub fn keeps_late_rows(&self) -> bool {
         self.late_rows == LateRows::DeadLetter
+    }
+}
+
+/// Rows of a key that are near to each other in event time, of which only the first is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deduplicate {
+    /// SQL expressions over a record; never empty.
+    pub keys: Vec<String>,
+    /// Rows of a key are duplicates that are less than this apart.
+    pub within: Duration,
+    pub order: DuplicateOrder,
+    pub watermark: Watermark,
+}
+
+/// Which of the rows of a key is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DuplicateOrder {
+    /// In the order of offsets.
+    Arrival,
+    /// By event time, topic, partition, offset. Rows wait until the watermark has passed them.
+    EventTime,
+}
+
+impl DuplicateOrder {
+    /// In the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Arrival => "arrival",
+            Self::EventTime => "event_time",
+        }
     }
 }
 

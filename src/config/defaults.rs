@@ -64,6 +64,8 @@ pub(super) const WINDOW_OFFSET: &str = "0s";
 /// Some millions of windows and keys, and some 1.3 GiB of memory.
 pub(super) const STATE_MAX_BYTES: &str = "512MiB";
 pub(super) const STATE_RETENTION: &str = "1h";
+/// Rows need not wait.
+pub(super) const DUPLICATE_ORDER: &str = "arrival";
 /// The state of open windows is as large as their keys.
 pub(super) const STATE_BACKEND: &str = "memory";
 
@@ -168,6 +170,11 @@ fn of_output(explicit: &Value) -> Value {
     }
     if explicit["aggregate"].is_object() {
         output["aggregate"] = of_aggregate(&explicit["aggregate"]);
+    }
+    if explicit["deduplicate"].is_object() {
+        output["deduplicate"] = of_deduplicate(&explicit["deduplicate"]);
+    }
+    if explicit["aggregate"].is_object() || explicit["deduplicate"].is_object() {
         output["state"] = json!({
             "retention": STATE_RETENTION,
             "backend": STATE_BACKEND,
@@ -177,17 +184,25 @@ fn of_output(explicit: &Value) -> Value {
     output
 }
 
+fn of_deduplicate(explicit: &Value) -> Value {
+    let mut deduplicate = json!({"order": DUPLICATE_ORDER});
+    if explicit["watermark"].is_object() {
+        deduplicate["watermark"] = of_watermark();
+    }
+    deduplicate
+}
+
 fn of_aggregate(explicit: &Value) -> Value {
     let mut aggregate = json!({"group_by": [], "emit": EMIT, "late_rows": LATE_ROWS});
     if explicit["watermark"].is_object() {
-        aggregate["watermark"] = json!({
-            "idle_timeout": IDLE_TIMEOUT,
-            "max_future": MAX_FUTURE,
-            "max_ahead": MAX_AHEAD,
-        });
+        aggregate["watermark"] = of_watermark();
     }
     if matches!(explicit["window"]["kind"].as_str(), Some("tumbling" | "sliding")) {
         aggregate["window"] = json!({"offset": WINDOW_OFFSET, "timezone": "UTC"});
     }
     aggregate
+}
+
+fn of_watermark() -> Value {
+    json!({"idle_timeout": IDLE_TIMEOUT, "max_future": MAX_FUTURE, "max_ahead": MAX_AHEAD})
 }

@@ -14,6 +14,7 @@ fn sample_defaults() -> Value {
     let output = json!({
         "decode": {},
         "aggregate": {"watermark": {}, "window": {"kind": "tumbling"}},
+        "deduplicate": {"watermark": {}},
     });
     let explicit = json!({"name": "<name>", "http": {}, "decode": {}, "outputs": {"*": output}});
     defaults::layer(&explicit)

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::aggregate::{Aggregate, Emit, LateRows};
+use super::aggregate::{Aggregate, Deduplicate, Emit, LateRows};
 use super::location;
 use super::spec::{AvroSchemas, Connector, Decode, Output, Payload, Start, Topics};
 use crate::schema::ddl;
@@ -124,7 +124,22 @@ fn of_output(output: &Output) -> Value {
     if let Some(aggregate) = &output.aggregate {
         meaning["aggregate"] = of_aggregate(aggregate);
     }
+    if let Some(deduplicate) = &output.deduplicate {
+        meaning["deduplicate"] = of_deduplicate(deduplicate);
+    }
     meaning
+}
+
+fn of_deduplicate(deduplicate: &Deduplicate) -> Value {
+    let Deduplicate { keys, within, order, watermark } = deduplicate;
+    json!({
+        "column": watermark.column,
+        "delay": format!("{:?}", watermark.delay),
+        "max_future": format!("{:?}", watermark.max_future),
+        "keys": keys,
+        "within": format!("{within:?}"),
+        "order": order.word(),
+    })
 }
 
 fn of_aggregate(aggregate: &Aggregate) -> Value {

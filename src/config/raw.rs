@@ -348,7 +348,10 @@ pub(super) struct Output {
     /// The table has a row for each window and group instead of one for each record. `where` is before it, `select`
     /// after it.
     pub(super) aggregate: Option<Aggregate>,
-    /// With `aggregate`: what windows need between commits.
+    /// Duplicates are left out: of the rows of a key that are near to each other in event time, only the first is written.
+    /// With `mode: append` and without `aggregate`.
+    pub(super) deduplicate: Option<Deduplicate>,
+    /// With `aggregate` or `deduplicate`: what they need between commits.
     pub(super) state: Option<State>,
     /// What a record does to the table; not with `aggregate`.
     pub(super) mode: Option<ModeWord>,

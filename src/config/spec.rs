@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::aggregate::{Aggregate, State};
+use super::aggregate::{Aggregate, Deduplicate, State, Watermark};
 use crate::schema::TableSchema;
 
 /// One connector: one source, one or more outputs.
@@ -431,6 +431,8 @@ pub struct Output {
     pub mode: Mode,
     /// `None`: records become rows as they are.
     pub aggregate: Option<Aggregate>,
+    /// Not with `aggregate`. `None`: every record becomes a row.
+    pub deduplicate: Option<Deduplicate>,
     /// Raw rows have none.
     pub state: State,
     pub schema_evolution: SchemaEvolution,
@@ -444,6 +446,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// How far its event time has come, if it goes by that.
+    pub fn watermark(&self) -> Option<&Watermark> {
+        let of_windows = self.aggregate.as_ref().map(|aggregate| &aggregate.watermark);
+        of_windows.or_else(|| self.deduplicate.as_ref().map(|of| &of.watermark))
+    }
+
     pub fn takes(&self, topic: &str) -> bool {
         self.topics.as_ref().is_none_or(|topics| topics.iter().any(|own| own == topic))
     }

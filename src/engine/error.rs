@@ -64,7 +64,7 @@ pub enum EngineError {
     )]
     NoColumn { output: String, key: &'static str, column: String, columns: String },
     #[error(
-        "outputs.{output}: dead letters are replayed under `mode: append` and without `aggregate` only; with keys or windows an old record would meet newer rows"
+        "outputs.{output}: dead letters are replayed under `mode: append` and without `aggregate` or `deduplicate` only; with keys or windows an old record would meet newer rows"
     )]
     ReplayOfChanges { output: String },
     #[error("outputs.{output}: there is no table at {table}, so nothing has been judged yet")]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{BatchWriter, OutputRows, OutputWritten, Rows, Share};
+use super::batch::{BatchWriter, OutputRows, OutputWritten, Share};
 use super::decoders::Decoders;
 use super::lanes::{self, Shared};
 use super::output::{Ends, Output, age};
@@ -428,7 +428,7 @@ impl<'a> Lane<'a> {
             None => None,
         };
         let once = self.spec().trigger == Trigger::Once;
-        let holds = outputs.iter().any(|output| matches!(output.rows, Rows::Changes(..)));
+        let holds = outputs.iter().any(|output| output.rows.wait_in_memory());
         let most = (once && holds).then_some(self.spec().limits);
         Ok((BatchWriter { outputs, dead_letters, most }, takes))
     }

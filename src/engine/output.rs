@@ -56,15 +56,12 @@ enum Makes {
 
 impl Makes {
     fn new(output: &config::Output, rows: &SchemaRef) -> Result<Self, EngineError> {
-        Ok(match &output.aggregate {
+        Ok(match WindowShape::new(output, rows)? {
             None => {
                 let shape = Arc::new(Shape::new(output, rows)?);
                 Self::Rows { shape, mode: output.mode.clone() }
             }
-            Some(aggregate) => {
-                let shape = Arc::new(WindowShape::new(output, aggregate, rows)?);
-                Self::Windows { shape, windows: None }
-            }
+            Some(shape) => Self::Windows { shape: Arc::new(shape), windows: None },
         })
     }
 
@@ -116,17 +113,9 @@ impl Output {
         output: &config::Output,
         metrics: &Metrics,
     ) -> Result<(), EngineError> {
-        if let (Makes::Windows { shape, windows }, Some(aggregate)) =
-            (&mut self.makes, &output.aggregate)
-        {
-            let restored = Windowed::restore(
-                shape.clone(),
-                aggregate,
-                output.state,
-                &self.table,
-                metrics.windows(&self.label),
-            )
-            .await?;
+        if let Makes::Windows { shape, windows } = &mut self.makes {
+            let metrics = metrics.windows(&self.label);
+            let restored = Windowed::restore(shape.clone(), output, &self.table, metrics).await?;
             self.table.hold_files(restored.held_files());
             *windows = Some(Box::new(restored));
         }

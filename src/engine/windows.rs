@@ -1,5 +1,6 @@
 //! Windows of an output, with their I/O: a batch's rows into an epoch, the epoch into files and a state object, and the
-//! windows back from what the table's last commit names.
+//! windows back from what the table's last commit names. An output with `deduplicate` is one of these: it has the same state,
+//! of rows instead of windows.
 //!
 //! An epoch is a batch. Its rows are taken on the writing thread; when the batch is read, the epoch is finished: the clock's
 //! decisions are taken, windows are closed into files, and the state object is made. Its commit puts that object, then the
@@ -13,6 +14,7 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::compute::{and, filter, filter_record_batch, not};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::Value;
 
@@ -24,7 +26,7 @@ use super::shape::{failed_on, refuse_unknown, visible};
 use super::side::{Side, SideRows};
 use super::table::{Table, WindowFiles};
 use crate::chunk::{Chunk, SourcePartition};
-use crate::config::{self, Aggregate, Emit, MetadataColumn, Output};
+use crate::config::{Emit, MetadataColumn, Output};
 use crate::observability::WindowMetrics;
 use crate::offsets::Fates;
 use crate::sink::error::SinkError;
@@ -34,12 +36,13 @@ use crate::sink::keyed::open_windows::{self, EndsAfter, OpenFile};
 use crate::sink::state::{StateCleaner, StateStore, StateVersion};
 use crate::transform::TransformError;
 use crate::transform::aggregation::Aggregation;
+use crate::transform::deduplication::Deduplication;
 use crate::transform::window::{
-    self, CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, State,
-    Stored, Times, ToStore, Watermarks, Windows,
+    self, ArrivedRows, CHAIN, CountedRows, Counts, Decisions, Epoch, First, IdleClock, Micros,
+    Next, Reading, State, Stored, Times, ToStore, Watermarks, WindowPlan, Windows,
 };
 
-/// What an output with `aggregate` makes of rows: planned once.
+/// What an output with `aggregate` or `deduplicate` makes of rows: planned once.
 pub struct WindowShape {
     /// The columns that expressions see, among a chunk's.
     visible: Vec<usize>,
@@ -47,31 +50,82 @@ pub struct WindowShape {
     rows: SchemaRef,
     /// The records' timestamps among a chunk's columns, if anybody asked for them.
     timestamps: Option<usize>,
-    aggregation: Aggregation,
+    computes: Computes,
+}
+
+enum Computes {
+    Aggregation(Box<Aggregation>),
+    Deduplication(Box<Deduplication>),
 }
 
 impl WindowShape {
-    /// `rows`: a chunk's columns.
+    /// `rows`: a chunk's columns. `None`: rows become rows as they are.
     ///
     /// # Errors
     /// Expressions that can't be planned, columns named in `partition_by` that the table wouldn't have.
-    pub fn new(
-        output: &Output,
-        aggregate: &Aggregate,
-        rows: &SchemaRef,
-    ) -> Result<Self, EngineError> {
+    pub fn new(output: &Output, rows: &SchemaRef) -> Result<Option<Self>, EngineError> {
         let visible = visible(output, rows);
         let seen = SchemaRef::from(rows.project(&visible).map_err(FilesError::Rows)?);
         let (select, filter) = (output.select.as_deref(), output.filter.as_deref());
-        let aggregation = Aggregation::new(&seen, aggregate, filter, select)?;
-        refuse_unknown(output, aggregation.schema())?;
+        let computes = match (&output.aggregate, &output.deduplicate) {
+            (Some(aggregate), _) => {
+                let planned = Aggregation::new(&seen, aggregate, filter, select)?;
+                Computes::Aggregation(Box::new(planned))
+            }
+            (None, Some(deduplicate)) => {
+                let planned = Deduplication::new(&seen, deduplicate, filter, select)?;
+                Computes::Deduplication(Box::new(planned))
+            }
+            (None, None) => return Ok(None),
+        };
         let timestamps = rows.index_of(MetadataColumn::Timestamp.column()).ok();
-        Ok(Self { visible, rows: rows.clone(), timestamps, aggregation })
+        let shape = Self { visible, rows: rows.clone(), timestamps, computes };
+        refuse_unknown(output, shape.schema())?;
+        Ok(Some(shape))
     }
 
     /// The table's columns.
     pub fn schema(&self) -> &SchemaRef {
-        self.aggregation.schema()
+        match &self.computes {
+            Computes::Aggregation(of) => of.schema(),
+            Computes::Deduplication(of) => of.schema(),
+        }
+    }
+
+    fn windows(&self) -> &Arc<WindowPlan> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.windows(),
+            Computes::Deduplication(of) => of.windows(),
+        }
+    }
+
+    fn meaning(&self) -> BTreeMap<String, String> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.meaning(),
+            Computes::Deduplication(of) => of.meaning(),
+        }
+    }
+
+    fn kept(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, TransformError> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.kept(rows),
+            Computes::Deduplication(of) => of.kept(rows),
+        }
+    }
+
+    fn event_times(&self, rows: &RecordBatch) -> Result<Int64Array, TransformError> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.event_times(rows),
+            Computes::Deduplication(of) => of.event_times(rows),
+        }
+    }
+
+    /// What an epoch writes, as the table has it.
+    fn select(&self, closed: RecordBatch) -> Result<RecordBatch, TransformError> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.select(&closed),
+            Computes::Deduplication(_) => Ok(closed),
+        }
     }
 }
 
@@ -126,6 +180,16 @@ struct Seen {
     awake: bool,
 }
 
+/// What rows that count become.
+#[derive(Debug, Clone, Copy)]
+enum Becomes {
+    Aggregated,
+    /// Rows at once, but for duplicates.
+    Rows,
+    /// Rows or duplicates later on.
+    Held,
+}
+
 /// An epoch that is to be committed.
 pub(super) struct EpochDone {
     pub(super) files: WindowFiles,
@@ -133,7 +197,10 @@ pub(super) struct EpochDone {
     pub(super) version: StateVersion,
     /// Rows that are to be kept elsewhere, before this is committed.
     pub(super) late: SideRows,
+    becomes: Becomes,
     judged: BTreeMap<Arc<SourcePartition>, Seen>,
+    /// Of the rows that count.
+    duplicates: BTreeMap<SourcePartition, u64>,
     object: Vec<u8>,
     next: Next,
     /// With `emit: changes`, and whether all that changed is written.
@@ -164,13 +231,12 @@ impl Windowed {
     /// The windows as the table's last commit left them.
     pub(super) async fn restore(
         shape: Arc<WindowShape>,
-        aggregate: &Aggregate,
-        state: config::State,
+        output: &Output,
         table: &Table,
         metrics: WindowMetrics,
     ) -> Result<Self, EngineError> {
-        let meaning = shape.aggregation.meaning();
-        let (plan, states) = (shape.aggregation.windows().clone(), table.states());
+        let meaning = shape.meaning();
+        let (plan, states) = (shape.windows().clone(), table.states());
         let (windows, chain, begun, open) = match table.state() {
             None => (Windows::new(plan), Vec::new(), 1, Some(OpenWindows::default())),
             Some(newest) if newest.is_given_up() => {
@@ -188,16 +254,19 @@ impl Windowed {
                 (Windows::restored(plan, watermarks, state), chain, begun, open)
             }
         };
-        let changes = match aggregate.emit {
-            Emit::Final => {
+        let changes = match output.aggregate.as_ref().map(|aggregate| aggregate.emit) {
+            None => None,
+            Some(Emit::Final) => {
                 refuse_open_rows(table.store.table(), open.as_ref())?;
                 None
             }
-            Emit::Changes { every } => {
+            Some(Emit::Changes { every }) => {
                 let open = Emission::found(open, table).await?;
                 Some(Changes { pace: Pace::new(every), open })
             }
         };
+        let watermark = output.watermark();
+        let idle_timeout = watermark.and_then(|watermark| watermark.idle_timeout);
         let restored = Self {
             meaning: Arc::new(meaning),
             states,
@@ -205,11 +274,11 @@ impl Windowed {
             windows: Arc::new(windows),
             chain,
             begun,
-            cleaner: StateCleaner::new(state.retention),
-            max_bytes: state.max_bytes,
-            clock: IdleClock::new(aggregate.watermark.idle_timeout),
-            idle_timeout: aggregate.watermark.idle_timeout,
-            max_ahead: aggregate.watermark.max_ahead,
+            cleaner: StateCleaner::new(output.state.retention),
+            max_bytes: output.state.max_bytes,
+            clock: IdleClock::new(idle_timeout),
+            idle_timeout,
+            max_ahead: watermark.and_then(|watermark| watermark.max_ahead),
             started: Instant::now(),
             shape,
             metrics,
@@ -255,7 +324,7 @@ impl Windowed {
 
     /// Where the next batch's rows go.
     pub(super) async fn begin(&self, planned: &[PlannedRange]) -> Result<WindowRows, EngineError> {
-        let plan = self.shape.aggregation.windows();
+        let plan = self.shape.windows();
         let epoch = Epoch::begin(plan, self.watermarks.clone())?;
         let late = match &self.late {
             Some(late) => Some(late.begin(planned).await?),
@@ -324,7 +393,7 @@ impl Windowed {
     /// Which rows of the table are of windows that the last commit left open; `None`: all.
     fn ends_after(&self) -> Option<EndsAfter> {
         let time = self.windows.watermarks().overall()?;
-        let column = self.shape.aggregation.windows().end_column()?;
+        let column = self.shape.windows().end_column()?;
         Some(EndsAfter { column: column.to_owned(), time })
     }
 
@@ -379,19 +448,28 @@ impl Finishing {
         let finished = windows.finish(epoch, &decisions)?;
         let mut closed = writer();
         for batch in &finished.closed.rows {
-            closed.write(&shape.aggregation.select(batch)?)?;
+            closed.write(&shape.select(batch.clone())?)?;
         }
         let mut files = WindowFiles { adds: closed.finish()?, removes: Vec::new() };
         let mut next = finished.next;
         let count = finished.closed.rows.iter().map(|batch| batch.num_rows() as u64).sum();
-        let mut info = info(version, count, finished.counts, &next.watermarks, &decisions);
+        let mut info = info(version, finished.counts, &next.watermarks, &decisions);
+        let becomes = shape.becomes();
+        match becomes {
+            Becomes::Aggregated => info.closed = count,
+            // These are counted as the records that they are.
+            Becomes::Rows => {}
+            Becomes::Held => {
+                info.released = count;
+                info.duplicates = finished.duplicates.waited;
+            }
+        }
         let (mut open, mut rest) = (None, Value::Null);
-        if let Some(emitting) = self.emitting {
+        if let (Some(emitting), Computes::Aggregation(of)) = (self.emitting, &shape.computes) {
             let due = emitting.due;
             let windows = (&*windows, &mut next);
             let written = (&mut files, &mut info);
-            let emission =
-                emitting.run(windows, &finished.closed, &shape.aggregation, writer, written)?;
+            let emission = emitting.run(windows, &finished.closed, of, writer, written)?;
             rest = serde_json::to_value(&emission.windows)
                 .map_err(|e| EngineError::State(e.into()))?;
             open = Some((emission, due));
@@ -405,7 +483,19 @@ impl Finishing {
             rest: &rest,
         };
         let object = windows.object(&next, to_store).map_err(EngineError::State)?;
-        Ok(EpochDone { files, info, version, late, judged, object, next, open })
+        let duplicates = finished.duplicates.arrived;
+        Ok(EpochDone {
+            files,
+            info,
+            version,
+            late,
+            becomes,
+            judged,
+            duplicates,
+            object,
+            next,
+            open,
+        })
     }
 }
 
@@ -536,10 +626,10 @@ impl WindowRows {
         let seen = chunk.rows.project(&shape.visible).map_err(FilesError::Rows)?;
         let failed =
             |error: TransformError, kept: Option<&BooleanArray>| failed_on(error, chunk, kept);
-        let wanted = shape.aggregation.kept(&seen).map_err(|error| failed(error, None))?;
+        let wanted = shape.kept(&seen).map_err(|error| failed(error, None))?;
         let tombstones = chunk.deletions.as_ref().map(|deletions| &deletions.tombstones);
         let kept = without(wanted, tombstones).map_err(FilesError::Rows)?;
-        let event = shape.aggregation.event_times(&seen).map_err(|error| failed(error, None))?;
+        let event = shape.event_times(&seen).map_err(|error| failed(error, None))?;
         let known = late.as_ref().and_then(|late| late.known(chunk));
         let verdicts = epoch.judge(
             &chunk.partition,
@@ -572,20 +662,38 @@ impl WindowRows {
             return Ok(());
         }
         let mask = counted.as_ref();
-        let keys = shape.aggregation.keys(&rows).map_err(|error| failed(error, mask))?;
-        let arguments = shape.aggregation.arguments(&rows).map_err(|error| failed(error, mask))?;
-        let rows = CountedRows {
-            partition: &chunk.partition,
-            offsets: &offsets,
-            keys: &keys,
-            arguments: &arguments,
-        };
-        epoch.add(verdicts, rows)?;
+        let failed = |error| failed(error, mask);
+        let partition = &chunk.partition;
+        match &shape.computes {
+            Computes::Aggregation(of) => {
+                let (offsets, keys) = (&offsets, &of.keys(&rows).map_err(failed)?);
+                let arguments = &of.arguments(&rows).map_err(failed)?;
+                epoch.add(verdicts, CountedRows { partition, offsets, keys, arguments })?;
+            }
+            Computes::Deduplication(of) => {
+                let keys = &of.keys(&rows).map_err(failed)?;
+                let rows = of.select(&rows).map_err(failed)?;
+                epoch.arrive(verdicts, ArrivedRows { partition, offsets, keys, rows });
+            }
+        }
         Ok(())
+    }
+
+    /// Rows wait in memory for the end of the batch.
+    pub(super) fn wait_in_memory(&self) -> bool {
+        matches!(self.shape.computes, Computes::Deduplication(_))
     }
 }
 
 impl WindowShape {
+    fn becomes(&self) -> Becomes {
+        match self.windows().first() {
+            None => Becomes::Aggregated,
+            Some(First::ByArrival) => Becomes::Rows,
+            Some(First::ByEventTime) => Becomes::Held,
+        }
+    }
+
     /// The records' timestamps in microseconds.
     fn stamps(&self, chunk: &Chunk) -> Int64Array {
         let Some(column) = self.timestamps else {
@@ -619,7 +727,15 @@ impl EpochDone {
         let filtered = counts.filtered - tombstones;
         fates.rows -= counts.counted + counts.late + counts.future + counts.timeless + filtered;
         fates.filtered += filtered;
-        fates.aggregated += counts.counted;
+        match self.becomes {
+            Becomes::Aggregated => fates.aggregated += counts.counted,
+            Becomes::Rows => {
+                let duplicates = self.duplicates.get(partition).copied().unwrap_or(0);
+                fates.rows += counts.counted - duplicates;
+                fates.duplicates += duplicates;
+            }
+            Becomes::Held => fates.held += counts.counted,
+        }
         fates.late += counts.late;
         fates.future += counts.future;
         fates.timeless += counts.timeless;
@@ -628,7 +744,6 @@ impl EpochDone {
 
 fn info(
     version: StateVersion,
-    closed: u64,
     counts: Counts,
     watermarks: &Watermarks,
     decisions: &Decisions,
@@ -645,10 +760,12 @@ fn info(
     WindowsInfo {
         epoch: version.epoch(),
         watermark: watermarks.overall().and_then(text),
-        closed,
+        closed: 0,
         opened: 0,
         replaced: 0,
         copied: 0,
+        released: 0,
+        duplicates: 0,
         late_partial: counts.late_partial,
         watermarks: each.collect(),
         joined: names(&decisions.joined),

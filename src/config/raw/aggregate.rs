@@ -1,4 +1,4 @@
-//! `aggregate` and `state` as they are written.
+//! `aggregate`, `deduplicate` and `state` as they are written.
 
 use std::collections::BTreeMap;
 
@@ -147,6 +147,33 @@ pub(in crate::config) struct Update {
     /// How long after its end, beside the watermark's `delay`, a window still takes rows.
     #[schemars(required)]
     pub(in crate::config) allowed_lateness: Option<DurationText>,
+}
+
+/// Of the rows of a key that are near to each other in event time, only the first is written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Deduplicate {
+    /// What rows are told apart by: SQL expressions over a record (`[order_id, lower(email)]`). NULL is a value like others.
+    #[schemars(required)]
+    pub(in crate::config) keys: Option<Vec<String>>,
+    /// Rows of a key are duplicates that are less than this apart in event time. Keys are kept that long, and `delay`.
+    #[schemars(required)]
+    pub(in crate::config) within: Option<DurationText>,
+    /// Which of the rows of a key is the first.
+    pub(in crate::config) order: Option<DuplicateOrder>,
+    /// How far event time has come: what makes rows late, which are left out and counted, and when keys are forgotten.
+    #[schemars(required)]
+    pub(in crate::config) watermark: Option<Watermark>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum DuplicateOrder {
+    /// The one with the smallest offset. Rows are written at once. Let a key stay in one partition: between partitions,
+    /// which is first is a matter of batches.
+    Arrival,
+    /// The one with the earliest event time. Rows are written when the watermark has passed them.
+    EventTime,
 }
 
 /// What windows need between commits.

@@ -228,6 +228,23 @@ mod valid {
         assert_eq!(of("recent").1.window, Window::Session { gap: minutes(30 * 24 * 60) });
         let (output, aggregate) = of("totals");
         assert_eq!((&output.mode, &aggregate.window), (&Mode::OpenWindows, &Window::None));
+
+        let of = |name: &str| connector.outputs[name].deduplicate.clone().expect("it is set");
+        let expected = Deduplicate {
+            keys: vec!["id".into()],
+            within: minutes(60),
+            order: DuplicateOrder::Arrival,
+            watermark: watermark(minutes(10), Some(minutes(1)), None, None),
+        };
+        assert_eq!(of("once"), expected);
+        assert_eq!(connector.outputs["once"].state.retention, minutes(120));
+        let expected = Deduplicate {
+            keys: vec!["id".into(), "lower(city)".into()],
+            within: minutes(30 * 24 * 60),
+            order: DuplicateOrder::EventTime,
+            watermark: watermark(minutes(1), None, Some(minutes(60)), None),
+        };
+        assert_eq!(of("earliest"), expected);
     }
 
     #[test]

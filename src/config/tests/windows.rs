@@ -257,7 +257,7 @@ fn an_output_with_windows_has_no_keys_and_one_without_no_state() {
         (
             windows,
             "    state: {retention: 2h}\n",
-            "7: SL1008 state: has no effect without `aggregate`; remove it",
+            "7: SL1008 state: has no effect without `aggregate` or `deduplicate`; remove it",
         ),
         (
             "    aggregate:",
@@ -342,5 +342,85 @@ fn the_fingerprint_follows_what_windows_mean() {
         ("max(id)", "min(id)"),
     ] {
         assert_ne!(fingerprint(&BASE.replace(from, to)), base, "{to}");
+    }
+}
+
+/// The same with duplicates left out instead.
+fn deduplicating() -> String {
+    let windows = BASE.find("    aggregate").expect("windows");
+    let more = "    deduplicate:\n      keys: [id]\n      within: 1h\n      watermark: {column: at, delay: 10m}\n";
+    format!("{}{more}", &BASE[..windows])
+}
+
+#[test]
+fn deduplication_has_what_it_needs_and_nothing_beside_it() {
+    let base = deduplicating();
+    let told = |from: &str, to: &str| {
+        let told = told_of(&base, &[(from, to)]);
+        told.replace("connector.yaml:", "").replace(" outputs.orders.", " ")
+    };
+    for (from, to, expected) in [
+        (
+            "      keys: [id]\n",
+            "",
+            "7: SL1004 deduplicate.keys: must be set; for example `keys: [order_id]`",
+        ),
+        (
+            "[id]",
+            "[]",
+            "8: SL1004 deduplicate.keys: must name at least one column or expression; for example `keys: [order_id]`",
+        ),
+        (
+            "[id]",
+            "[id, id]",
+            "8: SL1008 deduplicate.keys[1]: `id` stands twice in the list; remove one of them",
+        ),
+        (
+            "      within: 1h\n",
+            "",
+            "7: SL1004 deduplicate.within: must be set; for example `within: 1h`",
+        ),
+        ("within: 1h", "within: 0s", "9: SL1007 deduplicate.within: must be more than 0"),
+        (
+            "within: 1h",
+            "within: 1h\n      order: first",
+            "10: SL1006 deduplicate.order: `first` is not `arrival` or `event_time`",
+        ),
+        (
+            ", delay: 10m",
+            "",
+            "10: SL1004 deduplicate.watermark.delay: must be set; how late a row may come: `delay: 10m`",
+        ),
+        (
+            "    deduplicate:",
+            "    mode: upsert\n    merge_key: [id]\n    deduplicate:",
+            "9: SL1008 deduplicate: needs `mode: append`; remove one of them",
+        ),
+        (
+            "    deduplicate:",
+            "    aggregate:\n      watermark: {column: at, delay: 1m}\n      window: {kind: tumbling, size: 1m}\n      measures: {n: count(*)}\n    deduplicate:",
+            "11: SL1002 deduplicate: is not available yet together with `aggregate`; remove one of them",
+        ),
+    ] {
+        assert_eq!(told(from, to), expected, "{to:?}");
+    }
+}
+
+#[test]
+fn the_fingerprint_follows_what_duplicates_are() {
+    let base = deduplicating();
+    let fingerprint = |text: &str| {
+        let loaded = load(&sources(text)).unwrap_or_else(|errors| panic!("{errors}"));
+        loaded.connector.fingerprint
+    };
+    let with = |from, to| fingerprint(&base.replace(from, to));
+    assert_eq!(with("within: 1h", "within: 60m\n      order: arrival"), fingerprint(&base));
+    for (from, to) in [
+        ("[id]", "[country]"),
+        ("within: 1h", "within: 2h"),
+        ("within: 1h", "within: 1h\n      order: event_time"),
+        (DELAY, "delay: 1m"),
+    ] {
+        assert_ne!(with(from, to), fingerprint(&base), "{to}");
     }
 }

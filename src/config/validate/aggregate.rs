@@ -1,4 +1,4 @@
-//! `aggregate` and `state` of an output. What their SQL means is for whoever knows the columns.
+//! `aggregate`, `deduplicate` and `state` of an output. What their SQL means is for whoever knows the columns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,9 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::{duration, positive_duration, positive_size, read as read_quantity};
-use crate::config::aggregate::{Aggregate, Emit, LateRows, MeasureSpec, State, Watermark, Window};
+use crate::config::aggregate::{
+    Aggregate, Deduplicate, DuplicateOrder, Emit, LateRows, MeasureSpec, State, Watermark, Window,
+};
 use crate::config::path::Path;
 use crate::config::problem::{Code, Report};
 use crate::config::raw::{self, DurationText, PatienceText, StateBackend, WindowKind};
@@ -67,6 +69,31 @@ pub(super) fn read(
     })
 }
 
+pub(super) fn deduplicate(
+    raw: &raw::Deduplicate,
+    path: &Path,
+    report: &mut Report<'_>,
+) -> Option<Deduplicate> {
+    let watermark =
+        raw.watermark.as_ref().and_then(|raw| watermark(raw, &path.key("watermark"), report));
+    let (at_keys, at_within) = (path.key("keys"), path.key("within"));
+    let keys = raw.keys.clone();
+    refuse_empty_keys(keys.as_deref().unwrap_or_default(), &at_keys, report);
+    if keys.as_ref().is_some_and(Vec::is_empty) {
+        let what = "must name at least one column or expression";
+        report.refuse(Code::Missing, &at_keys, what, "for example `keys: [order_id]`");
+    }
+    let within = length(raw.within.as_ref(), &at_within, report);
+    if within.is_some_and(|within| within.is_zero()) {
+        report.refuse(Code::Malformed, &at_within, "must be more than 0", "");
+    }
+    let order = raw.order.map(|order| match order {
+        raw::DuplicateOrder::Arrival => DuplicateOrder::Arrival,
+        raw::DuplicateOrder::EventTime => DuplicateOrder::EventTime,
+    });
+    Some(Deduplicate { keys: keys?, within: within?, order: order?, watermark: watermark? })
+}
+
 /// What a record does to the table.
 pub(super) fn mode(aggregate: &Aggregate) -> Mode {
     match aggregate.emit {
@@ -76,10 +103,12 @@ pub(super) fn mode(aggregate: &Aggregate) -> Mode {
 }
 
 pub(super) fn state(raw: &raw::Output, path: &Path, report: &mut Report<'_>) -> Option<State> {
+    let has_state = raw.aggregate.is_some() || raw.deduplicate.is_some();
     let path = path.key("state");
-    let Some(state) = raw.state.as_ref().filter(|_| raw.aggregate.is_some()) else {
-        if raw.state.is_some() && !report.touches(&path.parent()?.key("aggregate")) {
-            let what = "has no effect without `aggregate`";
+    let Some(state) = raw.state.as_ref().filter(|_| has_state) else {
+        let refused = |key| report.touches(&path.parent()?.key(key)).then_some(());
+        if raw.state.is_some() && refused("aggregate").or(refused("deduplicate")).is_none() {
+            let what = "has no effect without `aggregate` or `deduplicate`";
             report.refuse(Code::Contradiction, &path, what, "remove it");
         }
         let retention = units::duration(defaults::STATE_RETENTION).expect("a duration");

@@ -109,6 +109,12 @@ fn output(
             windows.as_ref().map(aggregate::mode)
         }
     };
+    let at_deduplicate = path.key("deduplicate");
+    let deduplicate =
+        raw.deduplicate.as_ref().map(|raw| aggregate::deduplicate(raw, &at_deduplicate, report));
+    if raw.deduplicate.is_some() {
+        refuse_beside_deduplicate(raw, path, report);
+    }
     let state = aggregate::state(raw, path, report);
     let files = raw.files.as_ref().and_then(|raw| files(raw, &path.key("files"), report));
     let properties =
@@ -125,6 +131,7 @@ fn output(
         filter,
         mode: mode?,
         aggregate: windows.map_or(Some(None), |windows| windows.map(Some))?,
+        deduplicate: deduplicate.map_or(Some(None), |of| of.map(Some))?,
         state: state?,
         schema_evolution: raw.schema_evolution?,
         partition_by,
@@ -226,6 +233,17 @@ fn refuse_keys(raw: &raw::Output, path: &Path, report: &mut Report<'_>) {
             let what = "has no effect with `aggregate`";
             report.refuse(Code::Contradiction, &path.key(key), what, "remove it");
         }
+    }
+}
+
+/// Where keys are those of the table, no row is there twice anyway.
+fn refuse_beside_deduplicate(raw: &raw::Output, path: &Path, report: &mut Report<'_>) {
+    if raw.aggregate.is_some() {
+        let what = "is not available yet together with `aggregate`";
+        report.refuse(Code::NotAvailableYet, &path.key("deduplicate"), what, "remove one of them");
+    } else if raw.mode.is_some_and(|mode| mode != ModeWord::Append) {
+        let what = "needs `mode: append`";
+        report.refuse(Code::Contradiction, &path.key("deduplicate"), what, "remove one of them");
     }
 }
 

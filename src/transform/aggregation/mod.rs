@@ -5,7 +5,7 @@
 //! can't fail in it. It deliberately computes no window: it gives [`super::window`] what that needs of rows.
 
 mod call;
-mod meaning;
+pub(super) mod meaning;
 mod measure;
 
 use std::collections::BTreeMap;
@@ -188,7 +188,7 @@ fn field(key: &Projection) -> &FieldRef {
 }
 
 /// Finds the column with event times.
-fn event_time(rows: &SchemaRef, column: &str) -> Result<usize, Refusal> {
+pub(super) fn event_time(rows: &SchemaRef, column: &str) -> Result<usize, Refusal> {
     let clause = &Clause::Watermark;
     let scope = Scope { clause, columns: rows.fields(), unseen: Unseen::NONE };
     let index = scope.column(&Ident::new(column)).map_err(|refusal| {
@@ -317,6 +317,6 @@ fn windows(
 }
 
 /// Whoever plans windows refuses what is too long.
-fn micros(length: std::time::Duration) -> Micros {
+pub(super) fn micros(length: std::time::Duration) -> Micros {
     Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX)
 }
