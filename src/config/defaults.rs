@@ -60,9 +60,9 @@ pub(super) const EMIT: &str = "final";
 pub(super) const LATE_ROWS: &str = "drop";
 /// Windows begin with the hour, the day of UTC.
 pub(super) const WINDOW_OFFSET: &str = "0s";
-/// No start takes so long to read state; a few hundred to a few ten thousand small objects.
 /// Some millions of windows and keys, and some 1.3 GiB of memory.
 pub(super) const STATE_MAX_BYTES: &str = "512MiB";
+/// No start takes so long to read state; a few hundred to a few ten thousand small objects.
 pub(super) const STATE_RETENTION: &str = "1h";
 /// Rows need not wait.
 pub(super) const DUPLICATE_ORDER: &str = "arrival";
