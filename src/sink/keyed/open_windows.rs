@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, Scalar, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar, TimestampMicrosecondArray};
 use arrow::compute::kernels::cmp::gt;
 use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
 use delta_kernel::Engine;
@@ -204,7 +204,11 @@ impl Search {
         let ends = rows.column(rows.schema().index_of(&open.column)?);
         let time = TimestampMicrosecondArray::new_scalar(open.time);
         let time = Scalar::new(time.into_inner().with_timezone("UTC"));
+        let goes = gt(ends, &time)?;
         // A row without an end is not ours.
-        not(&prep_null_mask_filter(&gt(ends, &time)?))
+        match goes.null_count() {
+            0 => not(&goes),
+            _ => not(&prep_null_mask_filter(&goes)),
+        }
     }
 }
