@@ -16,7 +16,7 @@ PYTHON := $(SLUICE_CACHE)/venv/bin/python
 PYTEST = cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest
 RECORDS ?= 5000000
 
-.PHONY: help demo test check fmt clippy unit deny build integration soak fuzz bench bench-formats kafka registry s3 chart-test build-packages real-parts
+.PHONY: help demo test check fmt clippy unit deny build integration soak fuzz bench bench-formats bench-windows kafka registry s3 chart-test build-packages real-parts
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ bench: build real-parts ## sluice, Spark and a Python loop on one topic; RECORDS
 
 bench-formats: build real-parts ## the same records as JSON and as Avro (RECORDS=5000000)
 	cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench.formats --records $(RECORDS)
+
+bench-windows: build real-parts ## the same windows by sluice and by Spark (RECORDS=5000000)
+	cd integration && PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m bench.windows --records $(RECORDS) $(ARGS)
 
 kafka: real-parts ## start a broker, print how to produce; Ctrl-C stops it
 	@cd integration && $(PYTHON) -m harness.kafka

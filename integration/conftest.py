@@ -110,6 +110,12 @@ def topic(kafka: Kafka, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def eight(kafka: Kafka, request: pytest.FixtureRequest) -> str:
+    """An empty topic of eight partitions."""
+    return kafka.create_topic(kafka.new_name(request.node.originalname[:40]), 8)
+
+
+@pytest.fixture
 def connector(kafka: Kafka, tmp_path: Path) -> Iterator[Connector]:
     """`connector(topic, lake, **keys of the configuration's first level)`; `output`: more keys of its one output."""
     made: list[Sluice] = []

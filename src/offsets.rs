@@ -117,6 +117,13 @@ pub struct Fates {
     pub filtered: u64,
     /// Records whose key had a row already under `mode: insert_new`.
     pub existing: u64,
+    /// Records of whose key there was a row near in event time, under `deduplicate`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub duplicates: u64,
+    /// Records that wait for the watermark under `deduplicate: {order: event_time}`; rows and duplicates among them are told
+    /// by the commit that releases them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// Records that count for windows of an output with `aggregate`.
     #[serde(skip_serializing_if = "is_zero")]
     pub aggregated: u64,
@@ -141,13 +148,15 @@ fn is_zero(count: &u64) -> bool {
 
 impl Fates {
     /// Their names, in the order of [`counts`](Self::counts).
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 13] = [
         "rows",
         "dead_letters",
         "skipped",
         "tombstones",
         "filtered",
         "existing",
+        "duplicates",
+        "held",
         "aggregated",
         "late",
         "future",
@@ -163,6 +172,8 @@ impl Fates {
             tombstones,
             filtered,
             existing,
+            duplicates,
+            held,
             aggregated,
             late,
             future,
@@ -176,6 +187,8 @@ impl Fates {
             tombstones,
             filtered,
             existing,
+            duplicates,
+            held,
             aggregated,
             late,
             future,
@@ -201,6 +214,8 @@ impl Fates {
         self.tombstones += other.tombstones;
         self.filtered += other.filtered;
         self.existing += other.existing;
+        self.duplicates += other.duplicates;
+        self.held += other.held;
         self.aggregated += other.aggregated;
         self.late += other.late;
         self.future += other.future;

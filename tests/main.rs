@@ -2,6 +2,7 @@
 
 mod architecture;
 mod commands;
+mod deduplication;
 mod docs;
 mod engine;
 mod fuzz;

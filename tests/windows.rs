@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use sluice::config::{
-    Aggregate, Connector, Emit, LateRows, MeasureSpec, Mode, Trigger, Watermark, Window,
-};
+use sluice::config::{Connector, Trigger};
 use sluice::sink::history::WindowsInfo;
 
 use super::engine::Bench;
@@ -36,41 +34,29 @@ fn produce(bench: &Bench, records: &[(&str, &str, i64)]) {
     bench.produce(values.iter().map(|value| Some(value.as_str())));
 }
 
-fn minutes(count: u64) -> Duration {
-    Duration::from_secs(60 * count)
-}
+const TUMBLING: &str = "kind: tumbling, size: 1m";
 
-fn tumbling() -> Window {
-    Window::Tumbling { size: minutes(1), offset: Duration::ZERO, timezone: None }
-}
-
-fn spec(bench: &Bench, window: Window, max_records: u64) -> Connector {
-    let mut spec = bench.spec(&format!(
+/// `more`: keys of `aggregate` beside the others.
+fn spec(bench: &Bench, window: &str, more: &str, max_records: u64) -> Connector {
+    bench.spec(&format!(
         "dead_letters: {{table: ./dead}}\n\
          decode: {{on_bad_record: dead_letter, value: {{format: json, schema: 'event_time TIMESTAMP, country STRING, amount BIGINT'}}}}\n\
          limits: {{max_records: {max_records}}}\n\
-         outputs: {{per_minute: {{table: ./per_minute}}, raw: {{table: ./raw}}}}"
-    ));
-    let measure = |name: &str, text: &str| MeasureSpec { name: name.into(), text: text.into() };
-    let output = spec.outputs.get_mut("per_minute").expect("the output");
-    output.aggregate = Some(Aggregate {
-        watermark: Watermark {
-            column: "event_time".into(),
-            delay: minutes(2),
-            idle_timeout: None,
-            max_future: None,
-        },
-        window,
-        group_by: vec!["country".into()],
-        measures: vec![measure("orders", "count(*)"), measure("revenue", "sum(amount)")],
-        emit: Emit::Final,
-        late_rows: LateRows::Drop,
-    });
-    spec
+         outputs:\n  \
+           raw: {{table: ./raw}}\n  \
+           per_minute:\n    \
+             table: ./per_minute\n    \
+             aggregate:\n      \
+               watermark: {{column: event_time, delay: 2m, idle_timeout: never}}\n      \
+               window: {{{window}}}\n      \
+               group_by: [country]\n      \
+               measures: {{orders: count(*), revenue: sum(amount)}}\n      \
+               {more}"
+    ))
 }
 
 /// The entries of a log, in order.
-fn entries(bench: &Bench, table: &str) -> Vec<Vec<serde_json::Value>> {
+pub(super) fn entries(bench: &Bench, table: &str) -> Vec<Vec<serde_json::Value>> {
     let Ok(folder) = std::fs::read_dir(bench.log(table)) else { return Vec::new() };
     let mut paths: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
@@ -83,7 +69,7 @@ fn entries(bench: &Bench, table: &str) -> Vec<Vec<serde_json::Value>> {
 }
 
 /// The live files of a table.
-fn files(bench: &Bench, table: &str) -> BTreeSet<String> {
+pub(super) fn files(bench: &Bench, table: &str) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     for action in entries(bench, table).iter().flatten() {
         if let Some(path) = action["remove"]["path"].as_str() {
@@ -97,7 +83,7 @@ fn files(bench: &Bench, table: &str) -> BTreeSet<String> {
 }
 
 /// The rows of a table, each a line of text, in order.
-fn rows(bench: &Bench, table: &str) -> Vec<String> {
+pub(super) fn rows(bench: &Bench, table: &str) -> Vec<String> {
     let mut rows = Vec::new();
     for file in files(bench, table) {
         let path = bench.folder.path().join(table).join(file);
@@ -123,7 +109,11 @@ fn rows(bench: &Bench, table: &str) -> Vec<String> {
 
 /// What the newest commit of the output says of windows.
 fn newest(bench: &Bench) -> Option<WindowsInfo> {
-    let entries = entries(bench, "per_minute");
+    newest_of(bench, "per_minute")
+}
+
+pub(super) fn newest_of(bench: &Bench, table: &str) -> Option<WindowsInfo> {
+    let entries = entries(bench, table);
     let newest_first = entries.iter().rev().flatten();
     let mut infos = newest_first.filter_map(|action| {
         serde_json::from_value(action["commitInfo"]["sluice"]["windows"].clone()).ok()
@@ -136,19 +126,19 @@ fn windows_are_written_once_whatever_the_batches_and_restarts() {
     for max_records in [1, 2, 3, 100] {
         let bench = Bench::new();
         produce(&bench, &RECORDS[..3]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a run");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a run");
         produce(&bench, &[RECORDS[4], RECORDS[3]]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a second run");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a second run");
         assert_eq!(rows(&bench, "per_minute"), [""; 0], "{max_records}");
         produce(&bench, &[RECORDS[6], RECORDS[5]]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a third run");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a third run");
         let expected = ["10:00:00Z 10:01:00Z de 2 12", "10:00:00Z 10:01:00Z fr 1 3"];
         assert_eq!(rows(&bench, "per_minute"), expected, "{max_records}");
         let windows = newest(&bench).expect("a commit with windows");
         assert_eq!(windows.watermark.as_deref(), Some("2026-11-01T10:01:05Z"));
 
         produce(&bench, &[("10:00:59", "de", 9), ("10:00:58", "de", 9)]);
-        bench.run(spec(&bench, tumbling(), max_records)).expect("a run with late rows");
+        bench.run(spec(&bench, TUMBLING, "", max_records)).expect("a run with late rows");
         assert_eq!(rows(&bench, "per_minute").len(), 2, "{max_records}");
         let report = bench.report("per_minute", "per_minute");
         assert!(report.is_clean(), "{:?}", report.findings);
@@ -164,7 +154,7 @@ fn an_idle_partition_lets_windows_close_without_a_record() {
     // Both to partition 0; the other one has nothing.
     produce(&bench, &RECORDS[..1]);
     produce(&bench, &[("10:05:00", "fr", 1)]);
-    let mut spec = spec(&bench, tumbling(), 100);
+    let mut spec = spec(&bench, TUMBLING, "", 100);
     spec.trigger = Trigger::ProcessingTime { interval: Duration::ZERO };
     let output = spec.outputs.get_mut("per_minute").expect("the output");
     let watermark = &mut output.aggregate.as_mut().expect("windows").watermark;
@@ -179,21 +169,13 @@ fn an_idle_partition_lets_windows_close_without_a_record() {
     assert_eq!(report.fates.aggregated, 2);
 }
 
-fn with_changes(mut spec: Connector, every: Duration) -> Connector {
-    let output = spec.outputs.get_mut("per_minute").expect("the output");
-    output.aggregate.as_mut().expect("windows").emit = Emit::Changes { every };
-    output.mode = Mode::OpenWindows;
-    spec
-}
-
 #[test]
 fn open_windows_are_in_the_table_until_they_close() {
-    for (max_records, every) in [(1, 0), (2, 0), (3, 3_600), (100, 3_600)] {
+    for (max_records, every) in [(1, "0s"), (2, "0s"), (3, "1h"), (100, "1h")] {
         let bench = Bench::new();
-        let every = Duration::from_secs(every);
+        let changes = format!("emit: {{changes: {{every: {every}}}}}");
         let run = || {
-            let spec = with_changes(spec(&bench, tumbling(), max_records), every);
-            bench.run(spec).expect("a run");
+            bench.run(spec(&bench, TUMBLING, &changes, max_records)).expect("a run");
         };
         produce(&bench, &RECORDS[..3]);
         run();
@@ -228,10 +210,35 @@ fn open_windows_are_in_the_table_until_they_close() {
 }
 
 #[test]
+fn what_was_written_as_changes_does_not_go_on_as_final() {
+    let bench = Bench::new();
+    produce(&bench, &RECORDS[..3]);
+    let asked = |emit: &str| spec(&bench, TUMBLING, emit, 100);
+    bench.run(asked("emit: {changes: {every: 0s}}")).expect("a run");
+    let error = bench.run(asked("emit: final")).expect_err("open windows are in the table");
+    assert!(error.to_string().contains("`emit` was changes"), "{error}");
+    bench.run(asked("emit: {changes: {every: 0s}}")).expect("it goes on as it was");
+}
+
+#[test]
+fn what_was_written_as_final_goes_on_as_changes() {
+    let bench = Bench::new();
+    let asked = |emit: &str| spec(&bench, TUMBLING, emit, 100);
+    produce(&bench, &RECORDS[..7]);
+    bench.run(asked("emit: final")).expect("a run");
+    assert_eq!(rows(&bench, "per_minute").len(), 2, "those that are closed");
+    bench.run(asked("emit: {changes: {every: 0s}}")).expect("another");
+    assert_eq!(rows(&bench, "per_minute").len(), 6, "all that there are");
+    let report = bench.report("per_minute", "per_minute");
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
 fn a_running_value_per_key_is_always_in_the_table() {
     let bench = Bench::new();
     let run = || {
-        bench.run(with_changes(spec(&bench, Window::None, 2), Duration::ZERO)).expect("a run");
+        let spec = spec(&bench, "kind: none", "emit: {changes: {every: 0s}}", 2);
+        bench.run(spec).expect("a run");
     };
     produce(&bench, &RECORDS);
     run();
@@ -247,10 +254,7 @@ fn a_running_value_per_key_is_always_in_the_table() {
 fn late_rows_are_kept_once_where_they_are_asked_for() {
     let bench = Bench::new();
     let run = || {
-        let mut spec = spec(&bench, tumbling(), 2);
-        let output = spec.outputs.get_mut("per_minute").expect("the output");
-        output.aggregate.as_mut().expect("windows").late_rows = LateRows::DeadLetter;
-        bench.run(spec).expect("a run");
+        bench.run(spec(&bench, TUMBLING, "late_rows: dead_letter", 2)).expect("a run");
     };
     produce(&bench, &RECORDS[..7]);
     run();
@@ -271,4 +275,45 @@ fn late_rows_are_kept_once_where_they_are_asked_for() {
     }
     let report = bench.report("per_minute", "per_minute");
     assert_eq!((report.fates.late, report.fates.timeless, report.fates.tombstones), (2, 1, 1));
+}
+
+#[test]
+fn a_partition_far_ahead_waits_for_one_that_has_records_to_read() {
+    const RECORDS: i64 = 200;
+    let bench = Bench::new();
+    // Minutes in the first partition, seconds in the second.
+    let at = |seconds: i64| {
+        let time = chrono::DateTime::from_timestamp(1_793_520_000 + seconds, 0).expect("a time");
+        format!(r#"{{"event_time": "{}", "country": "de", "amount": 1}}"#, time.to_rfc3339())
+    };
+    let values: Vec<_> = (0..RECORDS).flat_map(|n| [at(60 * n), at(n)]).collect();
+    bench.produce(values.iter().map(|value| Some(value.as_str())));
+    let mut spec = spec(&bench, TUMBLING, "emit: final", 10);
+    let output = spec.outputs.get_mut("per_minute").expect("the output");
+    let watermark = &mut output.aggregate.as_mut().expect("windows").watermark;
+    watermark.max_ahead = Some(Duration::from_secs(600));
+    bench.run(spec).expect("a run");
+
+    let mut most_ahead = 0;
+    for action in entries(&bench, "per_minute").iter().flatten() {
+        let info = &action["commitInfo"]["sluice"];
+        let Ok(windows) = serde_json::from_value::<WindowsInfo>(info["windows"].clone()) else {
+            continue;
+        };
+        let moved = |of: &serde_json::Value| of["partition"] == 1 && of["end"] != RECORDS;
+        if !info["partitions"].as_array().into_iter().flatten().any(moved) {
+            continue;
+        }
+        let reached = windows.watermarks.iter().map(|each| {
+            let text = each.watermark.as_deref().expect("both have records");
+            chrono::DateTime::parse_from_rfc3339(text).expect("a time").timestamp()
+        });
+        let (least, most) = (reached.clone().min(), reached.max());
+        most_ahead = most_ahead.max(most.expect("two") - least.expect("two"));
+    }
+    // A batch has five records of each, as long as both are read.
+    assert!((300..=600 + 5 * 60).contains(&most_ahead), "{most_ahead} s");
+    let report = bench.report("per_minute", "per_minute");
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.fates.aggregated + report.fates.late, 2 * RECORDS as u64);
 }

@@ -8,7 +8,8 @@ scattered as real ones are, so that no encoding finds a pattern in them. By hand
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from confluent_kafka import Producer
 
@@ -18,6 +19,7 @@ SCHEMA = (
 )
 COUNTRIES = ("DE", "FR", "NL", "PL", "ES", "IT", "SE", "AT")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+_QUEUE = 1_000_000
 _FIRST_EVENT_MILLIS = 1_760_000_000_000
 _NOTE = "please leave it with the neighbours if nobody opens, and ring twice"
 _NOTES = tuple(f"{country}: {_NOTE[: 58 + n]}" for n, country in enumerate(COUNTRIES))
@@ -80,7 +82,7 @@ def producer(bootstrap: str, **settings: object) -> Producer:
         "acks": "all",
         "batch.num.messages": 100_000,
         "batch.size": 1_000_000,
-        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.messages": _QUEUE,
         "log_level": 2,
     }
     config.update({key.replace("_", "."): value for key, value in settings.items()})
@@ -152,13 +154,33 @@ def orders(
         last = min(first + step, start + count)
         for partition in range(partitions):
             numbers = range(first + (partition - first) % partitions, last, partitions)
-            batch = [{"value": encode(n)} for n in numbers]
-            while batch:
-                made.produce_batch(topic, batch, partition=partition, on_delivery=failures)
-                batch = [message for message in batch if "_error" in message]
-                for message in batch:  # the queue is full
-                    del message["_error"]
-                made.poll(0.05 if batch else 0)
+            _send_batch(made, topic, [encode(n) for n in numbers], partition, failures)
+    _finish(made, failures)
+
+
+def _send_batch(made: Producer, topic: str, values: list[bytes], partition: int, failures: _Failures) -> None:
+    batch = [{"value": value} for value in values]
+    while batch:
+        made.produce_batch(topic, batch, partition=partition, on_delivery=failures)
+        batch = [message for message in batch if "_error" in message]
+        for message in batch:  # the queue is full
+            del message["_error"]
+        made.poll(0.05 if batch else 0)
+
+
+def by_turns(made: Producer, topic: str, values: dict[int, Iterator[bytes]], step: int) -> None:
+    """Each partition's values in their order, `step` of a partition before the next has its turn."""
+    failures = _Failures()
+    left = dict(values)
+    while left:
+        for partition, more in list(left.items()):
+            batch = list(islice(more, step))
+            if len(batch) < step:
+                del left[partition]
+            # A batch that finds the queue full is taken in part, and the rest of it would come later than the next.
+            while len(made) > _QUEUE // 2:
+                made.poll(0.05)
+            _send_batch(made, topic, batch, partition, failures)
     _finish(made, failures)
 
 

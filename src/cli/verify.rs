@@ -204,6 +204,8 @@ fn terms(report: &Report) -> String {
     }
     let others = [
         (fates.existing, "with an existing key"),
+        (fates.duplicates, "duplicate"),
+        (fates.held, "held back"),
         (fates.aggregated, "aggregated"),
         (fates.late, "late"),
         (fates.future, "too far in the future"),

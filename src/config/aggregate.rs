@@ -1,4 +1,4 @@
-//! What an output with `aggregate` computes (docs/WINDOWS.md), as types that can't be wrong.
+//! What an output with `aggregate` or `deduplicate` computes (docs/WINDOWS.md), as types that can't be wrong.
 
 use std::time::Duration;
 
@@ -24,6 +24,36 @@ impl Aggregate {
     }
 }
 
+/// Rows of a key that are near to each other in event time, of which only the first is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deduplicate {
+    /// SQL expressions over a record; never empty.
+    pub keys: Vec<String>,
+    /// Rows of a key are duplicates that are less than this apart.
+    pub within: Duration,
+    pub order: DuplicateOrder,
+    pub watermark: Watermark,
+}
+
+/// Which of the rows of a key is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DuplicateOrder {
+    /// In the order of offsets.
+    Arrival,
+    /// By event time, topic, partition, offset. Rows wait until the watermark has passed them.
+    EventTime,
+}
+
+impl DuplicateOrder {
+    /// In the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Arrival => "arrival",
+            Self::EventTime => "event_time",
+        }
+    }
+}
+
 /// How far event time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
@@ -35,6 +65,8 @@ pub struct Watermark {
     pub idle_timeout: Option<Duration>,
     /// How far an event time may be ahead of its record's timestamp; `None`: any distance.
     pub max_future: Option<Duration>,
+    /// How far a partition may be ahead of the slowest while that has records to read; `None`: any distance.
+    pub max_ahead: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +95,15 @@ pub struct MeasureSpec {
     pub name: String,
     /// SQL: `count(*)`, `sum(amount) filter (where paid)`.
     pub text: String,
+}
+
+/// What windows need between commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// How long objects are kept that later ones have made needless.
+    pub retention: Duration,
+    /// Bytes of keys and values.
+    pub max_bytes: u64,
 }
 
 /// When windows are written.

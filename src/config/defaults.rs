@@ -48,6 +48,26 @@ pub(super) const COMPRESSION: &str = "zstd";
 pub(super) const ZSTD_LEVEL: u64 = 1;
 /// What `verify --deep` needs, and cheap: they compress to almost nothing.
 pub(super) const METADATA_COLUMNS: [&str; 3] = ["partition", "offset", "timestamp"];
+/// A partition is silent for so long by chance; longer, and it would hold every window back.
+pub(super) const IDLE_TIMEOUT: &str = "1m";
+/// Only who knows the producers' clocks can say what is too far ahead.
+pub(super) const MAX_FUTURE: &str = "never";
+/// Waiting costs speed, and partitions are read in proportion to what they have anyway.
+pub(super) const MAX_AHEAD: &str = "never";
+/// Each row once, for whatever reads the table.
+pub(super) const EMIT: &str = "final";
+/// The one policy that asks for nothing else.
+pub(super) const LATE_ROWS: &str = "drop";
+/// Windows begin with the hour, the day of UTC.
+pub(super) const WINDOW_OFFSET: &str = "0s";
+/// Some millions of windows and keys, and some 1.3 GiB of memory.
+pub(super) const STATE_MAX_BYTES: &str = "512MiB";
+/// No start takes so long to read state; a few hundred to a few ten thousand small objects.
+pub(super) const STATE_RETENTION: &str = "1h";
+/// Rows need not wait.
+pub(super) const DUPLICATE_ORDER: &str = "arrival";
+/// The state of open windows is as large as their keys.
+pub(super) const STATE_BACKEND: &str = "memory";
 
 /// The defaults for a configuration in which `explicit` is set: some depend on it (a name, a mode, the outputs).
 pub(super) fn layer(explicit: &Value) -> Value {
@@ -148,5 +168,41 @@ fn of_output(explicit: &Value) -> Value {
     if explicit["decode"].is_object() {
         output["decode"] = of_decode(&explicit["decode"]);
     }
+    if explicit["aggregate"].is_object() {
+        output["aggregate"] = of_aggregate(&explicit["aggregate"]);
+    }
+    if explicit["deduplicate"].is_object() {
+        output["deduplicate"] = of_deduplicate(&explicit["deduplicate"]);
+    }
+    if explicit["aggregate"].is_object() || explicit["deduplicate"].is_object() {
+        output["state"] = json!({
+            "retention": STATE_RETENTION,
+            "backend": STATE_BACKEND,
+            "max_bytes": STATE_MAX_BYTES,
+        });
+    }
     output
+}
+
+fn of_deduplicate(explicit: &Value) -> Value {
+    let mut deduplicate = json!({"order": DUPLICATE_ORDER});
+    if explicit["watermark"].is_object() {
+        deduplicate["watermark"] = of_watermark();
+    }
+    deduplicate
+}
+
+fn of_aggregate(explicit: &Value) -> Value {
+    let mut aggregate = json!({"group_by": [], "emit": EMIT, "late_rows": LATE_ROWS});
+    if explicit["watermark"].is_object() {
+        aggregate["watermark"] = of_watermark();
+    }
+    if matches!(explicit["window"]["kind"].as_str(), Some("tumbling" | "sliding")) {
+        aggregate["window"] = json!({"offset": WINDOW_OFFSET, "timezone": "UTC"});
+    }
+    aggregate
+}
+
+fn of_watermark() -> Value {
+    json!({"idle_timeout": IDLE_TIMEOUT, "max_future": MAX_FUTURE, "max_ahead": MAX_AHEAD})
 }

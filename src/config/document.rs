@@ -11,8 +11,12 @@ use super::{client, defaults, later, raw};
 
 /// A connector that has everything the defaults depend on.
 fn sample_defaults() -> Value {
-    let explicit =
-        json!({"name": "<name>", "http": {}, "decode": {}, "outputs": {"*": {"decode": {}}}});
+    let output = json!({
+        "decode": {},
+        "aggregate": {"watermark": {}, "window": {"kind": "tumbling"}},
+        "deduplicate": {"watermark": {}},
+    });
+    let explicit = json!({"name": "<name>", "http": {}, "decode": {}, "outputs": {"*": output}});
     defaults::layer(&explicit)
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::aggregate::{Aggregate, Deduplicate, Emit, LateRows};
 use super::location;
 use super::spec::{AvroSchemas, Connector, Decode, Output, Payload, Start, Topics};
 use crate::schema::ddl;
@@ -108,7 +109,7 @@ fn of_output(output: &Output) -> Value {
     });
     let metadata: Vec<&str> =
         output.metadata_columns.iter().map(|column| column.column()).collect();
-    json!({
+    let mut meaning = json!({
         "name": output.name,
         "decode": of_decode(&output.decode),
         "topics": topics,
@@ -118,6 +119,51 @@ fn of_output(output: &Output) -> Value {
         "where": output.filter,
         "mode": format!("{:?}", output.mode),
         "metadata_columns": metadata,
+    });
+    // Not there where it is not set: the digests of raw rows stay what they were.
+    if let Some(aggregate) = &output.aggregate {
+        meaning["aggregate"] = of_aggregate(aggregate);
+    }
+    if let Some(deduplicate) = &output.deduplicate {
+        meaning["deduplicate"] = of_deduplicate(deduplicate);
+    }
+    meaning
+}
+
+fn of_deduplicate(deduplicate: &Deduplicate) -> Value {
+    let Deduplicate { keys, within, order, watermark } = deduplicate;
+    json!({
+        "column": watermark.column,
+        "delay": format!("{:?}", watermark.delay),
+        "max_future": format!("{:?}", watermark.max_future),
+        "keys": keys,
+        "within": format!("{within:?}"),
+        "order": order.word(),
+    })
+}
+
+fn of_aggregate(aggregate: &Aggregate) -> Value {
+    let watermark = &aggregate.watermark;
+    let measures = aggregate.measures.iter();
+    let measures: Vec<_> = measures.map(|measure| (&measure.name, &measure.text)).collect();
+    let emit = match aggregate.emit {
+        Emit::Final => "final",
+        Emit::Changes { .. } => "changes",
+    };
+    let late_rows = match aggregate.late_rows {
+        LateRows::Drop => json!("drop"),
+        LateRows::DeadLetter => json!("dead_letter"),
+        LateRows::Update { allowed_lateness } => json!(format!("update {allowed_lateness:?}")),
+    };
+    json!({
+        "column": watermark.column,
+        "delay": format!("{:?}", watermark.delay),
+        "max_future": format!("{:?}", watermark.max_future),
+        "window": format!("{:?}", aggregate.window),
+        "group_by": aggregate.group_by,
+        "measures": measures,
+        "emit": emit,
+        "late_rows": late_rows,
     })
 }
 

@@ -3,17 +3,16 @@
 use super::path::Path;
 
 /// Keys, where `*` stands for an output's name, each with what to do meanwhile.
-const KEYS: [(&str, &str); 5] = [
+const KEYS: [(&str, &str); 2] = [
     ("trigger.max_latency", "set `interval`"),
-    ("outputs.*.aggregate", "remove it; the table takes raw rows"),
-    ("outputs.*.state", "remove it; raw rows need no state"),
-    ("outputs.*.late_rows", "remove it; raw rows are never late"),
     ("source.co_partitioned", "remove it; one instance reads all partitions"),
 ];
 
 /// Words that a key of the path will take.
-const VALUES: [(&str, &[&str], &str); 1] =
-    [("trigger.mode", &["adaptive"], "use `processing_time`")];
+const VALUES: [(&str, &[&str], &str); 2] = [
+    ("trigger.mode", &["adaptive"], "use `processing_time`"),
+    ("outputs.*.state.backend", &["rocksdb"], "use `memory`"),
+];
 
 /// What to do instead of a key that isn't there yet; `None`: it is not one of these.
 pub(super) fn key(path: &Path) -> Option<&'static str> {

@@ -15,7 +15,7 @@ use super::interpolate::plain;
 use super::path::Path;
 use super::problem::{Code, Problem};
 use super::shape::{Shape, collection};
-use super::site::{Layer, Site, Sites};
+use super::site::{Layer, Place, Site, Sites};
 use super::{Sources, defaults, yaml};
 
 /// Environment variables with this prefix set values; two underscores, since Kubernetes itself injects `SLUICE_PORT`
@@ -102,8 +102,8 @@ fn forget_nulls(path: &Path, explicit: &mut Value, defaults: &Value) {
     }
 }
 
-fn all_paths(value: &Value) -> BTreeMap<Path, Option<u64>> {
-    fn walk(path: &Path, value: &Value, marks: &mut BTreeMap<Path, Option<u64>>) {
+fn all_paths(value: &Value) -> BTreeMap<Path, Option<Place>> {
+    fn walk(path: &Path, value: &Value, marks: &mut BTreeMap<Path, Option<Place>>) {
         marks.insert(path.clone(), None);
         match value {
             Value::Object(map) => map.iter().for_each(|(k, v)| walk(&path.key(k), v, marks)),
@@ -145,7 +145,7 @@ fn read_file(path: &FilePath, sources: &Sources, problems: &mut Vec<Problem>) ->
         }
     };
     for (path, first) in &document.duplicates {
-        let line = document.lines.get(path).copied();
+        let line = document.places.get(path).map(|place| place.line);
         refuse(
             line,
             path.clone(),
@@ -157,7 +157,7 @@ fn read_file(path: &FilePath, sources: &Sources, problems: &mut Vec<Problem>) ->
         refuse(Some(1), Path::root(), "must be a map of keys and values".to_owned(), "");
         return None;
     }
-    let marks = document.lines.into_iter().map(|(path, line)| (path, Some(line))).collect();
+    let marks = document.places.into_iter().map(|(path, place)| (path, Some(place))).collect();
     let layer = Layer { site: Site::File { file: file.clone(), line: None }, marks };
     Some(Settings { value: document.value, layer })
 }

@@ -4,6 +4,8 @@
 //! keys that are known: `shape` refuses others before serde sees them. Everything is optional here;
 //! `#[schemars(required)]` marks what must be set.
 
+mod aggregate;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -14,6 +16,8 @@ use super::spec::{
     ChangeColumn, CreateTable, Framing, MetadataColumn, OnBadRecord, OnDataLoss,
     OnIncompatibleSchema, SchemaEvolution, TimestampFormat, UnknownFields,
 };
+
+pub(super) use self::aggregate::*;
 
 /// One connector: one Kafka source, one or more Delta tables.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -333,12 +337,23 @@ pub(super) struct Output {
     pub(super) table: Option<String>,
     /// Whether a table that isn't there is created.
     pub(super) create: Option<CreateTable>,
-    /// The columns, as SQL expressions: `*, CAST(event_time AS DATE) AS event_date`. Not set: all of them.
+    /// The columns, as SQL expressions: `*, CAST(event_time AS DATE) AS event_date`. Not set: all of them. With
+    /// `aggregate` they are over its results, `window_start`, `window_end`, the columns of `group_by` and the measures:
+    /// `*, revenue / orders AS mean, CAST(window_start AS DATE) AS day`.
     pub(super) select: Option<String>,
-    /// Which records become rows, as an SQL condition: `amount > 0 AND country IS NOT NULL`. Not set: all of them.
+    /// Which records become rows, or count for windows, as an SQL condition: `amount > 0 AND country IS NOT NULL`. Not
+    /// set: all of them.
     #[serde(rename = "where")]
     pub(super) filter: Option<String>,
-    /// What a record does to the table.
+    /// The table has a row for each window and group instead of one for each record. `where` is before it, `select`
+    /// after it.
+    pub(super) aggregate: Option<Aggregate>,
+    /// Duplicates are left out: of the rows of a key that are near to each other in event time, only the first is written.
+    /// With `mode: append` and without `aggregate`.
+    pub(super) deduplicate: Option<Deduplicate>,
+    /// With `aggregate` or `deduplicate`: what they need between commits.
+    pub(super) state: Option<State>,
+    /// What a record does to the table; not with `aggregate`.
     pub(super) mode: Option<ModeWord>,
     /// For `insert_new` and `upsert`: the columns of the table that identify a row.
     pub(super) merge_key: Option<Vec<String>>,
@@ -346,7 +361,8 @@ pub(super) struct Output {
     pub(super) schema_evolution: Option<SchemaEvolution>,
     /// Columns that the table is partitioned by, in order. Not set: none.
     pub(super) partition_by: Option<Vec<String>>,
-    /// What Kafka knows of each record, as columns `kafka_topic`, `kafka_partition`, ... after the declared ones.
+    /// What Kafka knows of each record, as columns `kafka_topic`, `kafka_partition`, ... after the declared ones. With
+    /// `aggregate`, its expressions see them; they aren't in the table.
     pub(super) metadata_columns: Option<Vec<MetadataColumn>>,
     /// The Parquet files that are written.
     pub(super) files: Option<Files>,

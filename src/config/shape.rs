@@ -279,6 +279,14 @@ fn check_either(
         Shape::List(_) => value.is_array(),
         _ => value.is_string(),
     });
+    let alone = |word: &&str| {
+        shapes.iter().any(|shape| matches!(shape, Shape::Object(keys) if keys.contains_key(*word)))
+    };
+    if let Some(word) = value.as_str().filter(|word| alone(word)) {
+        let what = format!("`{word}` doesn't stand alone");
+        report.refuse(Code::NotAChoice, path, what, example(&path.key(word)));
+        return None;
+    }
     match fits {
         Some(shape) => shape.check(path, value, report),
         None => {
@@ -321,7 +329,7 @@ pub(super) fn collection(text: &str) -> Option<Value> {
 }
 
 fn example(path: &Path) -> &'static str {
-    const EXAMPLES: [(&str, &str); 8] = [
+    const EXAMPLES: [(&str, &str); 23] = [
         ("name", "for example `name: orders`"),
         ("source.brokers", "for example `brokers: [kafka-0:9092]`"),
         ("decode.value.format", "write `format: json`"),
@@ -330,6 +338,27 @@ fn example(path: &Path) -> &'static str {
         ("outputs", "for example `outputs: {orders: {table: ./lake/orders}}`"),
         ("outputs.*.table", "for example `table: s3://lake/orders`"),
         ("dead_letters.table", "for example `table: s3://lake/dead_letters`"),
+        ("source.start.timestamp", "for example `{timestamp: 2026-11-01T00:00:00Z}`"),
+        ("source.start.offsets", "for example `{offsets: {orders: {0: 42}}}`"),
+        (
+            "outputs.*.aggregate.watermark",
+            "for example `watermark: {column: event_time, delay: 10m}`",
+        ),
+        ("outputs.*.aggregate.watermark.column", "for example `column: event_time`"),
+        ("outputs.*.aggregate.watermark.delay", "how late a row may come: `delay: 10m`"),
+        ("outputs.*.aggregate.window", "for example `window: {kind: tumbling, size: 1m}`"),
+        ("outputs.*.aggregate.window.kind", "`tumbling`, `sliding`, `session` or `none`"),
+        ("outputs.*.aggregate.measures", "for example `measures: {orders: count(*)}`"),
+        ("outputs.*.aggregate.emit.changes", "write `{changes: {every: 10s}}`"),
+        ("outputs.*.deduplicate.keys", "for example `keys: [order_id]`"),
+        ("outputs.*.deduplicate.within", "for example `within: 1h`"),
+        (
+            "outputs.*.deduplicate.watermark",
+            "for example `watermark: {column: event_time, delay: 10m}`",
+        ),
+        ("outputs.*.deduplicate.watermark.column", "for example `column: event_time`"),
+        ("outputs.*.deduplicate.watermark.delay", "how late a row may come: `delay: 10m`"),
+        ("outputs.*.aggregate.late_rows.update", "write `{update: {allowed_lateness: 1h}}`"),
     ];
     EXAMPLES.iter().find(|(pattern, _)| path.matches(pattern)).map_or("", |(_, example)| example)
 }

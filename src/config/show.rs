@@ -58,6 +58,10 @@ impl Effective {
         let rank =
             |key: &str| SECTIONS.iter().position(|known| *known == key).unwrap_or(SECTIONS.len());
         entries.sort_by_key(|(key, _)| (if path.is_root() { rank(key) } else { 0 }, *key));
+        if path.matches("outputs.*.aggregate.measures") {
+            // Their order is that of the table's columns.
+            entries.sort_by_key(|(key, _)| self.sites.rank(&path.key(key)));
+        }
         for (key, value) in entries {
             let path = path.key(key);
             let start = format!("{:indent$}{}:", "", scalar(key));

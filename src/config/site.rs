@@ -34,19 +34,30 @@ impl fmt::Display for Site {
     }
 }
 
+/// Where a file has a key or a list item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// From 1.
+    pub(super) line: u64,
+    /// Among all keys and items of the file: several stand on one line.
+    pub(super) position: usize,
+}
+
 /// One source of values: a file, an environment variable, a `--set`, or the defaults.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     /// Of the layer as a whole.
     pub(super) site: Site,
-    /// The paths it sets; a file's with their lines.
-    pub(super) marks: BTreeMap<Path, Option<u64>>,
+    /// The paths it sets; a file's with their places.
+    pub(super) marks: BTreeMap<Path, Option<Place>>,
 }
 
 impl Layer {
-    fn site_at(&self, line: Option<u64>) -> Site {
+    fn site_at(&self, place: Option<Place>) -> Site {
         match &self.site {
-            Site::File { file, .. } => Site::File { file: file.clone(), line },
+            Site::File { file, .. } => {
+                Site::File { file: file.clone(), line: place.map(|place| place.line) }
+            }
             whole => whole.clone(),
         }
     }
@@ -97,6 +108,16 @@ impl Sites {
         self.setter(path).map(|(position, _)| position)
     }
 
+    /// Orders keys of one map as they are written: by the first file that has them, and their places in it. Those that
+    /// no file has come last.
+    pub(super) fn rank(&self, path: &Path) -> (usize, usize) {
+        let mut layers = self.layers.iter().enumerate();
+        let first = layers.find_map(|(layer, Layer { marks, .. })| {
+            marks.get(path).copied().flatten().map(|place| (layer, place.position))
+        });
+        first.unwrap_or((usize::MAX, 0))
+    }
+
     /// Whether the value at `path` is text whose type its place decides: it came from the environment, `--set`, or
     /// a reference.
     pub(super) fn is_untyped(&self, path: &Path) -> bool {
@@ -137,8 +158,8 @@ impl Sites {
 
     fn setter(&self, path: &Path) -> Option<(usize, Site)> {
         self.layers.iter().enumerate().rev().find_map(|(position, layer)| {
-            if let Some(line) = layer.marks.get(path) {
-                return Some((position, layer.site_at(*line)));
+            if let Some(place) = layer.marks.get(path) {
+                return Some((position, layer.site_at(*place)));
             }
             // A list from the environment is marked as a whole: its items were set there too.
             let holds = layer.is_untyped() && layer.marks.keys().any(|mark| path.starts_with(mark));

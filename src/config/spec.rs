@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, Deduplicate, State, Watermark};
 use crate::schema::TableSchema;
 
 /// One connector: one source, one or more outputs.
@@ -64,6 +64,13 @@ impl Connector {
             }
         }
         spec
+    }
+
+    /// Whether anything goes into the dead-letter table: bad records or late rows.
+    pub fn uses_dead_letters(&self) -> bool {
+        let keeps =
+            |output: &Output| output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows);
+        self.keeps_dead_letters() || self.outputs.values().any(keeps)
     }
 
     /// Whether bad records of any topic go into the dead-letter table.
@@ -424,6 +431,10 @@ pub struct Output {
     pub mode: Mode,
     /// `None`: records become rows as they are.
     pub aggregate: Option<Aggregate>,
+    /// Not with `aggregate`. `None`: every record becomes a row.
+    pub deduplicate: Option<Deduplicate>,
+    /// Raw rows have none.
+    pub state: State,
     pub schema_evolution: SchemaEvolution,
     /// Columns of the table, in order. Where only the engine knows the columns (`select`, followed schemas), it looks
     /// whether they exist.
@@ -435,6 +446,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// How far its event time has come, if it goes by that.
+    pub fn watermark(&self) -> Option<&Watermark> {
+        let of_windows = self.aggregate.as_ref().map(|aggregate| &aggregate.watermark);
+        of_windows.or_else(|| self.deduplicate.as_ref().map(|of| &of.watermark))
+    }
+
     pub fn takes(&self, topic: &str) -> bool {
         self.topics.as_ref().is_none_or(|topics| topics.iter().any(|own| own == topic))
     }

@@ -1,4 +1,4 @@
-//! YAML text → a JSON-like tree and the line of every key and list item.
+//! YAML text → a JSON-like tree and the place of every key and list item.
 //!
 //! YAML 1.2: `yes` and `no` are text, `010` is ten. Keys are text whatever they look like. A key given twice is
 //! reported, with both lines; the last one stays.
@@ -12,12 +12,13 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{NonFiniteFloatPolicy, Spanned};
 
 use super::path::Path;
+use super::site::Place;
 
 /// A parsed file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document {
     pub(super) value: Value,
-    pub(super) lines: BTreeMap<Path, u64>,
+    pub(super) places: BTreeMap<Path, Place>,
     /// Keys that stand twice in one map, with the line of the first.
     pub(super) duplicates: Vec<(Path, u64)>,
 }
@@ -41,7 +42,7 @@ pub(super) fn parse(text: &str) -> Result<Document, SyntaxError> {
         serde_saphyr::from_str_with_options(text, options).map_err(|error| syntax_error(&error))?;
     let mut document = Document {
         value: Value::Object(Map::new()),
-        lines: BTreeMap::new(),
+        places: BTreeMap::new(),
         duplicates: Vec::new(),
     };
     if let Some(root) = root {
@@ -62,13 +63,18 @@ fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
 }
 
 impl Document {
+    fn put(&mut self, path: &Path, line: u64) -> Option<Place> {
+        let place = Place { line, position: self.places.len() };
+        self.places.insert(path.clone(), place)
+    }
+
     fn take(&mut self, path: &Path, node: Node) -> Value {
         match node {
             Node::Scalar(value) => value,
             Node::List(items) => {
                 let items = items.into_iter().enumerate().map(|(index, item)| {
                     let path = path.index(index);
-                    self.lines.insert(path.clone(), item.referenced.line());
+                    self.put(&path, item.referenced.line());
                     self.take(&path, item.value)
                 });
                 Value::Array(items.collect())
@@ -77,8 +83,8 @@ impl Document {
                 let mut map = Map::new();
                 for (key, value) in entries {
                     let path = path.key(&key.value);
-                    if let Some(first) = self.lines.insert(path.clone(), key.referenced.line()) {
-                        self.duplicates.push((path.clone(), first));
+                    if let Some(first) = self.put(&path, key.referenced.line()) {
+                        self.duplicates.push((path.clone(), first.line));
                     }
                     let value = self.take(&path, value);
                     map.insert(key.value, value);
@@ -170,7 +176,7 @@ mod tests {
     fn every_key_and_item_has_its_line() {
         let document = parse("a:\n  b: [1,\n    x]\n  \"c.d\": no\n5: ~\n").expect("valid YAML");
         assert_eq!(document.value, json!({"a": {"b": [1, "x"], "c.d": "no"}, "5": null}));
-        let line = |path: &Path| document.lines.get(path).copied();
+        let line = |path: &Path| document.places.get(path).map(|place| place.line);
         let a = Path::parse("a");
         assert_eq!(line(&a), Some(1));
         assert_eq!(line(&a.key("b").index(1)), Some(3));

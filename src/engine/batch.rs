@@ -39,8 +39,19 @@ pub enum Rows {
     /// They wait: what they do to the table depends on what is in it when they are committed. A batch's limits bound
     /// them.
     Changes(Arc<Shape>, Vec<Change>),
-    /// Into windows.
+    /// Into windows, or where duplicates are dropped: such rows wait as changes do.
     Windows(Box<WindowRows>),
+}
+
+impl Rows {
+    /// They are in memory until the batch is read.
+    pub fn wait_in_memory(&self) -> bool {
+        match self {
+            Self::Files(..) => false,
+            Self::Changes(..) => true,
+            Self::Windows(windows) => windows.wait_in_memory(),
+        }
+    }
 }
 
 /// Rows of one chunk, for an output with keys.

@@ -50,8 +50,7 @@ impl Group {
         for output in outputs {
             first.get_or_insert(&output.name);
             metadata.extend(output.metadata_columns.iter().copied());
-            let limits_future = |of: &Aggregate| of.watermark.max_future.is_some();
-            if output.aggregate.as_ref().is_some_and(limits_future) {
+            if output.watermark().is_some_and(|watermark| watermark.max_future.is_some()) {
                 metadata.insert(MetadataColumn::Timestamp);
             }
             if output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows) {

@@ -64,7 +64,7 @@ pub enum EngineError {
     )]
     NoColumn { output: String, key: &'static str, column: String, columns: String },
     #[error(
-        "outputs.{output}: dead letters are replayed under `mode: append` and without `aggregate` only; with keys or windows an old record would meet newer rows"
+        "outputs.{output}: dead letters are replayed under `mode: append` and without `aggregate` or `deduplicate` only; with keys or windows an old record would meet newer rows"
     )]
     ReplayOfChanges { output: String },
     #[error("outputs.{output}: there is no table at {table}, so nothing has been judged yet")]
@@ -88,6 +88,13 @@ pub enum EngineError {
         grouped(*max_bytes)
     )]
     OnceTooLarge { max_records: u64, max_bytes: u64 },
+    #[error(
+        "stopped, nothing dropped: the state of open windows is {} bytes, `state.max_bytes` allows {}; `sluice state` shows \
+         what holds the watermark back; shorten the windows or `delay`, set `idle_timeout`, or raise the limit",
+        grouped(*bytes),
+        grouped(*max_bytes)
+    )]
+    StateTooLarge { bytes: u64, max_bytes: u64 },
     #[error("stopped while reading")]
     Stopped,
     #[error("nothing succeeded for {} s, `retry.give_up_after` allows no more; the last failure: {last}", waited.as_secs())]
@@ -119,6 +126,7 @@ impl EngineError {
             Self::ReplayNoTable { .. } => "SL5011",
             Self::ReplayUncertain { .. } => "SL5012",
             Self::OnceTooLarge { .. } => "SL5013",
+            Self::StateTooLarge { .. } => "SL5015",
         }
     }
 
@@ -144,7 +152,9 @@ impl EngineError {
             Self::OnceTooLarge { .. } | Self::StartOutOfRange { .. } | Self::NoColumn { .. } => {
                 Disposition::Stop(Exit::Configuration)
             }
-            Self::ReplayOfChanges { .. } => Disposition::Stop(Exit::Configuration),
+            Self::ReplayOfChanges { .. } | Self::StateTooLarge { .. } => {
+                Disposition::Stop(Exit::Configuration)
+            }
             Self::ReplayNoTable { .. } => Disposition::Stop(Exit::NegativeFinding),
             Self::ReplayUncertain { .. } => Disposition::Stop(Exit::DataRefused),
             Self::ThreadGone(_) | Self::Thread(_) => Disposition::Stop(Exit::Bug),

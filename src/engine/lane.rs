@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::batch::{BatchWriter, OutputRows, OutputWritten, Rows, Share};
+use super::batch::{BatchWriter, OutputRows, OutputWritten, Share};
 use super::decoders::Decoders;
 use super::lanes::{self, Shared};
 use super::output::{Ends, Output, age};
@@ -38,9 +38,12 @@ const COMMIT_PROMISE: Option<Duration> = Some(Duration::from_secs(600));
 /// The same for the pauses between batches, beyond the trigger's interval.
 const IDLE_PROMISE: Duration = Duration::from_secs(60);
 
+/// Reads and writes a batch; of what is written, there is a part for each of the lane's outputs.
+type Work = dyn Future<Output = Result<(Batch, Vec<OutputWritten>), EngineError>> + Send;
+
 /// A batch under way: planned, and being read and written.
 pub(super) struct Reading {
-    work: Pin<Box<dyn Future<Output = Result<(Batch, Vec<OutputWritten>), EngineError>> + Send>>,
+    work: Pin<Box<Work>>,
     planned: Planned,
 }
 
@@ -322,7 +325,8 @@ impl<'a> Lane<'a> {
         let limits = self.spec().limits;
         let (max_records, max_bytes) =
             if once { (u64::MAX, u64::MAX) } else { (limits.max_records, limits.max_bytes) };
-        let backlogs = self.backlogs().await;
+        let ahead: BTreeSet<_> = self.outputs.iter().flat_map(Output::ahead).collect();
+        let backlogs = plan::without(self.backlogs().await, &ahead);
         let planned = match self.is_enough(plan::waiting(&backlogs)) {
             true => plan::plan(&backlogs, max_records),
             false => Vec::new(),
@@ -424,7 +428,7 @@ impl<'a> Lane<'a> {
             None => None,
         };
         let once = self.spec().trigger == Trigger::Once;
-        let holds = outputs.iter().any(|output| matches!(output.rows, Rows::Changes(..)));
+        let holds = outputs.iter().any(|output| output.rows.wait_in_memory());
         let most = (once && holds).then_some(self.spec().limits);
         Ok((BatchWriter { outputs, dead_letters, most }, takes))
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::decoders::{self, Decoders, Group};
 use super::lane::Lane;
 use super::output::Output;
-use super::recovery::{self, Extent, Rules};
+use super::recovery::{self, Rules};
 use super::side::Side;
 use super::table::Table;
 use super::view::View;
@@ -61,7 +61,7 @@ pub(super) struct Shared<'a> {
 
 /// Reads progress, settles where every partition goes on, and starts to fetch there: one lane, or two.
 pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineError> {
-    let view = View::of(&engine.spec.source).await?;
+    let mut view = View::of(&engine.spec.source).await?;
     if trigger::ends(engine.spec.trigger) {
         engine.available.get_or_init(|| view.extent.latest.clone());
     }
@@ -77,11 +77,10 @@ pub(super) async fn recover(engine: &Engine) -> Result<Vec<Lane<'_>>, EngineErro
             Ok(opened) => opened,
             Err(error) => return Err(group.unfit(error).await),
         };
-        begin(&mut opened.table, &spec, &view.topics(output.topics.as_deref()), &view.extent)
-            .await?;
+        let topics = view.topics(output.topics.as_deref());
+        begin(&mut opened.table, &spec, &topics, &mut view).await?;
         opened.restore(output, &engine.metrics).await?;
         opened.planned = opened.table.next();
-        let topics = view.topics(output.topics.as_deref());
         opened.open_late_rows(&spec, output, &topics).await?;
         let committed: Vec<_> =
             opened.planned.iter().map(|(p, next)| (p.id.clone(), *next)).collect();
@@ -128,9 +127,10 @@ async fn begin(
     table: &mut Table,
     spec: &Connector,
     topics: &BTreeMap<String, Topic>,
-    extent: &Extent,
+    view: &mut View,
 ) -> Result<(), EngineError> {
     let standing = table.standing(topics)?;
+    view.catch_up_with(&standing).await?;
     table.refuse_unanswered_restore().await?;
     table.hold(&standing).await?;
     let rules = Rules { start: &spec.source.start, on_data_loss: spec.source.on_data_loss };
@@ -141,7 +141,7 @@ async fn begin(
             "`source.start` is ignored: progress exists; use `sluice rewind` to read again"
         );
     }
-    let infos = recovery::opening(rules, table.store.table(), &standing, extent, |p| {
+    let infos = recovery::opening(rules, table.store.table(), &standing, &view.extent, |p| {
         table.last(p).cloned()
     })?;
     if !infos.is_empty() {

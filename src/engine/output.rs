@@ -56,15 +56,12 @@ enum Makes {
 
 impl Makes {
     fn new(output: &config::Output, rows: &SchemaRef) -> Result<Self, EngineError> {
-        Ok(match &output.aggregate {
+        Ok(match WindowShape::new(output, rows)? {
             None => {
                 let shape = Arc::new(Shape::new(output, rows)?);
                 Self::Rows { shape, mode: output.mode.clone() }
             }
-            Some(aggregate) => {
-                let shape = Arc::new(WindowShape::new(output, aggregate, rows)?);
-                Self::Windows { shape, windows: None }
-            }
+            Some(shape) => Self::Windows { shape: Arc::new(shape), windows: None },
         })
     }
 
@@ -116,16 +113,9 @@ impl Output {
         output: &config::Output,
         metrics: &Metrics,
     ) -> Result<(), EngineError> {
-        if let (Makes::Windows { shape, windows }, Some(aggregate)) =
-            (&mut self.makes, &output.aggregate)
-        {
-            let restored = Windowed::restore(
-                shape.clone(),
-                aggregate,
-                &self.table,
-                metrics.windows(&self.label),
-            )
-            .await?;
+        if let Makes::Windows { shape, windows } = &mut self.makes {
+            let metrics = metrics.windows(&self.label);
+            let restored = Windowed::restore(shape.clone(), output, &self.table, metrics).await?;
             self.table.hold_files(restored.held_files());
             *windows = Some(Box::new(restored));
         }
@@ -192,6 +182,14 @@ impl Output {
             windows.close().await;
         }
         self.table.close().await;
+    }
+
+    /// Partitions that should wait for slower ones, so that windows don't stay open without bound.
+    pub(super) fn ahead(&self) -> Vec<&SourcePartition> {
+        match &self.makes {
+            Makes::Windows { windows: Some(windows), .. } => windows.ahead(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether windows have something to commit without a row. `ends`: nothing more is going to be read.

@@ -53,6 +53,15 @@ pub fn plan(backlogs: &[Backlog], max_records: u64) -> Vec<PlannedRange> {
         .collect()
 }
 
+/// Without partitions that are to wait for others, as long as others have something to read.
+pub fn without(backlogs: Vec<Backlog>, ahead: &BTreeSet<&SourcePartition>) -> Vec<Backlog> {
+    let is_behind = |backlog: &&Backlog| !ahead.contains(&*backlog.partition);
+    if !backlogs.iter().any(|backlog| is_behind(&backlog) && backlog.range().is_some()) {
+        return backlogs;
+    }
+    backlogs.into_iter().filter(|backlog| is_behind(&backlog)).collect()
+}
+
 /// Offsets waiting over all partitions, from the output furthest behind.
 pub fn waiting(backlogs: &[Backlog]) -> u64 {
     backlogs
@@ -95,6 +104,20 @@ mod tests {
             .map(|p| (p.partition.id.partition, p.range.start, p.range.end))
             .collect();
         assert_eq!(planned, expected);
+    }
+
+    #[test]
+    fn who_is_ahead_waits_while_others_have_something() {
+        let ahead = backlog(0, &[5], 9).partition;
+        let ahead = BTreeSet::from([&*ahead]);
+        let check = |backlogs: Vec<Backlog>, expected: &[i32]| {
+            let left = without(backlogs, &ahead);
+            let left: Vec<_> = left.iter().map(|backlog| backlog.partition.id.partition).collect();
+            assert_eq!(left, expected);
+        };
+        check(vec![backlog(0, &[5], 9), backlog(1, &[0], 9)], &[1]);
+        check(vec![backlog(0, &[5], 9), backlog(1, &[9], 9)], &[0, 1]);
+        check(vec![backlog(0, &[5], 9)], &[0]);
     }
 
     #[test]

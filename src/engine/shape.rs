@@ -118,9 +118,9 @@ impl Shape {
 
 /// The columns of an output's table, of rows that have a chunk's columns.
 pub fn columns(output: &Output, rows: &SchemaRef) -> Result<SchemaRef, EngineError> {
-    Ok(match &output.aggregate {
+    Ok(match WindowShape::new(output, rows)? {
         None => Shape::new(output, rows)?.schema,
-        Some(aggregate) => WindowShape::new(output, aggregate, rows)?.schema().clone(),
+        Some(shape) => shape.schema().clone(),
     })
 }
 

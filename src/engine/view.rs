@@ -7,7 +7,7 @@ use super::EngineError;
 use super::recovery::Extent;
 use crate::config::{Source, Start};
 use crate::offsets::TopicPartition;
-use crate::sink::progress::Topic;
+use crate::sink::progress::{Position, Standing, Topic};
 use crate::source::{Catalog, Control, OffsetSpec, SourceError};
 
 /// The source as it was a moment ago.
@@ -28,6 +28,20 @@ impl View {
             view.extent.at_time = view.at_time(ms).await?;
         }
         Ok(view)
+    }
+
+    /// Looks again where partitions end, if a table has come further than they did: another instance may have committed what
+    /// was produced since.
+    pub(super) async fn catch_up_with(&mut self, standing: &Standing) -> Result<(), EngineError> {
+        let ends = &self.extent.latest;
+        let beyond = standing.positions.iter().any(|(partition, position)| match position {
+            Position::At(txn) => ends.get(&partition.id).is_some_and(|end| txn.version > *end),
+            _ => false,
+        });
+        if beyond {
+            self.extent.latest = self.offsets(OffsetSpec::Latest).await?;
+        }
+        Ok(())
     }
 
     /// The first record of each partition that is this young; partitions without one are left out.

@@ -1,5 +1,6 @@
 //! Windows of an output, with their I/O: a batch's rows into an epoch, the epoch into files and a state object, and the
-//! windows back from what the table's last commit names.
+//! windows back from what the table's last commit names. An output with `deduplicate` is one of these: it has the same state,
+//! of rows instead of windows.
 //!
 //! An epoch is a batch. Its rows are taken on the writing thread; when the batch is read, the epoch is finished: the clock's
 //! decisions are taken, windows are closed into files, and the state object is made. Its commit puts that object, then the
@@ -13,6 +14,7 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::compute::{and, filter, filter_record_batch, not};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, SecondsFormat};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
@@ -25,7 +27,7 @@ use super::shape::{failed_on, refuse_unknown, visible};
 use super::side::{Side, SideRows};
 use super::table::{Table, WindowFiles};
 use crate::chunk::{Chunk, SourcePartition};
-use crate::config::{Aggregate, Emit, MetadataColumn, Output};
+use crate::config::{Emit, MetadataColumn, Output};
 use crate::observability::WindowMetrics;
 use crate::offsets::Fates;
 use crate::sink::error::SinkError;
@@ -35,15 +37,14 @@ use crate::sink::keyed::open_windows::{self, EndsAfter, OpenFile};
 use crate::sink::state::{StateCleaner, StateStore, StateVersion};
 use crate::transform::TransformError;
 use crate::transform::aggregation::Aggregation;
+use crate::transform::deduplication::Deduplication;
 use crate::transform::window::{
-    CHAIN, CountedRows, Counts, Decisions, Epoch, IdleClock, Micros, Next, Reading, Restoring,
-    State, Stored, Times, ToStore, Watermarks, WindowError, Windows,
+    ArrivedRows, CHAIN, CountedRows, Counts, Decisions, Epoch, First, IdleClock, Micros, Next,
+    Reading, Restoring, State, Stored, Times, ToStore, Watermarks, WindowError, WindowPlan,
+    Windows,
 };
 
-/// How long state objects are kept that later ones have made needless: the time to rewind in.
-const STATE_RETENTION: Duration = Duration::from_secs(60 * 60);
-
-/// What an output with `aggregate` makes of rows: planned once.
+/// What an output with `aggregate` or `deduplicate` makes of rows: planned once.
 pub struct WindowShape {
     /// The columns that expressions see, among a chunk's.
     visible: Vec<usize>,
@@ -51,31 +52,82 @@ pub struct WindowShape {
     rows: SchemaRef,
     /// The records' timestamps among a chunk's columns, if anybody asked for them.
     timestamps: Option<usize>,
-    aggregation: Aggregation,
+    computes: Computes,
+}
+
+enum Computes {
+    Aggregation(Box<Aggregation>),
+    Deduplication(Box<Deduplication>),
 }
 
 impl WindowShape {
-    /// `rows`: a chunk's columns.
+    /// `rows`: a chunk's columns. `None`: rows become rows as they are.
     ///
     /// # Errors
     /// Expressions that can't be planned, columns named in `partition_by` that the table wouldn't have.
-    pub fn new(
-        output: &Output,
-        aggregate: &Aggregate,
-        rows: &SchemaRef,
-    ) -> Result<Self, EngineError> {
+    pub fn new(output: &Output, rows: &SchemaRef) -> Result<Option<Self>, EngineError> {
         let visible = visible(output, rows);
         let seen = SchemaRef::from(rows.project(&visible).map_err(FilesError::Rows)?);
         let (select, filter) = (output.select.as_deref(), output.filter.as_deref());
-        let aggregation = Aggregation::new(&seen, aggregate, filter, select)?;
-        refuse_unknown(output, aggregation.schema())?;
+        let computes = match (&output.aggregate, &output.deduplicate) {
+            (Some(aggregate), _) => {
+                let planned = Aggregation::new(&seen, aggregate, filter, select)?;
+                Computes::Aggregation(Box::new(planned))
+            }
+            (None, Some(deduplicate)) => {
+                let planned = Deduplication::new(&seen, deduplicate, filter, select)?;
+                Computes::Deduplication(Box::new(planned))
+            }
+            (None, None) => return Ok(None),
+        };
         let timestamps = rows.index_of(MetadataColumn::Timestamp.column()).ok();
-        Ok(Self { visible, rows: rows.clone(), timestamps, aggregation })
+        let shape = Self { visible, rows: rows.clone(), timestamps, computes };
+        refuse_unknown(output, shape.schema())?;
+        Ok(Some(shape))
     }
 
     /// The table's columns.
     pub fn schema(&self) -> &SchemaRef {
-        self.aggregation.schema()
+        match &self.computes {
+            Computes::Aggregation(of) => of.schema(),
+            Computes::Deduplication(of) => of.schema(),
+        }
+    }
+
+    fn windows(&self) -> &Arc<WindowPlan> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.windows(),
+            Computes::Deduplication(of) => of.windows(),
+        }
+    }
+
+    fn meaning(&self) -> BTreeMap<String, String> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.meaning(),
+            Computes::Deduplication(of) => of.meaning(),
+        }
+    }
+
+    fn kept(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, TransformError> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.kept(rows),
+            Computes::Deduplication(of) => of.kept(rows),
+        }
+    }
+
+    fn event_times(&self, rows: &RecordBatch) -> Result<Int64Array, TransformError> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.event_times(rows),
+            Computes::Deduplication(of) => of.event_times(rows),
+        }
+    }
+
+    /// What an epoch writes, as the table has it.
+    fn select(&self, closed: RecordBatch) -> Result<RecordBatch, TransformError> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.select(&closed),
+            Computes::Deduplication(_) => Ok(closed),
+        }
     }
 }
 
@@ -93,8 +145,11 @@ pub(super) struct Windowed {
     /// The epoch that began with nothing.
     begun: u64,
     cleaner: StateCleaner,
+    /// Of the state.
+    max_bytes: u64,
     clock: IdleClock,
     idle_timeout: Option<Duration>,
+    max_ahead: Option<Duration>,
     started: Instant,
     metrics: WindowMetrics,
     /// With `emit: changes`.
@@ -127,6 +182,16 @@ struct Seen {
     awake: bool,
 }
 
+/// What rows that count become.
+#[derive(Debug, Clone, Copy)]
+enum Becomes {
+    Aggregated,
+    /// Rows at once, but for duplicates.
+    Rows,
+    /// Rows or duplicates later on.
+    Held,
+}
+
 /// An epoch that is to be committed.
 pub(super) struct EpochDone {
     pub(super) files: WindowFiles,
@@ -134,7 +199,10 @@ pub(super) struct EpochDone {
     pub(super) version: StateVersion,
     /// Rows that are to be kept elsewhere, before this is committed.
     pub(super) late: SideRows,
+    becomes: Becomes,
     judged: BTreeMap<Arc<SourcePartition>, Seen>,
+    /// Of the rows that count.
+    duplicates: BTreeMap<SourcePartition, u64>,
     object: Vec<u8>,
     next: Next,
     /// With `emit: changes`, and whether all that changed is written.
@@ -165,12 +233,12 @@ impl Windowed {
     /// The windows as the table's last commit left them.
     pub(super) async fn restore(
         shape: Arc<WindowShape>,
-        aggregate: &Aggregate,
+        output: &Output,
         table: &Table,
         metrics: WindowMetrics,
     ) -> Result<Self, EngineError> {
-        let meaning = shape.aggregation.meaning();
-        let (plan, states) = (shape.aggregation.windows().clone(), table.states());
+        let meaning = shape.meaning();
+        let (plan, states) = (shape.windows().clone(), table.states());
         let (windows, chain, begun, open) = match table.state() {
             None => (Windows::new(plan), Vec::new(), 1, Some(OpenWindows::default())),
             Some(newest) if newest.is_given_up() => {
@@ -188,13 +256,19 @@ impl Windowed {
                 (Windows::restored(plan, watermarks, state), chain, begun, open)
             }
         };
-        let changes = match aggregate.emit {
-            Emit::Final => None,
-            Emit::Changes { every } => {
+        let changes = match output.aggregate.as_ref().map(|aggregate| aggregate.emit) {
+            None => None,
+            Some(Emit::Final) => {
+                refuse_open_rows(table.store.table(), open.as_ref())?;
+                None
+            }
+            Some(Emit::Changes { every }) => {
                 let open = Emission::found(open, table).await?;
                 Some(Changes { pace: Pace::new(every), open })
             }
         };
+        let watermark = output.watermark();
+        let idle_timeout = watermark.and_then(|watermark| watermark.idle_timeout);
         let restored = Self {
             meaning: Arc::new(meaning),
             states,
@@ -202,9 +276,11 @@ impl Windowed {
             windows: Arc::new(windows),
             chain,
             begun,
-            cleaner: StateCleaner::new(STATE_RETENTION),
-            clock: IdleClock::new(aggregate.watermark.idle_timeout),
-            idle_timeout: aggregate.watermark.idle_timeout,
+            cleaner: StateCleaner::new(output.state.retention),
+            max_bytes: output.state.max_bytes,
+            clock: IdleClock::new(idle_timeout),
+            idle_timeout,
+            max_ahead: watermark.and_then(|watermark| watermark.max_ahead),
             started: Instant::now(),
             shape,
             metrics,
@@ -218,6 +294,19 @@ impl Windowed {
     /// After so long without a row, a partition read to its end is idle; `None`: never.
     pub(super) fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout
+    }
+
+    /// Partitions that are so far ahead of the slowest that they should wait for it.
+    pub(super) fn ahead(&self) -> Vec<&SourcePartition> {
+        let Some(most) = self.max_ahead else { return Vec::new() };
+        let most = Micros::try_from(most.as_micros()).unwrap_or(Micros::MAX);
+        let counting = || self.watermarks.partitions().iter().filter(|(_, known)| !known.idle);
+        let reached = || counting().filter_map(|(of, known)| Some((of, known.watermark?)));
+        let Some(slowest) = reached().map(|(_, watermark)| watermark).min() else {
+            return Vec::new();
+        };
+        let far = reached().filter(|(_, watermark)| watermark.saturating_sub(slowest) > most);
+        far.map(|(partition, _)| partition).collect()
     }
 
     /// Time since this session began, by which partitions are idle.
@@ -237,7 +326,7 @@ impl Windowed {
 
     /// Where the next batch's rows go.
     pub(super) async fn begin(&self, planned: &[PlannedRange]) -> Result<WindowRows, EngineError> {
-        let plan = self.shape.aggregation.windows();
+        let plan = self.shape.windows();
         let epoch = Epoch::begin(plan, self.watermarks.clone())?;
         let late = match &self.late {
             Some(late) => Some(late.begin(planned).await?),
@@ -269,6 +358,10 @@ impl Windowed {
             self.clock.saw_row(partition, now);
         }
         let decisions = self.clock.decide(rows.epoch.watermarks(), readings, now);
+        let bytes = self.windows.state().bytes() as u64;
+        if bytes > self.max_bytes {
+            return Err(EngineError::StateTooLarge { bytes, max_bytes: self.max_bytes });
+        }
         let asked = self.changes.as_ref().is_some_and(|changes| changes.pace.is_asked());
         if !moved && !asked && decisions == Decisions::default() {
             return Ok(None);
@@ -302,7 +395,7 @@ impl Windowed {
     /// Which rows of the table are of windows that the last commit left open; `None`: all.
     fn ends_after(&self) -> Option<EndsAfter> {
         let time = self.windows.watermarks().overall()?;
-        let column = self.shape.aggregation.windows().end_column()?;
+        let column = self.shape.windows().end_column()?;
         Some(EndsAfter { column: column.to_owned(), time })
     }
 
@@ -366,20 +459,29 @@ impl Finishing {
         let late = late.map(Letters::finish).transpose()?.unwrap_or_default();
         let mut closed = writer();
         let finished = windows.finish(epoch, &decisions, |rows| {
-            closed.write(&shape.aggregation.select(&rows)?)?;
+            closed.write(&shape.select(rows)?)?;
             Ok::<_, EngineError>(())
         })?;
         let mut files = WindowFiles { adds: closed.finish()?, removes: Vec::new() };
         let mut next = finished.next;
         let count = finished.closed.count as u64;
-        let mut info = info(version, count, finished.counts, &next.watermarks, &decisions);
+        let mut info = info(version, finished.counts, &next.watermarks, &decisions);
+        let becomes = shape.becomes();
+        match becomes {
+            Becomes::Aggregated => info.closed = count,
+            // These are counted as the records that they are.
+            Becomes::Rows => {}
+            Becomes::Held => {
+                info.released = count;
+                info.duplicates = finished.duplicates.waited;
+            }
+        }
         let (mut open, mut rest) = (None, Value::Null);
-        if let Some(emitting) = self.emitting {
+        if let (Some(emitting), Computes::Aggregation(of)) = (self.emitting, &shape.computes) {
             let due = emitting.due;
             let windows = (&*windows, &mut next);
             let written = (&mut files, &mut info);
-            let emission =
-                emitting.run(windows, &finished.closed, &shape.aggregation, writer, written)?;
+            let emission = emitting.run(windows, &finished.closed, of, writer, written)?;
             rest = serde_json::to_value(&emission.windows)
                 .map_err(|e| WindowError::Encoding(e.to_string()))?;
             open = Some((emission, due));
@@ -393,7 +495,19 @@ impl Finishing {
             rest: &rest,
         };
         let object = windows.object(&next, to_store)?;
-        Ok(EpochDone { files, info, version, late, judged, object, next, open })
+        let duplicates = finished.duplicates.arrived;
+        Ok(EpochDone {
+            files,
+            info,
+            version,
+            late,
+            becomes,
+            judged,
+            duplicates,
+            object,
+            next,
+            open,
+        })
     }
 }
 
@@ -402,7 +516,10 @@ impl Emission {
     async fn found(kept: Option<OpenWindows>, table: &Table) -> Result<Self, EngineError> {
         // State of an output that wrote closed windows only, until now.
         let windows = kept.unwrap_or_else(OpenWindows::all_changed);
-        let files = windows.files().cloned().collect();
+        let files: Vec<_> = windows.files().cloned().collect();
+        if files.is_empty() {
+            return Ok(Self { windows, scattered: false });
+        }
         let untouched = open_windows::are_untouched(&table.store, table.log(), files).await?;
         Ok(Self { windows, scattered: !untouched })
     }
@@ -504,6 +621,15 @@ fn damaged(states: &StateStore, table: &str, version: StateVersion) -> SinkError
     SinkError::StateDamaged { table: table.to_owned(), path: states.path(version).to_string() }
 }
 
+/// Rows of open windows can't stay where nothing replaces them any more: each would be there twice once it is closed.
+fn refuse_open_rows(table: &str, open: Option<&OpenWindows>) -> Result<(), SinkError> {
+    if open.is_none_or(|open| open.files().next().is_none()) {
+        return Ok(());
+    }
+    let change = "`emit` was changes, now it is final, and rows of open windows are in the table";
+    Err(SinkError::StateOther { table: table.to_owned(), changes: vec![change.to_owned()] })
+}
+
 /// State that was kept for something else must not go on as this.
 fn refuse_other(
     table: &str,
@@ -533,10 +659,10 @@ impl WindowRows {
         let seen = chunk.rows.project(&shape.visible).map_err(FilesError::Rows)?;
         let failed =
             |error: TransformError, kept: Option<&BooleanArray>| failed_on(error, chunk, kept);
-        let wanted = shape.aggregation.kept(&seen).map_err(|error| failed(error, None))?;
+        let wanted = shape.kept(&seen).map_err(|error| failed(error, None))?;
         let tombstones = chunk.deletions.as_ref().map(|deletions| &deletions.tombstones);
         let kept = without(wanted, tombstones).map_err(FilesError::Rows)?;
-        let event = shape.aggregation.event_times(&seen).map_err(|error| failed(error, None))?;
+        let event = shape.event_times(&seen).map_err(|error| failed(error, None))?;
         let known = late.as_ref().and_then(|late| late.known(chunk));
         let verdicts = epoch.judge(
             &chunk.partition,
@@ -569,20 +695,38 @@ impl WindowRows {
             return Ok(());
         }
         let mask = counted.as_ref();
-        let keys = shape.aggregation.keys(&rows).map_err(|error| failed(error, mask))?;
-        let arguments = shape.aggregation.arguments(&rows).map_err(|error| failed(error, mask))?;
-        let rows = CountedRows {
-            partition: &chunk.partition,
-            offsets: &offsets,
-            keys: &keys,
-            arguments: &arguments,
-        };
-        epoch.add(verdicts, rows)?;
+        let failed = |error| failed(error, mask);
+        let partition = &chunk.partition;
+        match &shape.computes {
+            Computes::Aggregation(of) => {
+                let (offsets, keys) = (&offsets, &of.keys(&rows).map_err(failed)?);
+                let arguments = &of.arguments(&rows).map_err(failed)?;
+                epoch.add(verdicts, CountedRows { partition, offsets, keys, arguments })?;
+            }
+            Computes::Deduplication(of) => {
+                let keys = &of.keys(&rows).map_err(failed)?;
+                let rows = of.select(&rows).map_err(failed)?;
+                epoch.arrive(verdicts, ArrivedRows { partition, offsets, keys, rows });
+            }
+        }
         Ok(())
+    }
+
+    /// Rows wait in memory for the end of the batch.
+    pub(super) fn wait_in_memory(&self) -> bool {
+        matches!(self.shape.computes, Computes::Deduplication(_))
     }
 }
 
 impl WindowShape {
+    fn becomes(&self) -> Becomes {
+        match self.windows().first() {
+            None => Becomes::Aggregated,
+            Some(First::ByArrival) => Becomes::Rows,
+            Some(First::ByEventTime) => Becomes::Held,
+        }
+    }
+
     /// The records' timestamps in microseconds.
     fn stamps(&self, chunk: &Chunk) -> Int64Array {
         let Some(column) = self.timestamps else {
@@ -616,7 +760,15 @@ impl EpochDone {
         let filtered = counts.filtered - tombstones;
         fates.rows -= counts.counted + counts.late + counts.future + counts.timeless + filtered;
         fates.filtered += filtered;
-        fates.aggregated += counts.counted;
+        match self.becomes {
+            Becomes::Aggregated => fates.aggregated += counts.counted,
+            Becomes::Rows => {
+                let duplicates = self.duplicates.get(partition).copied().unwrap_or(0);
+                fates.rows += counts.counted - duplicates;
+                fates.duplicates += duplicates;
+            }
+            Becomes::Held => fates.held += counts.counted,
+        }
         fates.late += counts.late;
         fates.future += counts.future;
         fates.timeless += counts.timeless;
@@ -625,7 +777,6 @@ impl EpochDone {
 
 fn info(
     version: StateVersion,
-    closed: u64,
     counts: Counts,
     watermarks: &Watermarks,
     decisions: &Decisions,
@@ -642,10 +793,12 @@ fn info(
     WindowsInfo {
         epoch: version.epoch(),
         watermark: watermarks.overall().and_then(text),
-        closed,
+        closed: 0,
         opened: 0,
         replaced: 0,
         copied: 0,
+        released: 0,
+        duplicates: 0,
         late_partial: counts.late_partial,
         watermarks: each.collect(),
         joined: names(&decisions.joined),

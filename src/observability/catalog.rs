@@ -57,7 +57,7 @@ pub const RECORDS: Descriptor = counter(
     "sluice_records_total",
     "records",
     &["output", "fate"],
-    "Offsets committed, by what became of them: `rows`, `dead_letters`, `skipped`, `tombstones`, `filtered`, `existing`, `aggregated`, `late`, `future`, `timeless`, `gaps`. Their sum is the offsets passed.",
+    "Offsets committed, by what became of them: `rows`, `dead_letters`, `skipped`, `tombstones`, `filtered`, `existing`, `duplicates`, `held`, `aggregated`, `late`, `future`, `timeless`, `gaps`. Their sum is the offsets passed.",
 );
 pub const BYTES: Descriptor = counter(
     "sluice_bytes_total",

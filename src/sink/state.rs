@@ -118,14 +118,15 @@ impl StateStore {
 #[derive(Debug)]
 pub struct StateCleaner {
     retention: Duration,
-    last: Instant,
+    /// A process may not live long enough for a second look.
+    last: Option<Instant>,
     job: Option<JoinHandle<()>>,
 }
 
 impl StateCleaner {
     /// `retention`: how long an object is kept that later ones have made needless.
     pub fn new(retention: Duration) -> Self {
-        Self { retention, last: Instant::now(), job: None }
+        Self { retention, last: None, job: None }
     }
 
     /// After a commit that goes on from `newest`, for which those from `oldest` on are needed: starts to look for older
@@ -137,10 +138,11 @@ impl StateCleaner {
         newest: StateVersion,
     ) {
         let busy = self.job.as_ref().is_some_and(|job| !job.is_finished());
-        if busy || self.last.elapsed() < self.retention / LOOKS {
+        let soon = |last: Instant| last.elapsed() < self.retention / LOOKS;
+        if busy || self.last.is_some_and(soon) {
             return;
         }
-        self.last = Instant::now();
+        self.last = Some(Instant::now());
         let (states, retention) = (states.clone(), self.retention);
         self.job = Some(tokio::spawn(async move {
             let table = states.store.table();
@@ -220,6 +222,7 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
+    use crate::sink::testing::{Fixture, commit_info, txn};
 
     fn states() -> StateStore {
         let store = TableStore::over(Arc::new(InMemory::new()), "memory");
@@ -256,5 +259,41 @@ mod tests {
         states.put(version, vec![1]).await.expect("put");
         states.put(version, vec![1]).await.expect("the same");
         states.put(version, vec![2]).await.expect_err("another object");
+    }
+
+    #[tokio::test]
+    async fn old_objects_go_and_those_that_a_start_may_ask_for_stay() {
+        let fixture = Fixture::new().await;
+        let owner = Owner::output("shop", "orders");
+        let states = StateStore::new(&fixture.store, &owner);
+        let versions: Vec<_> = (1..=100).map(StateVersion::attempt).collect();
+        for version in &versions {
+            states.put(*version, vec![1]).await.expect("put");
+        }
+        // Of an attempt that failed.
+        states.put(StateVersion::attempt(7), vec![2]).await.expect("put");
+        let (oldest, newest) = (versions[36], versions[99]);
+        let left = async || states.store.objects().list(None).try_collect::<Vec<_>>().await;
+        let states_left = async || {
+            let all = left().await.expect("listed");
+            all.iter().filter(|meta| meta.location.as_ref().contains("_sluice/")).count()
+        };
+        let clean = async |retention| states.clean_up(oldest, newest, retention).await;
+
+        // The table names none of them yet.
+        assert_eq!(clean(Duration::ZERO).await.expect("looked"), 0);
+        fixture.entry(1, &[commit_info("WRITE"), txn(&owner.state_id(), newest.0)]).await;
+        assert_eq!(clean(Duration::from_secs(60)).await.expect("looked"), 0, "all are young");
+        assert_eq!(clean(Duration::ZERO).await.expect("removed"), 37);
+        assert_eq!(states_left().await, 64);
+        for version in &versions[36..] {
+            states.read(*version).await.expect("a whole chain");
+        }
+
+        // The table was set back: it needs what it names.
+        let back = StateVersion::attempt(50);
+        fixture.entry(2, &[commit_info("WRITE"), txn(&owner.state_id(), back.0)]).await;
+        let none = states.clean_up(newest, newest, Duration::ZERO).await.expect("looked");
+        assert_eq!((none, states_left().await), (0, 64));
     }
 }

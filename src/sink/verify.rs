@@ -157,7 +157,9 @@ impl Verifier {
 
     /// A commit that adds rows has as many in its files as it counted.
     fn compare_files(&mut self, commit: &PastCommit, info: &SluiceInfo) {
-        let of_windows = |windows: &WindowsInfo| windows.closed + windows.opened + windows.copied;
+        let of_windows = |windows: &WindowsInfo| {
+            windows.closed + windows.opened + windows.copied + windows.released
+        };
         let rows =
             fates_of(info).rows + info.added_below + info.windows.as_ref().map_or(0, of_windows);
         if commit.files.added_rows != Some(rows) {

@@ -155,6 +155,11 @@ impl Control {
             .map_err(|code| self.unreachable("look offsets up", code))?
             .into_iter()
             .map(|(partition, offset)| match offset {
+                // No offset and no error, as from a broker that is just losing the partition. Of a time it is an answer.
+                Ok(offset) if offset < 0 && !matches!(spec, OffsetSpec::Timestamp(_)) => {
+                    let code = RDKafkaErrorCode::LeaderNotAvailable;
+                    Err(SourceError::Offsets { partition, code })
+                }
                 Ok(offset) => Ok((partition, offset)),
                 Err(code) => Err(SourceError::Offsets { partition, code }),
             })

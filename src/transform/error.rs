@@ -18,6 +18,8 @@ pub enum Clause {
     Watermark,
     /// An item of `group_by`, counted from 0.
     GroupBy(usize),
+    /// An item of `keys` of a deduplication, counted from 0.
+    Key(usize),
     /// A measure, by its name.
     Measure(Arc<str>),
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Clause {
             Self::Window => f.write_str("`window`"),
             Self::Watermark => f.write_str("`watermark.column`"),
             Self::GroupBy(index) => write!(f, "`group_by[{index}]`"),
+            Self::Key(index) => write!(f, "`keys[{index}]`"),
             Self::Measure(name) => write!(f, "`measures.{name}`"),
         }
     }

@@ -1,5 +1,5 @@
 //! The stage between decoding and the table: `select` and `where`, SQL expressions over the rows of a chunk, and
-//! aggregations of them over event-time windows.
+//! aggregations and deduplication of them over event time.
 //!
 //! Owns the SQL: its syntax, names, types and functions (docs/reference/expressions.md), planned once per session and
 //! output with DataFusion's parts. Guarantees: the same row gives the same result, whatever rows stand beside it and
@@ -11,6 +11,7 @@ pub mod aggregation;
 mod arithmetic;
 mod bounded;
 mod context;
+pub mod deduplication;
 mod delta_type;
 mod error;
 mod expression;

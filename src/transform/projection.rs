@@ -49,6 +49,15 @@ impl Projection {
         &self.schema
     }
 
+    /// Whether a column of the rows is there as it is, under its own name.
+    pub(super) fn keeps(&self, rows: &Schema, column: &str) -> bool {
+        let mut columns = self.schema.fields().iter().zip(&self.sources);
+        columns.any(|(field, source)| {
+            matches!(source, Source::Column(index) if rows.field(*index).name() == column)
+                && field.name() == column
+        })
+    }
+
     /// In the order of the schema.
     pub(super) fn columns(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
         let columns = self.sources.iter().map(|source| match source {

@@ -74,7 +74,7 @@ impl<'a> Target<'a> {
     }
 
     fn letters(spec: &'a Connector) -> Option<Self> {
-        let letters = spec.dead_letters.as_ref().filter(|_| spec.keeps_dead_letters());
+        let letters = spec.dead_letters.as_ref().filter(|_| spec.uses_dead_letters());
         letters.map(|letters| Self {
             subject: DEAD_LETTERS.to_owned(),
             owner: Owner::dead_letters(&spec.name),

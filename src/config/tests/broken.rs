@@ -17,9 +17,13 @@ outputs:
     table: s3://lake/orders
 ";
 
-/// Replaces texts in the base file, loads it as `connector.yaml`, and returns everything that is told.
 fn told(edits: &[(&str, &str)]) -> String {
-    let mut text = BASE.to_owned();
+    told_of(BASE, edits)
+}
+
+/// Replaces texts in a file, loads it as `connector.yaml`, and returns everything that is told.
+pub(super) fn told_of(base: &str, edits: &[(&str, &str)]) -> String {
+    let mut text = base.to_owned();
     for (from, to) in edits {
         assert!(text.contains(from), "the base file holds no {from:?}");
         text = text.replacen(from, to, 1);
@@ -83,9 +87,9 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 fn what_a_later_version_will_have_is_not_taken_for_an_error_of_typing() {
     check(&[
         (
-            "    table:",
-            "    aggregate: {group_by: [country]}\n    table:",
-            "connector.yaml:11: SL1002 outputs.orders.aggregate: is not available yet; remove it; the table takes raw rows",
+            "outputs:",
+            "trigger: {max_latency: 5s}\noutputs:",
+            "connector.yaml:9: SL1002 trigger.max_latency: is not available yet; set `interval`",
         ),
         (
             "outputs:",
@@ -477,7 +481,7 @@ fn settings_that_exclude_each_other_are_refused() {
         (
             "outputs:",
             "dead_letters: {table: s3://lake/bad}\noutputs:",
-            "connector.yaml:9: SL1008 dead_letters: has no effect, since `decode.on_bad_record` is not `dead_letter`; set that, or remove this",
+            "connector.yaml:9: SL1008 dead_letters: has no effect, since neither `decode.on_bad_record` nor `late_rows` is `dead_letter`; set that, or remove this",
         ),
         (
             "outputs:\n",

@@ -213,9 +213,13 @@ fn what_is_shown_has_origins_and_no_secrets() {
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    for (name, secrets) in
-        [("minimal.yaml", &[][..]), ("full.yaml", &SECRETS[..]), ("pattern.yaml", &[][..])]
-    {
+    let files = [
+        ("minimal.yaml", &[][..]),
+        ("full.yaml", &SECRETS[..]),
+        ("pattern.yaml", &[][..]),
+        ("windows.yaml", &[][..]),
+    ];
+    for (name, secrets) in files {
         let first = fixture(name, secrets);
         let text = show(&first);
         let again = loaded(&sources(&text));
@@ -302,14 +306,16 @@ proptest::proptest! {
     /// Whatever stands where, loading ends in a connector or in messages.
     #[test]
     fn no_text_makes_the_loader_panic(
+        name in proptest::sample::select(vec!["full.yaml", "windows.yaml"]),
         line in 0_usize..60,
         value in proptest::sample::select(vec![
             "", "~", "[]", "{}", "[~]", "{a: ~}", "1", "-1", "1.5", "true", "text", "'${env:S}'", "'${env:L}'",
             "99999999999999999999", "[[1]]", "{a: {b: c}}", "'${'", "10s", "once", "*x", "!!binary x", ".nan",
         ]),
     ) {
-        let full = fs::read_to_string(repository().join("tests/config/full.yaml")).expect("a fixture");
-        let lines = full.lines().enumerate().map(|(number, text)| match text.split_once(": ") {
+        let file = repository().join("tests/config").join(name);
+        let whole = fs::read_to_string(file).expect("a fixture");
+        let lines = whole.lines().enumerate().map(|(number, text)| match text.split_once(": ") {
             Some((key, _)) if number == line => format!("{key}: {value}"),
             _ => text.to_owned(),
         });

@@ -12,6 +12,7 @@ use super::*;
 mod broken;
 mod generated;
 mod layers;
+mod windows;
 
 /// The repository.
 fn repository() -> &'static FilePath {
@@ -171,6 +172,82 @@ mod valid {
     }
 
     #[test]
+    fn windows_arrive_in_the_connector() {
+        let Loaded { connector, warnings, .. } = fixture("windows.yaml", &[]);
+        assert_eq!(warnings, []);
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let measure = |name: &str, text: &str| MeasureSpec { name: name.into(), text: text.into() };
+        let watermark = |delay, idle_timeout, max_future, max_ahead| Watermark {
+            column: "event_time".into(),
+            delay,
+            idle_timeout,
+            max_future,
+            max_ahead,
+        };
+        let of = |name: &str| {
+            let output = &connector.outputs[name];
+            (output, output.aggregate.as_ref().expect("windows"))
+        };
+
+        let (output, aggregate) = of("per_minute");
+        assert_eq!((&output.mode, output.state.retention), (&Mode::Append, minutes(60)));
+        let size = minutes(1);
+        let expected = Aggregate {
+            watermark: watermark(minutes(10), Some(minutes(1)), None, None),
+            window: Window::Tumbling { size, offset: Duration::ZERO, timezone: None },
+            group_by: vec![],
+            // As they are written, and not by name.
+            measures: vec![
+                measure("orders", "count(*)"),
+                measure("revenue", "sum(amount)"),
+                measure("at_most", "max(amount)"),
+            ],
+            emit: Emit::Final,
+            late_rows: LateRows::Drop,
+        };
+        assert_eq!(aggregate, &expected);
+
+        let (output, aggregate) = of("per_day");
+        assert_eq!((&output.mode, output.state.retention), (&Mode::OpenWindows, minutes(30)));
+        let expected = Aggregate {
+            watermark: watermark(Duration::ZERO, None, Some(minutes(60)), Some(minutes(24 * 60))),
+            window: Window::Sliding {
+                size: minutes(7 * 24 * 60),
+                slide: minutes(24 * 60),
+                offset: minutes(4 * 60),
+                timezone: Some(chrono_tz::Europe::Berlin),
+            },
+            group_by: vec!["country".into(), "lower(city) AS city".into()],
+            measures: vec![measure("orders", "count(*)"), measure("first_city", "first(city)")],
+            emit: Emit::Changes { every: Duration::from_secs(10) },
+            late_rows: LateRows::Update { allowed_lateness: minutes(120) },
+        };
+        assert_eq!(aggregate, &expected);
+
+        assert_eq!(of("sessions").1.window, Window::Session { gap: minutes(30) });
+        assert_eq!(of("recent").1.window, Window::Session { gap: minutes(30 * 24 * 60) });
+        let (output, aggregate) = of("totals");
+        assert_eq!((&output.mode, &aggregate.window), (&Mode::OpenWindows, &Window::None));
+
+        let of = |name: &str| connector.outputs[name].deduplicate.clone().expect("it is set");
+        let expected = Deduplicate {
+            keys: vec!["id".into()],
+            within: minutes(60),
+            order: DuplicateOrder::Arrival,
+            watermark: watermark(minutes(10), Some(minutes(1)), None, None),
+        };
+        assert_eq!(of("once"), expected);
+        assert_eq!(connector.outputs["once"].state.retention, minutes(120));
+        let expected = Deduplicate {
+            keys: vec!["id".into(), "lower(city)".into()],
+            within: minutes(30 * 24 * 60),
+            order: DuplicateOrder::EventTime,
+            watermark: watermark(minutes(1), None, Some(minutes(60)), None),
+        };
+        assert_eq!(of("earliest"), expected);
+    }
+
+    #[test]
     fn the_example_names_every_key_and_sets_only_defaults() {
         let file = repository().join("connector.yaml");
         let text = fs::read_to_string(&file).expect("the example is there");
@@ -200,8 +277,10 @@ mod valid {
             let pointer = format!("/{}", path.replace('.', "/"));
             assert_eq!(defaults.pointer(&pointer), Some(value), "{path} is not at its default");
         }
+        let windows = fs::read_to_string(repository().join("tests/config/windows.yaml"));
+        let all = text + &windows.expect("windows have an example of their own");
         for key in keys(&Shape::of_connector()) {
-            assert!(text.contains(&format!("{key}:")), "the example doesn't mention `{key}`");
+            assert!(all.contains(&format!("{key}:")), "the examples don't mention `{key}`");
         }
     }
 

@@ -3,6 +3,7 @@
 //! A function returns `None` when it has reported a problem, or met a hole where one was reported before; it looks at
 //! everything it can before it does.
 
+mod aggregate;
 mod decode;
 mod outputs;
 mod payload;
@@ -136,7 +137,12 @@ fn dead_letters(
     let decodes: Vec<_> = raw.decode.iter().chain(own).collect();
     let is_kept = |decode: &&&raw::Decode| decode.on_bad_record == Some(OnBadRecord::DeadLetter);
     let policy = decodes.iter().find(is_kept).or(decodes.first()).and_then(|d| d.on_bad_record);
+    let late = late_rows_kept(raw);
     let Some(raw) = &raw.dead_letters else {
+        if let Some(path) = late {
+            let hint = "for example `dead_letters: {table: s3://lake/dead_letters}`";
+            report.refuse(Code::Missing, &path, "needs `dead_letters.table`", hint);
+        }
         if policy == Some(OnBadRecord::DeadLetter) && !report.touches(&path) {
             let policy = Path::parse("decode.on_bad_record");
             let hint = "for example `dead_letters: {table: s3://lake/dead_letters}`";
@@ -144,13 +150,26 @@ fn dead_letters(
         }
         return None;
     };
-    if policy.is_some_and(|policy| policy != OnBadRecord::DeadLetter) {
-        let what = "has no effect, since `decode.on_bad_record` is not `dead_letter`";
+    if late.is_none() && policy.is_some_and(|policy| policy != OnBadRecord::DeadLetter) {
+        let what =
+            "has no effect, since neither `decode.on_bad_record` nor `late_rows` is `dead_letter`";
         report.refuse(Code::Contradiction, &path, what, "set that, or remove this");
     }
     let table = tables.location(raw.table.as_deref()?, &path.key("table"), report);
     let storage = storage(raw.storage.as_ref(), &path.key("storage"), tables.storage, report);
     Some(DeadLetters { table: table?, storage })
+}
+
+/// Where late rows are wanted in the dead-letter table.
+fn late_rows_kept(raw: &raw::Connector) -> Option<Path> {
+    raw.outputs.iter().flatten().find_map(|(name, output)| {
+        match output.aggregate.as_ref()?.late_rows {
+            Some(raw::LateRows::Word(raw::LateRowsWord::DeadLetter)) => {
+                Some(Path::parse("outputs").key(name).key("aggregate").key("late_rows"))
+            }
+            _ => None,
+        }
+    })
 }
 
 fn trigger(raw: &raw::Trigger, path: &Path, report: &mut Report<'_>) -> Option<Trigger> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 
 use super::source::{refuse_unread, topic_list};
-use super::{Tables, positive_size, refuse_repeats, storage};
+use super::{Tables, aggregate, positive_size, refuse_repeats, storage};
 use crate::config::path::Path;
 use crate::config::problem::{Code, Report};
 use crate::config::raw::{self, Codec, ModeWord};
@@ -92,14 +92,30 @@ fn output(
     }
     let select = sql(raw.select.as_deref(), &path.key("select"), report);
     let filter = sql(raw.filter.as_deref(), &path.key("where"), report);
-    let columns = match raw.select {
-        None => decode.as_deref().and_then(value_columns),
-        Some(_) => None,
+    let columns = match (&raw.select, &raw.aggregate) {
+        (None, None) => decode.as_deref().and_then(value_columns),
+        _ => None,
     };
-    let known =
-        Known { values: columns.as_ref(), metadata: metadata.as_deref().unwrap_or_default() };
+    // Windows leave no columns of single records.
+    let kept = metadata.as_deref().filter(|_| raw.aggregate.is_none());
+    let known = Known { values: columns.as_ref(), metadata: kept.unwrap_or_default() };
     let partition_by = known.partition_by(raw, &path.key("partition_by"), report);
-    let mode = mode(raw, &known, path, report);
+    let windows =
+        raw.aggregate.as_ref().map(|raw| aggregate::read(raw, &path.key("aggregate"), report));
+    let mode = match &windows {
+        None => mode(raw, &known, path, report),
+        Some(windows) => {
+            refuse_keys(raw, path, report);
+            windows.as_ref().map(aggregate::mode)
+        }
+    };
+    let at_deduplicate = path.key("deduplicate");
+    let deduplicate =
+        raw.deduplicate.as_ref().map(|raw| aggregate::deduplicate(raw, &at_deduplicate, report));
+    if raw.deduplicate.is_some() {
+        refuse_beside_deduplicate(raw, path, report);
+    }
+    let state = aggregate::state(raw, path, report);
     let files = raw.files.as_ref().and_then(|raw| files(raw, &path.key("files"), report));
     let properties =
         table_properties(raw.table_properties.as_ref(), &path.key("table_properties"), report);
@@ -114,7 +130,9 @@ fn output(
         select,
         filter,
         mode: mode?,
-        aggregate: None,
+        aggregate: windows.map_or(Some(None), |windows| windows.map(Some))?,
+        deduplicate: deduplicate.map_or(Some(None), |of| of.map(Some))?,
+        state: state?,
         schema_evolution: raw.schema_evolution?,
         partition_by,
         metadata_columns: metadata?,
@@ -205,6 +223,28 @@ fn mode(
         ModeWord::InsertNew => Mode::InsertNew { key },
         _ => Mode::Upsert { key },
     })
+}
+
+/// Windows say what a record does to the table.
+fn refuse_keys(raw: &raw::Output, path: &Path, report: &mut Report<'_>) {
+    let mode = raw.mode.is_some_and(|mode| mode != ModeWord::Append);
+    for (key, is_set) in [("mode", mode), ("merge_key", raw.merge_key.is_some())] {
+        if is_set {
+            let what = "has no effect with `aggregate`";
+            report.refuse(Code::Contradiction, &path.key(key), what, "remove it");
+        }
+    }
+}
+
+/// Where keys are those of the table, no row is there twice anyway.
+fn refuse_beside_deduplicate(raw: &raw::Output, path: &Path, report: &mut Report<'_>) {
+    if raw.aggregate.is_some() {
+        let what = "is not available yet together with `aggregate`";
+        report.refuse(Code::NotAvailableYet, &path.key("deduplicate"), what, "remove one of them");
+    } else if raw.mode.is_some_and(|mode| mode != ModeWord::Append) {
+        let what = "needs `mode: append`";
+        report.refuse(Code::Contradiction, &path.key("deduplicate"), what, "remove one of them");
+    }
 }
 
 /// The columns of an output's table, as far as the configuration tells.

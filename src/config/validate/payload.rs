@@ -301,7 +301,7 @@ fn place(text: &str, position: usize) -> String {
     }
 }
 
-fn timezone(name: &str, path: &Path, report: &mut Report<'_>) -> Option<Tz> {
+pub(super) fn timezone(name: &str, path: &Path, report: &mut Report<'_>) -> Option<Tz> {
     if let Ok(zone) = name.parse() {
         return Some(zone);
     }

@@ -104,7 +104,7 @@ impl Replay {
         writing: bool,
     ) -> Result<Self, EngineError> {
         let output = &spec.outputs[label];
-        if !matches!(output.mode, Mode::Append) || output.aggregate.is_some() {
+        if !matches!(output.mode, Mode::Append) || output.watermark().is_some() {
             return Err(EngineError::ReplayOfChanges { output: label.to_owned() });
         }
         let store = TableStore::open(&output.table, &output.storage)?;

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::compute::filter_record_batch;
-use arrow::compute::kernels::cmp::lt_eq;
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar, TimestampMicrosecondArray};
+use arrow::compute::kernels::cmp::gt;
+use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
+use arrow::error::ArrowError;
 use delta_kernel::Engine;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +113,7 @@ pub async fn take_out(
     spec: &FilesSpec,
 ) -> Result<TakenOut, KeyedError> {
     let metadata = log.metadata();
-    let bug = |what: &str| arrow::error::ArrowError::SchemaError(what.to_owned());
+    let bug = |what: &str| ArrowError::SchemaError(what.to_owned());
     let schema = delta_schema::from_json(&metadata.schema_string)
         .map_err(|problem| bug(&problem.to_string()))?;
     let partition_columns = metadata.partition_columns.clone();
@@ -186,7 +187,7 @@ impl Search {
         taken: &mut TakenOut,
     ) -> Result<(), ReadError> {
         let records = self.reader.read(file, None, |rows: RecordBatch| {
-            let stays = self.stays(&rows).map_err(delta_kernel::Error::Arrow)?;
+            let stays = stays(&rows, self.open.as_ref()).map_err(delta_kernel::Error::Arrow)?;
             let rows = filter_record_batch(&rows, &stays).map_err(delta_kernel::Error::Arrow)?;
             taken.copied += rows.num_rows() as u64;
             writer.write(&rows)?;
@@ -196,14 +197,43 @@ impl Search {
         taken.removes.push(file.remove(&self.partition_columns, records));
         Ok(())
     }
+}
 
-    fn stays(&self, rows: &RecordBatch) -> Result<BooleanArray, arrow::error::ArrowError> {
-        let Some(open) = &self.open else {
-            return Ok(BooleanArray::from(vec![false; rows.num_rows()]));
+/// The rows that are not of open windows.
+fn stays(rows: &RecordBatch, open: Option<&EndsAfter>) -> Result<BooleanArray, ArrowError> {
+    let Some(open) = open else {
+        return Ok(BooleanArray::from(vec![false; rows.num_rows()]));
+    };
+    let ends = rows.column(rows.schema().index_of(&open.column)?);
+    let time = TimestampMicrosecondArray::new_scalar(open.time);
+    let time = Scalar::new(time.into_inner().with_timezone("UTC"));
+    let goes = gt(ends, &time)?;
+    // A row without an end is not ours.
+    match goes.null_count() {
+        0 => not(&goes),
+        _ => not(&prep_null_mask_filter(&goes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stay_that_end_by_then_or_have_no_end() {
+        let check = |ends: Vec<Option<i64>>, expected: &[bool]| {
+            let ends = TimestampMicrosecondArray::from(ends).with_timezone("UTC");
+            let rows = RecordBatch::try_from_iter_with_nullable([(
+                "window_end",
+                Arc::new(ends) as ArrayRef,
+                true,
+            )]);
+            let open = EndsAfter { column: "window_end".to_owned(), time: 7 };
+            let found = stays(&rows.expect("one column"), Some(&open)).expect("comparable");
+            assert_eq!(found, BooleanArray::from(expected.to_vec()));
         };
-        let ends = rows.column(rows.schema().index_of(&open.column)?);
-        let time = TimestampMicrosecondArray::new_scalar(open.time);
-        let time = arrow::array::Scalar::new(time.into_inner().with_timezone("UTC"));
-        lt_eq(ends, &time)
+        check(vec![Some(6), Some(7), Some(8)], &[true, true, false]);
+        check(vec![Some(8), None], &[false, true]);
+        check(vec![], &[]);
     }
 }

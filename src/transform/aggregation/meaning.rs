@@ -11,7 +11,7 @@ use crate::config::{self, Window};
 use crate::schema::ddl;
 
 /// The form that states are stored in. Raise it when keys, states, hashes or sketches are written in another way.
-const STATE_FORM: u32 = 1;
+pub(in crate::transform) const STATE_FORM: u32 = 1;
 
 /// Part by part. `where`, the delay and what becomes of late rows are none of it: they may change, and count from then on.
 pub(super) fn of(
@@ -63,7 +63,7 @@ fn window(window: &Window) -> (String, Option<Tz>) {
     }
 }
 
-fn long(length: Duration) -> String {
+pub(in crate::transform) fn long(length: Duration) -> String {
     match length.subsec_micros() {
         0 => format!("{} s", length.as_secs()),
         _ => format!("{} µs", length.as_micros()),

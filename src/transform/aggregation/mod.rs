@@ -5,7 +5,7 @@
 //! can't fail in it. It deliberately computes no window: it gives [`super::window`] what that needs of rows.
 
 mod call;
-mod meaning;
+pub(super) mod meaning;
 mod measure;
 
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub struct Aggregation {
     keys: Vec<Projection>,
     measures: Vec<Planned>,
     windows: Arc<WindowPlan>,
+    /// Where the columns, as they are written, are among those of `windows`.
+    order: Vec<usize>,
     /// `None`: every column as it is.
     projection: Option<Projection>,
     schema: SchemaRef,
@@ -74,7 +76,10 @@ impl Aggregation {
         let keys = aggregate.group_by.iter().enumerate();
         let keys = keys.map(|(index, text)| key(&sight, &Clause::GroupBy(index), text));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let measures = aggregate.measures.iter().map(|spec| Planned::new(&sight, spec));
+        // State doesn't depend on the order in which measures are written: some tools sort it.
+        let mut sorted: Vec<_> = aggregate.measures.iter().collect();
+        sorted.sort_by_key(|spec| &spec.name);
+        let measures = sorted.iter().map(|spec| Planned::new(&sight, spec));
         let measures = measures.collect::<Result<Vec<_>, _>>()?;
         refuse_names(&keys, aggregate)?;
 
@@ -84,10 +89,14 @@ impl Aggregation {
         let names = rows.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
         let why = " in the results: add it to `group_by`, or make a measure of it";
         let unseen = Unseen { names: &names, why };
+        let (order, results) = as_written(windows.schema(), aggregate);
         let projection =
-            select.map(|text| super::projection(windows.schema(), unseen, text)).transpose()?;
-        let schema = Arc::clone(projection.as_ref().map_or(windows.schema(), Projection::schema));
-        Ok(Self { filter, time, keys, measures, windows, projection, schema, meaning })
+            select.map(|text| super::projection(&results, unseen, text)).transpose()?;
+        if let (config::Emit::Changes { .. }, Some(projection)) = (aggregate.emit, &projection) {
+            refuse_lost_ends(&windows, &results, projection)?;
+        }
+        let schema = Arc::clone(projection.as_ref().map_or(&results, Projection::schema));
+        Ok(Self { filter, time, keys, measures, windows, order, projection, schema, meaning })
     }
 
     /// The table's columns: those of `select`, if there is one.
@@ -123,13 +132,29 @@ impl Aggregation {
 
     /// Rows of windows as the table has them.
     pub fn select(&self, results: &RecordBatch) -> Result<RecordBatch, TransformError> {
-        self.projection.as_ref().map_or_else(|| Ok(results.clone()), |list| list.select(results))
+        let results = results.project(&self.order).expect("they are the columns of windows");
+        match &self.projection {
+            None => Ok(results),
+            Some(list) => list.select(&results),
+        }
     }
 
     /// What gives stored state its meaning, part by part: state can't be read with another.
     pub fn meaning(&self) -> BTreeMap<String, String> {
         self.meaning.clone()
     }
+}
+
+/// The columns of windows with the measures in the order in which they are written, and where each of them is.
+fn as_written(windows: &SchemaRef, aggregate: &config::Aggregate) -> (Vec<usize>, SchemaRef) {
+    let before = windows.fields().len() - aggregate.measures.len();
+    let measures = aggregate.measures.iter();
+    let place = |measure: &config::MeasureSpec| {
+        windows.index_of(&measure.name).expect("each measure is a column")
+    };
+    let order: Vec<usize> = (0..before).chain(measures.map(place)).collect();
+    let results = windows.project(&order).expect("they are the columns of windows");
+    (order, results.into())
 }
 
 /// What expressions over a record are planned with.
@@ -163,7 +188,7 @@ fn field(key: &Projection) -> &FieldRef {
 }
 
 /// Finds the column with event times.
-fn event_time(rows: &SchemaRef, column: &str) -> Result<usize, Refusal> {
+pub(super) fn event_time(rows: &SchemaRef, column: &str) -> Result<usize, Refusal> {
     let clause = &Clause::Watermark;
     let scope = Scope { clause, columns: rows.fields(), unseen: Unseen::NONE };
     let index = scope.column(&Ident::new(column)).map_err(|refusal| {
@@ -240,6 +265,22 @@ fn refuse_names(keys: &[Key], aggregate: &config::Aggregate) -> Result<(), Refus
     Ok(())
 }
 
+/// Rows of open windows are found by their ends when they are replaced.
+fn refuse_lost_ends(
+    windows: &WindowPlan,
+    results: &SchemaRef,
+    projection: &Projection,
+) -> Result<(), Refusal> {
+    let Some(column) = windows.end_column() else { return Ok(()) };
+    if projection.keeps(results, column) {
+        return Ok(());
+    }
+    let message = format!(
+        "with `emit: changes` the table needs the column `{column}` as it is: rows of open windows are found by it; add it to the list"
+    );
+    Err(refused(&Clause::Select, NAME, message))
+}
+
 fn windows(
     aggregate: &config::Aggregate,
     keys: &[Projection],
@@ -276,6 +317,6 @@ fn windows(
 }
 
 /// Whoever plans windows refuses what is too long.
-fn micros(length: std::time::Duration) -> Micros {
+pub(super) fn micros(length: std::time::Duration) -> Micros {
     Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX)
 }

@@ -30,6 +30,7 @@ fn aggregate(group_by: &[&str], measures: &[(&str, &str)]) -> config::Aggregate 
             delay: MINUTE,
             idle_timeout: None,
             max_future: None,
+            max_ahead: None,
         },
         window: tumbling(),
         group_by: group_by.iter().map(|text| (*text).to_owned()).collect(),
@@ -161,9 +162,10 @@ fn windows_are_given_times_keys_and_arguments() {
         })
         .collect();
     let some = |text: &str| Some(text.to_owned());
-    assert_eq!(shown[0], (None, None));
-    assert_eq!(shown[1], (some("2 4 NULL"), some("true false false")));
-    assert_eq!(shown[2], (some("1 2 NULL"), None));
+    // By name.
+    assert_eq!(shown[0], (some("1 2 NULL"), None));
+    assert_eq!(shown[1], (None, None));
+    assert_eq!(shown[2], (some("2 4 NULL"), some("true false false")));
 }
 
 fn lines(column: &ArrayRef) -> String {
@@ -219,6 +221,29 @@ fn select_is_over_the_results() {
         refused(&aggregate, Some("revenue > 1"), None),
         "SL6002 `where` (line 1, column 1): no column `revenue` in the record: it is a result of the aggregation, which comes later",
     );
+}
+
+#[test]
+fn the_ends_of_windows_stay_where_rows_are_replaced() {
+    let mut aggregate = aggregate(&["country"], &[("orders", "count(*)")]);
+    planned(&aggregate, Some("country, orders"));
+    aggregate.emit = Emit::Changes { every: MINUTE };
+    let message = "SL6006 `select`: with `emit: changes` the table needs the column `window_end` as it is: rows of open windows are found by it; add it to the list";
+    for select in [
+        "country, orders",
+        "* EXCEPT (window_end)",
+        "* RENAME (window_end AS until)",
+        "country, window_end AS Window_End",
+        "country, window_start AS window_end",
+        "* REPLACE (window_start AS window_end)",
+    ] {
+        assert_eq!(refused(&aggregate, None, Some(select)), message, "{select}");
+    }
+    for select in ["orders, window_end", "*, orders + 1 AS more", "WINDOW_END, country"] {
+        planned(&aggregate, Some(select));
+    }
+    aggregate.window = Window::None;
+    planned(&aggregate, Some("country, orders"));
 }
 
 #[test]
@@ -478,7 +503,7 @@ fn the_meaning_of_state_is_told_part_by_part() {
             "group_by: country, land",
             "group_by.country: country STRING",
             "group_by.land: lower(country) STRING",
-            "measures: orders, mean",
+            "measures: mean, orders",
             "measures.mean: avg(amount) DOUBLE, states [Decimal256(76, 0), BIGINT]",
             "measures.orders: count(*) FILTER (WHERE paid) BIGINT, states [BIGINT]",
             "state: 1",
@@ -486,6 +511,8 @@ fn the_meaning_of_state_is_told_part_by_part() {
             "window: tumbling 60 s, offset 0 s",
         ]
     );
+    aggregate.measures.reverse();
+    assert_eq!(meaning(&aggregate), found, "whatever the order that they are written in");
     aggregate.watermark.delay = Duration::ZERO;
     aggregate.watermark.column = "EVENT_TIME".into();
     assert_eq!(meaning(&aggregate), found);

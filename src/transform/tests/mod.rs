@@ -1,6 +1,7 @@
 //! Rows written as text in, rows written as text out.
 
 mod aggregation;
+mod deduplication;
 mod failures;
 mod model;
 mod refusals;

@@ -33,8 +33,7 @@ pub struct Closed {
 pub(super) fn close<E: From<WindowError>>(
     plan: &WindowPlan,
     attempt: &mut Attempt<'_>,
-    before: Option<Micros>,
-    after: Option<Micros>,
+    (before, after): (Option<Micros>, Option<Micros>),
     mut write: impl FnMut(RecordBatch) -> Result<(), E>,
 ) -> Result<Closed, E> {
     let mut closed = Closed::default();
@@ -49,7 +48,7 @@ pub(super) fn close<E: From<WindowError>>(
         // Of a sliding window's panes, some are needed longer than the window.
         Kind::Aligned(aligned) => aligned.expiry(aligned.pane(after) - 1),
         Kind::Session { .. } => after,
-        Kind::Unbounded => return Ok(closed),
+        Kind::Unbounded | Kind::Deduplicated { .. } => return Ok(closed),
     };
     let windows = |place: Place| match &plan.kind {
         Kind::Aligned(aligned) => {
@@ -57,6 +56,7 @@ pub(super) fn close<E: From<WindowError>>(
                 ..first_open(aligned, Some(after)).min(aligned.last_with(place.at[0]) + 1)
         }
         Kind::Session { .. } | Kind::Unbounded => 0..1,
+        Kind::Deduplicated { .. } => 0..0,
     };
     let (mut group, mut gone) = (0, Size::default());
     while group < KEY_GROUPS {
@@ -97,6 +97,7 @@ pub(super) fn open(
             first_open(aligned, watermark).max(place.at[1])..aligned.last_with(place.at[0]) + 1
         }
         Kind::Session { .. } | Kind::Unbounded => 0..1,
+        Kind::Deduplicated { .. } => 0..0,
     };
     let (mut open, mut group) = (Vec::new(), groups.start);
     while group < groups.end {
@@ -108,14 +109,14 @@ pub(super) fn open(
 }
 
 /// The rows of a few key groups.
-struct SomeGroups<'a> {
-    rows: Vec<Row<'a>>,
+pub(super) struct SomeGroups<'a> {
+    pub(super) rows: Vec<Row<'a>>,
     /// The group after them.
-    next: usize,
+    pub(super) next: usize,
 }
 
 /// The rows of the first of these key groups, until there are as many as in a chunk.
-fn some_groups<'a>(
+pub(super) fn some_groups<'a>(
     attempt: &'a Attempt<'_>,
     groups: Range<usize>,
     until: Micros,
@@ -154,7 +155,7 @@ fn results(
             let (start, end) = match &plan.kind {
                 Kind::Aligned(aligned) => aligned.bounds(window),
                 Kind::Session { .. } => (row.place.at[0], row.place.expiry),
-                Kind::Unbounded => (Micros::MIN, Micros::MAX),
+                Kind::Unbounded | Kind::Deduplicated { .. } => (Micros::MIN, Micros::MAX),
             };
             members.push(((end, start, row.key()), states.len() as u64 - 1));
         }
@@ -198,7 +199,7 @@ fn aggregate(
     aggregates.results()
 }
 
-fn broken(error: ArrowError) -> WindowError {
+pub(super) fn broken(error: ArrowError) -> WindowError {
     match error {
         ArrowError::OffsetOverflowError(_) => WindowError::TooLarge,
         error => WindowError::Accumulator(error.to_string()),

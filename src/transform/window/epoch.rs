@@ -12,6 +12,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::aggregate::{Aggregates, Argument, Rows, state_types};
 use super::assign::Slot;
+use super::dedup::{self, Arrived, Duplicates, Part};
 use super::emit::Closed;
 use super::error::WindowError;
 use super::judge::{self, Counts, Judged, Times};
@@ -52,12 +53,24 @@ pub struct CountedRows<'a> {
     pub arguments: &'a [Argument],
 }
 
+/// The rows of a chunk that count where duplicates are dropped, in the order of offsets.
+#[derive(Debug)]
+pub struct ArrivedRows<'a> {
+    pub partition: &'a SourcePartition,
+    pub offsets: Int64Array,
+    /// The columns that they are told apart by.
+    pub keys: &'a [ArrayRef],
+    /// The table's columns.
+    pub rows: RecordBatch,
+}
+
 /// An epoch to be committed.
 #[derive(Debug)]
 pub struct Finished {
-    /// What this epoch closes.
+    /// What this epoch closes; where duplicates are dropped, the rows that it writes.
     pub closed: Closed,
     pub counts: Counts,
+    pub duplicates: Duplicates,
     pub next: Next,
 }
 
@@ -77,6 +90,8 @@ enum Groups {
     Sessions(Vec<Interval>),
     /// A group per key, of the same number.
     Keys,
+    /// There are none: rows stay rows.
+    Rows(Arrived),
 }
 
 impl Windows {
@@ -117,23 +132,33 @@ impl Windows {
     ) -> Result<Finished, E> {
         let Self { plan, watermarks: before, state } = self;
         let mut attempt = Attempt::new(state);
-        match &epoch.groups {
-            Groups::Sessions(intervals) => {
-                let Kind::Session { gap } = plan.kind else {
-                    unreachable!("groups are the kind's")
-                };
+        let mut watermarks = std::mem::take(&mut epoch.watermarks);
+        watermarks.close_epoch(decisions);
+        let after = watermarks.overall();
+        let counts = epoch.counts;
+        let passed = (before.overall(), after);
+        let mut duplicates = Duplicates::default();
+        let closed = match (&plan.kind, &mut epoch.groups) {
+            (Kind::Deduplicated { within, first }, Groups::Rows(arrived)) => {
+                let (arrived, by) = (std::mem::take(arrived), (*within, *first));
+                let settled =
+                    dedup::settle(plan, &mut attempt, by, &epoch.keys, arrived, passed, write)?;
+                duplicates = settled.duplicates;
+                Closed { count: settled.released, ..Closed::default() }
+            }
+            (Kind::Session { gap }, Groups::Sessions(intervals)) => {
                 let drained = epoch.aggregates.drain()?;
                 let (keys, measures) = (&epoch.keys, &plan.measures);
-                session::settle(&mut attempt, measures, gap, keys, intervals, &drained)?;
+                session::settle(&mut attempt, measures, *gap, keys, intervals, &drained)?;
+                emit::close(plan, &mut attempt, passed, write)?
             }
-            Groups::Aligned { .. } | Groups::Keys => epoch.settle(&mut attempt)?,
-        }
-        let mut watermarks = epoch.watermarks;
-        watermarks.close_epoch(decisions);
-        let (before, after) = (before.overall(), watermarks.overall());
-        let closed = emit::close(plan, &mut attempt, before, after, write)?;
+            _ => {
+                epoch.settle(&mut attempt)?;
+                emit::close(plan, &mut attempt, passed, write)?
+            }
+        };
         let next = Next { watermarks, changes: attempt.into_changes() };
-        Ok(Finished { closed, counts: epoch.counts, next })
+        Ok(Finished { closed, counts, duplicates, next })
     }
 
     /// What the commit of a finished epoch keeps.
@@ -181,6 +206,7 @@ impl Epoch {
                 Kind::Aligned(_) => Groups::Aligned { numbers: HashMap::new(), groups: Vec::new() },
                 Kind::Session { .. } => Groups::Sessions(Vec::new()),
                 Kind::Unbounded => Groups::Keys,
+                Kind::Deduplicated { .. } => Groups::Rows(Arrived::new()),
             },
             aggregates: Aggregates::new(&plan.measures)?,
         })
@@ -214,6 +240,22 @@ impl Epoch {
             arguments: rows.arguments,
         };
         self.aggregates.add(&rows, &groups, self.groups.len(&self.keys))
+    }
+
+    /// Adds the rows that count of those that were judged, where duplicates are dropped.
+    pub fn arrive(&mut self, judged: Judged, arrived: ArrivedRows<'_>) {
+        let Groups::Rows(all) = &mut self.groups else { unreachable!("windows take no rows") };
+        let (times, count) = (judged.times, arrived.rows.num_rows());
+        if count == 0 {
+            return;
+        }
+        let mut keys = Vec::with_capacity(count);
+        self.keys.number(arrived.keys, count, &mut keys);
+        let part = Part { times, offsets: arrived.offsets, keys, rows: arrived.rows };
+        match all.get_mut(arrived.partition) {
+            Some(parts) => parts.push(part),
+            None => drop(all.insert(arrived.partition.clone(), vec![part])),
+        }
     }
 
     /// The watermarks with the rows so far, for the clock to decide by.
@@ -279,6 +321,7 @@ impl Groups {
             Self::Aligned { groups, .. } => groups.len(),
             Self::Sessions(intervals) => intervals.len(),
             Self::Keys => keys.len(),
+            Self::Rows(_) => 0,
         }
     }
 

@@ -47,7 +47,7 @@ impl Order {
 }
 
 /// A partition as bytes in the order of topic and partition; the id tells a topic from one that was there before it.
-fn source(SourcePartition { id, topic_id }: &SourcePartition) -> Vec<u8> {
+pub(super) fn source(SourcePartition { id, topic_id }: &SourcePartition) -> Vec<u8> {
     let partition = (id.partition as u32).to_be_bytes();
     [id.topic.as_bytes(), &[0], &partition, topic_id.as_str().as_bytes()].concat()
 }

@@ -126,7 +126,7 @@ pub(super) fn judge(
                 true
             });
         }
-        Kind::Session { .. } => {
+        Kind::Session { .. } | Kind::Deduplicated { .. } => {
             each_row(&mut judged, by, times, watermark, |_, time, watermark| time >= watermark);
         }
         Kind::Unbounded => each_row(&mut judged, by, times, watermark, |_, _, _| true),

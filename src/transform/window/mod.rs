@@ -1,4 +1,4 @@
-//! Event-time windows: what an output with `aggregate` makes of rows (docs/WINDOWS.md).
+//! Event-time windows: what an output with `aggregate` or `deduplicate` makes of rows (docs/WINDOWS.md).
 //!
 //! Owns windows, watermarks, lateness, aggregation and the state between epochs. But for state on disk, which is a cache,
 //! everything here is pure: no I/O, no clock; `now` and the state are arguments. Guarantees: the windows written and the
@@ -6,13 +6,15 @@
 //! in which order partitions came, or which attempts failed; each window is written once. It deliberately plans no SQL,
 //! stores nothing, and commits nothing.
 //!
-//! An epoch: [`Windows::begin`]; per chunk [`Epoch::judge`], which says what rows count, and [`Epoch::add`] for those;
+//! An epoch: [`Windows::begin`]; per chunk [`Epoch::judge`], which says what rows count, and [`Epoch::add`] or
+//! [`Epoch::arrive`] for those;
 //! [`Windows::finish`]; and when its commit has landed, [`Windows::commit`].
 
 mod aggregate;
 mod assign;
 mod calendar;
 mod codec;
+mod dedup;
 mod distinct;
 mod emit;
 mod epoch;
@@ -42,8 +44,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 pub use aggregate::Argument;
 pub use assign::{Aligned, LONGEST_WINDOW, MOST_PANES};
+pub use dedup::{Duplicates, First};
 pub use emit::Closed;
-pub use epoch::{CountedRows, Epoch, Finished, Next, Windows};
+pub use epoch::{ArrivedRows, CountedRows, Epoch, Finished, Next, Windows};
 pub use error::WindowError;
 pub use idle::{Confirmed, IdleClock, Reading};
 pub use judge::{Counts, Judged, Lateness, Times, USABLE_TIMES, Verdict};
@@ -75,6 +78,8 @@ pub enum Kind {
     Session { gap: Micros },
     /// One window per key that never closes.
     Unbounded,
+    /// No windows: rows, but for those of a key that are nearer than `within` to the first of it.
+    Deduplicated { within: Micros, first: First },
 }
 
 impl WindowPlan {
@@ -84,6 +89,38 @@ impl WindowPlan {
         lateness: Lateness,
         keys: Vec<FieldRef>,
         measures: Vec<Measure>,
+    ) -> Result<Self, WindowError> {
+        let schema = Arc::new(schema(&kind, &keys, &measures));
+        Self::of_schema(kind, lateness, keys, measures, schema)
+    }
+
+    /// Rows that have the table's columns and are told apart by `keys`.
+    pub fn deduplicating(
+        (within, first): (Micros, First),
+        lateness: Lateness,
+        keys: Vec<FieldRef>,
+        rows: &SchemaRef,
+    ) -> Result<Self, WindowError> {
+        if !(1..=LONGEST_WINDOW).contains(&within) {
+            let message = "`within` is longer than nothing and at most 100 years long";
+            return Err(WindowError::Refused(message.to_owned()));
+        }
+        let waits = first == First::ByEventTime;
+        let unfit = rows.fields().iter().find(|column| !codec::encodes_rows(column.data_type()));
+        if let Some(column) = unfit.filter(|_| waits) {
+            let message = format!("`{}`: such columns can't wait in the state", column.name());
+            return Err(WindowError::Refused(message));
+        }
+        let kind = Kind::Deduplicated { within, first };
+        Self::of_schema(kind, lateness, keys, Vec::new(), rows.clone())
+    }
+
+    fn of_schema(
+        kind: Kind,
+        lateness: Lateness,
+        keys: Vec<FieldRef>,
+        measures: Vec<Measure>,
+        schema: SchemaRef,
     ) -> Result<Self, WindowError> {
         let lengths = [lateness.delay, lateness.max_future.unwrap_or(0)];
         if lengths.iter().any(|length| !(0..=LONGEST_WINDOW).contains(length)) {
@@ -98,7 +135,6 @@ impl WindowPlan {
             let message = format!("`{}`: rows can't be grouped by nested columns", key.name());
             return Err(WindowError::Refused(message));
         }
-        let schema = Arc::new(schema(&kind, &keys, &measures));
         Ok(Self { kind, lateness, measures: measures.into(), keys, schema })
     }
 
@@ -109,7 +145,15 @@ impl WindowPlan {
 
     /// The column with the ends of windows; `None`: they have none.
     pub fn end_column(&self) -> Option<&'static str> {
-        (self.kind != Kind::Unbounded).then_some(BOUNDS[1])
+        matches!(self.kind, Kind::Aligned(_) | Kind::Session { .. }).then_some(BOUNDS[1])
+    }
+
+    /// Which rows stay where duplicates are dropped; `None`: rows are aggregated.
+    pub fn first(&self) -> Option<First> {
+        match self.kind {
+            Kind::Deduplicated { first, .. } => Some(first),
+            _ => None,
+        }
     }
 
     fn key_types(&self) -> Vec<DataType> {
@@ -121,7 +165,7 @@ fn schema(kind: &Kind, keys: &[FieldRef], measures: &[Measure]) -> Schema {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let bounds = match kind {
         Kind::Aligned(_) | Kind::Session { .. } => BOUNDS.as_slice(),
-        Kind::Unbounded => &[],
+        Kind::Unbounded | Kind::Deduplicated { .. } => &[],
     };
     let bounds = bounds.iter().map(|name| Arc::new(Field::new(*name, instant.clone(), false)));
     let keys = keys.iter().map(Arc::clone);

@@ -7,6 +7,8 @@
 //! - rows: `group, 0, expiry, place, key` → states. In the order of expiry, so that what closes is at the front.
 //! - sessions: `group, 1, key, start` → the last event time. Finds the open sessions of a key.
 //!
+//! What deduplication keeps are rows and sessions too.
+//!
 //! Encoded keys of the same columns are never the beginning of each other, so a key can stand before other bytes.
 
 #[cfg(feature = "rocksdb")]
@@ -448,6 +450,16 @@ impl<'a> Attempt<'a> {
 pub(super) fn row_entry(Place { expiry, at: [a, b] }: Place, key: &[u8]) -> Bytes {
     let table = [group_of(key), ROWS];
     [&table[..], &ordered(expiry), &ordered(a), &ordered(b), key].concat().into()
+}
+
+/// The same for a row that is told from others of its key by where it is from.
+pub(super) fn entry_of_source(
+    Place { expiry, at: [a, b] }: Place,
+    key: &[u8],
+    source: &[u8],
+) -> Bytes {
+    let table = [group_of(key), ROWS];
+    [&table[..], &ordered(expiry), &ordered(a), &ordered(b), key, source].concat().into()
 }
 
 fn session_entry(key: &[u8], first: Micros) -> Bytes {

@@ -3,6 +3,7 @@
 //! `SLUICE_WINDOW_CASES=100000 cargo test …` runs more cases. A failure is shrunk and printed.
 
 mod case;
+mod dedup;
 mod examples;
 mod measures;
 mod model;

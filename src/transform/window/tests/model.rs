@@ -61,15 +61,18 @@ enum Standing {
     Idle,
 }
 
-type Place = (usize, usize);
+pub(super) type Place = (usize, usize);
 
-/// Reads the case's partitions as the commits say, each up to its `ends`.
-pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
+/// Reads the case's partitions as the commits say, each up to its `ends`. `on_time` is told of each row with a usable time,
+/// and of its partition's watermark with it.
+pub(super) fn walk(
+    case: &Case,
+    commits: &[Recorded],
+    mut on_time: impl FnMut(&mut Outcome, Place, i64, i64),
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut standing = vec![(Standing::Unknown, None); case.partitions.len()];
     let mut w: Option<i64> = None;
-    // The rows of each window; of sessions, the rows of each key.
-    let mut windows: BTreeMap<(i64, i64, Option<u8>), Vec<Place>> = BTreeMap::new();
     let mut position = vec![0; case.partitions.len()];
 
     for commit in commits {
@@ -95,23 +98,7 @@ pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
                     outcome.filtered += 1;
                     continue;
                 }
-                let all = windows_of(case.windowing, time);
-                let mut open = all.clone();
-                match case.windowing {
-                    Windowing::Session { .. } => open.retain(|_| time >= watermark),
-                    Windowing::Unbounded => {}
-                    _ => open.retain(|(_, end)| *end > watermark),
-                }
-                match open.len() {
-                    0 => outcome.late += 1,
-                    some => {
-                        outcome.counted += 1;
-                        outcome.late_partial += u64::from(some < all.len());
-                    }
-                }
-                for (start, end) in open {
-                    windows.entry((start, end, record.key)).or_default().push((partition, offset));
-                }
+                on_time(&mut outcome, (partition, offset), time, watermark);
             }
             position[partition] = commit.ends[partition];
         }
@@ -132,6 +119,36 @@ pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
         w = w.max(now);
     }
 
+    outcome.watermark = w;
+    outcome
+}
+
+/// What windows come to.
+pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
+    // The rows of each window; of sessions, the rows of each key.
+    let mut windows: BTreeMap<(i64, i64, Option<u8>), Vec<Place>> = BTreeMap::new();
+    let mut outcome = walk(case, commits, |outcome, place, time, watermark| {
+        let key = case.partitions[place.0][place.1].key;
+        let all = windows_of(case.windowing, time);
+        let mut open = all.clone();
+        match case.windowing {
+            Windowing::Session { .. } => open.retain(|_| time >= watermark),
+            Windowing::Unbounded => {}
+            _ => open.retain(|(_, end)| *end > watermark),
+        }
+        match open.len() {
+            0 => outcome.late += 1,
+            some => {
+                outcome.counted += 1;
+                outcome.late_partial += u64::from(some < all.len());
+            }
+        }
+        for (start, end) in open {
+            windows.entry((start, end, key)).or_default().push(place);
+        }
+    });
+    let w = outcome.watermark;
+
     let windows = match case.windowing {
         Windowing::Session { gap } => sessions(case, gap, windows),
         _ => windows,
@@ -145,7 +162,6 @@ pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
     }
     outcome.closed.sort();
     outcome.open.sort();
-    outcome.watermark = w;
     outcome
 }
 

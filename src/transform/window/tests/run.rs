@@ -19,7 +19,7 @@ pub(super) fn partition(number: usize) -> SourcePartition {
     SourcePartition { id, topic_id: TopicId::unknown() }
 }
 
-fn partitions(numbers: &BTreeSet<usize>) -> BTreeSet<SourcePartition> {
+pub(super) fn partitions(numbers: &BTreeSet<usize>) -> BTreeSet<SourcePartition> {
     numbers.iter().map(|number| partition(*number)).collect()
 }
 

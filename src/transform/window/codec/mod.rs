@@ -1,7 +1,11 @@
-//! Rows of columns as bytes, for keys and states: two rows have the same bytes exactly when their values are equal.
+//! Rows of columns as bytes, for keys, states and rows that wait: two rows have the same bytes exactly when their values are
+//! equal.
 //!
 //! A value is a byte that says whether it is null, and then its bytes: those of fixed width in little-endian order, texts
-//! and binaries behind their length. The form is stored, so it never changes without the fingerprint of the state.
+//! and binaries behind their length, those of [`nested`] columns one behind the other. The form is stored, so it never
+//! changes without the fingerprint of the state.
+
+mod nested;
 
 use std::sync::Arc;
 
@@ -17,6 +21,8 @@ const _: () = assert!(cfg!(target_endian = "little"), "values are stored as they
 
 const NULL: u8 = 0;
 const VALUE: u8 = 1;
+
+pub(super) use self::nested::encodes_rows;
 
 /// Whether values of a type can be keys and states.
 pub(super) fn encodes(data_type: &DataType) -> bool {
@@ -36,12 +42,24 @@ struct Column {
 
 enum Values {
     Bits(arrow::buffer::BooleanBuffer),
-    Fixed { bytes: Buffer, width: usize },
-    Varying { ends: arrow::buffer::OffsetBuffer<i32>, bytes: Buffer },
+    Fixed {
+        bytes: Buffer,
+        width: usize,
+    },
+    Varying {
+        ends: arrow::buffer::OffsetBuffer<i32>,
+        bytes: Buffer,
+    },
+    Struct(Vec<Column>),
+    /// Of maps, the entries.
+    List {
+        ends: arrow::buffer::OffsetBuffer<i32>,
+        items: Box<Column>,
+    },
 }
 
 impl Encoder {
-    /// Columns of types that [`encodes`] knows.
+    /// Columns of types that [`encodes_rows`] knows.
     pub(super) fn new(columns: &[ArrayRef]) -> Self {
         Self { columns: columns.iter().map(Column::new).collect() }
     }
@@ -72,6 +90,19 @@ impl Column {
                 let bytes = binaries.values().clone();
                 Values::Varying { ends: binaries.offsets().clone(), bytes }
             }
+            DataType::Struct(_) => {
+                Values::Struct(column.as_struct().columns().iter().map(Self::new).collect())
+            }
+            DataType::List(_) => {
+                let lists = column.as_list::<i32>();
+                let items = Box::new(Self::new(lists.values()));
+                Values::List { ends: lists.offsets().clone(), items }
+            }
+            DataType::Map(..) => {
+                let maps = column.as_map();
+                let entries = Arc::new(maps.entries().clone()) as ArrayRef;
+                Values::List { ends: maps.offsets().clone(), items: Box::new(Self::new(&entries)) }
+            }
             fixed => {
                 let width = fixed.primitive_width().expect("types are checked when planned");
                 let data = column.to_data();
@@ -97,6 +128,10 @@ impl Column {
                 let value = &bytes[ends[row] as usize..ends[row + 1] as usize];
                 out.extend_from_slice(&(value.len() as u32).to_le_bytes());
                 out.extend_from_slice(value);
+            }
+            Values::Struct(fields) => fields.iter().for_each(|field| field.append(row, out)),
+            Values::List { ends, items } => {
+                nested::append_items(ends[row] as usize..ends[row + 1] as usize, items, out);
             }
         }
     }
@@ -129,6 +164,9 @@ pub(super) fn decode(rows: &[&[u8]], types: &[DataType]) -> Result<Vec<ArrayRef>
 
 /// Takes one value off the front of each row.
 fn decode_column(rows: &mut [&[u8]], data_type: &DataType) -> Result<ArrayRef, WindowError> {
+    if data_type.is_nested() {
+        return nested::decode(rows, data_type);
+    }
     if data_type == &DataType::Boolean {
         let mut bits = BooleanBuilder::with_capacity(rows.len());
         for row in rows {
@@ -148,8 +186,8 @@ fn decode_column(rows: &mut [&[u8]], data_type: &DataType) -> Result<ArrayRef, W
             (Some(width), false) => bytes.extend_from_slice(take(row, width)?),
             (None, true) => {}
             (None, false) => {
-                let length: [u8; 4] = take(row, 4)?.try_into().expect("four bytes were taken");
-                bytes.extend_from_slice(take(row, u32::from_le_bytes(length) as usize)?);
+                let length = length(row)?;
+                bytes.extend_from_slice(take(row, length)?);
             }
         }
         if width.is_none() {
@@ -173,6 +211,12 @@ fn is_null(row: &mut &[u8]) -> Result<bool, WindowError> {
         [VALUE] => Ok(false),
         _ => Err(WindowError::Corrupt),
     }
+}
+
+/// A length or a count.
+fn length(row: &mut &[u8]) -> Result<usize, WindowError> {
+    let bytes: [u8; 4] = take(row, 4)?.try_into().expect("four bytes were taken");
+    Ok(u32::from_le_bytes(bytes) as usize)
 }
 
 fn take<'a>(row: &mut &'a [u8], count: usize) -> Result<&'a [u8], WindowError> {

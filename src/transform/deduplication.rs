@@ -1,0 +1,173 @@
+//! What an output with `deduplicate` computes of rows: its SQL, planned into keys, and the rows that the table has of them.
+//!
+//! Rows are told apart by what `keys` give of a record, whether or not `select` shows it. Guarantees what [`super`] does for
+//! each expression. It deliberately drops no row: it gives [`super::window`] what that needs of rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+use datafusion_sql::sqlparser::ast::Spanned;
+
+use super::aggregation::{event_time, meaning, micros};
+use super::error::{RESULT_TYPE, TYPE};
+use super::expression::{Expression, Planner, refused, type_name};
+use super::resolve::{Scope, Unseen};
+use super::window::{First, Lateness, WindowPlan};
+use super::{Clause, Plan, Refusal, TransformError, parse};
+use crate::config::{self, DuplicateOrder};
+use crate::schema::ddl;
+
+/// A planned `deduplicate`, with the `where` before it and the `select` of the rows that stay.
+pub struct Deduplication {
+    rows: Plan,
+    /// The column with event times.
+    time: usize,
+    keys: Vec<Expression>,
+    windows: Arc<WindowPlan>,
+    meaning: BTreeMap<String, String>,
+}
+
+impl Deduplication {
+    /// `rows`: the columns of a chunk that the output sees.
+    pub fn new(
+        rows: &SchemaRef,
+        deduplicate: &config::Deduplicate,
+        filter: Option<&str>,
+        select: Option<&str>,
+    ) -> Result<Self, TransformError> {
+        Self::refusing(rows, deduplicate, filter, select)
+            .map_err(|refusal| TransformError::Refused(Box::new(refusal)))
+    }
+
+    fn refusing(
+        rows: &SchemaRef,
+        deduplicate: &config::Deduplicate,
+        filter: Option<&str>,
+        select: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let time = event_time(rows, &deduplicate.watermark.column)?;
+        let planner = super::planner(&Clause::Window, rows)?;
+        let keys = deduplicate.keys.iter().enumerate();
+        let keys = keys.map(|(index, text)| Key::new(&planner, rows, index, text));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let plan = Plan::refusing(rows, select, filter)?;
+        let windows = windows(deduplicate, &keys, plan.schema());
+        let windows =
+            windows.map_err(|error| refused(&Clause::Window, error.code(), error.to_string()))?;
+        let meaning = meaning_of(deduplicate, &keys, plan.schema());
+        let keys = keys.into_iter().map(|key| key.expression).collect();
+        Ok(Self { rows: plan, time, keys, windows: Arc::new(windows), meaning })
+    }
+
+    /// The table's columns.
+    pub fn schema(&self) -> &SchemaRef {
+        self.rows.schema()
+    }
+
+    pub fn windows(&self) -> &Arc<WindowPlan> {
+        &self.windows
+    }
+
+    /// Which rows `where` keeps, without nulls; `None`: all. NULL counts as false.
+    pub fn kept(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, TransformError> {
+        self.rows.filter(rows)
+    }
+
+    /// The event time of each row in microseconds; null where there is none.
+    pub fn event_times(&self, rows: &RecordBatch) -> Result<Int64Array, TransformError> {
+        let times = rows.column(self.time).as_primitive::<TimestampMicrosecondType>();
+        Ok(times.reinterpret_cast::<Int64Type>())
+    }
+
+    /// What rows are told apart by. Give it rows that count: an expression may have no value for others.
+    pub fn keys(&self, counted: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
+        self.keys.iter().map(|key| key.evaluate(counted)).collect()
+    }
+
+    /// Rows as the table has them. The same holds.
+    pub fn select(&self, counted: &RecordBatch) -> Result<RecordBatch, TransformError> {
+        self.rows.select(counted)
+    }
+
+    /// What gives stored state its meaning, part by part: state can't be read with another.
+    pub fn meaning(&self) -> BTreeMap<String, String> {
+        self.meaning.clone()
+    }
+}
+
+/// An item of `keys`.
+struct Key {
+    expression: Expression,
+    text: String,
+    data_type: DataType,
+}
+
+impl Key {
+    fn new(planner: &Planner, rows: &SchemaRef, index: usize, text: &str) -> Result<Self, Refusal> {
+        let clause = &Clause::Key(index);
+        let scope = Scope { clause, columns: rows.fields(), unseen: Unseen::NONE };
+        let expr = parse::expression(clause, text)?;
+        let (span, text) = (Spanned::span(&expr), expr.to_string());
+        let expression = Expression::planned(planner, rows, scope, expr, text.clone())?;
+        let data_type = match expression.result() {
+            Ok(field) => field.data_type().clone(),
+            Err(why) => return Err(scope.refuse(RESULT_TYPE, span, format!("`{text}` {why}"))),
+        };
+        if data_type.is_nested() {
+            let message = format!(
+                "`{text}` is {}, and rows can't be told apart by nested columns; take a field or an element of it",
+                type_name(&data_type)
+            );
+            return Err(scope.refuse(TYPE, span, message));
+        }
+        Ok(Self { expression, text, data_type })
+    }
+
+    fn field(&self) -> FieldRef {
+        Arc::new(Field::new(&self.text, self.data_type.clone(), true))
+    }
+}
+
+fn windows(
+    deduplicate: &config::Deduplicate,
+    keys: &[Key],
+    columns: &SchemaRef,
+) -> Result<WindowPlan, super::window::WindowError> {
+    let config::Deduplicate { within, order, watermark, .. } = deduplicate;
+    let first = match order {
+        DuplicateOrder::Arrival => First::ByArrival,
+        DuplicateOrder::EventTime => First::ByEventTime,
+    };
+    let max_future = watermark.max_future.map(micros);
+    let lateness = Lateness { delay: micros(watermark.delay), max_future };
+    let keys = keys.iter().map(Key::field).collect();
+    WindowPlan::deduplicating((micros(*within), first), lateness, keys, columns)
+}
+
+/// As for windows: neither `where` nor the delay is part of it.
+fn meaning_of(
+    deduplicate: &config::Deduplicate,
+    keys: &[Key],
+    columns: &SchemaRef,
+) -> BTreeMap<String, String> {
+    let config::Deduplicate { within, order, watermark, .. } = deduplicate;
+    let keys = keys.iter().map(|key| format!("{} {}", key.text, ddl::format_type(&key.data_type)));
+    let mut parts = BTreeMap::from([
+        ("state".to_owned(), meaning::STATE_FORM.to_string()),
+        ("watermark.column".to_owned(), watermark.column.to_lowercase()),
+        ("deduplicate.keys".to_owned(), keys.collect::<Vec<_>>().join(", ")),
+        ("deduplicate.within".to_owned(), meaning::long(*within)),
+        ("deduplicate.order".to_owned(), order.word().to_owned()),
+    ]);
+    if *order == DuplicateOrder::EventTime {
+        // Rows wait as the table is to have them.
+        let columns = columns.fields().iter();
+        let columns = columns
+            .map(|column| format!("{} {}", column.name(), ddl::format_type(column.data_type())));
+        parts.insert("columns".to_owned(), columns.collect::<Vec<_>>().join(", "));
+    }
+    parts
+}

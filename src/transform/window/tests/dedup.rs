@@ -1,0 +1,336 @@
+//! Deduplication against a naive model: random rows, cuts, failed attempts, idle partitions, and a restart from the stored
+//! objects after every other commit.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::record_batch::RecordBatch;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::case::{Case, Step, Windowing, cases, session};
+use super::for_all;
+use super::model::{self, Place, Recorded};
+use super::run::{partition, partitions};
+use crate::transform::window::*;
+
+/// What came out.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    rows: BTreeSet<Place>,
+    duplicates: u64,
+    /// Rows with times, but late.
+    late: u64,
+}
+
+/// A column of a row: its place.
+fn place(number: usize, offset: usize) -> i64 {
+    number as i64 * 1_000 + offset as i64
+}
+
+/// `apart`: the key of a row is of its partition.
+struct Run<'a> {
+    case: &'a Case,
+    first: First,
+    apart: bool,
+    /// Where state is kept that isn't in memory.
+    folder: Option<&'a Path>,
+    windows: Windows,
+    position: Vec<usize>,
+    pending: Vec<(usize, usize)>,
+    commits: Vec<Recorded>,
+    objects: Vec<Vec<u8>>,
+    found: Found,
+}
+
+struct Attempted {
+    finished: Finished,
+    written: Vec<RecordBatch>,
+    decisions: Decisions,
+    position: Vec<usize>,
+}
+
+fn plan(case: &Case, first: First) -> WindowPlan {
+    let Windowing::Session { gap: within } = case.windowing else { unreachable!("as it is made") };
+    let lateness = Lateness { delay: case.delay, max_future: case.max_future };
+    let keys = vec![Arc::new(Field::new("key", DataType::Utf8, true))];
+    let columns = vec![
+        Field::new("place", DataType::Int64, false),
+        Field::new("amount", DataType::Int64, true),
+    ];
+    let rows = Arc::new(Schema::new(columns));
+    WindowPlan::deduplicating((within, first), lateness, keys, &rows).expect("a valid plan")
+}
+
+impl<'a> Run<'a> {
+    fn new(case: &'a Case, first: First, apart: bool) -> Self {
+        let windows = Windows::new(Arc::new(plan(case, first)));
+        let position = vec![0; case.partitions.len()];
+        let found = Found { rows: BTreeSet::new(), duplicates: 0, late: 0 };
+        let (pending, commits, objects) = (Vec::new(), Vec::new(), Vec::new());
+        let folder = None;
+        Self { case, first, apart, folder, windows, position, pending, commits, objects, found }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn on_disk(self, folder: &'a Path) -> Self {
+        Self { folder: Some(folder), ..self }
+    }
+
+    fn all(mut self) -> Self {
+        let count = self.case.partitions.len();
+        let known = |partition: &usize| !self.case.strangers.contains(partition);
+        let joined = (0..count).filter(known).collect();
+        self.commit(Recorded { joined, ..Recorded::default() });
+        for step in &self.case.steps {
+            match step {
+                Step::Read { partition, rows } => self.pending.push((*partition, *rows)),
+                Step::Fail => drop(self.attempt(&Recorded::default())),
+                Step::Commit { toggled } => self.commit(self.toggle(toggled)),
+            }
+        }
+        self.pending.extend((0..count).rev().map(|partition| (partition, usize::MAX)));
+        self.commit(Recorded::default());
+        self
+    }
+
+    fn toggle(&self, toggled: &BTreeSet<usize>) -> Recorded {
+        let mut recorded = Recorded::default();
+        for number in toggled {
+            let known = self.windows.watermarks().partitions().get(&partition(*number));
+            match known {
+                None => recorded.joined.insert(*number),
+                Some(known) if known.idle => recorded.back.insert(*number),
+                Some(_) => recorded.idle.insert(*number),
+            };
+        }
+        recorded
+    }
+
+    fn attempt(&mut self, recorded: &Recorded) -> Attempted {
+        let mut position = self.position.clone();
+        let mut epoch = self.windows.begin().expect("no accumulators");
+        for (number, count) in self.pending.drain(..) {
+            let from = position[number];
+            let to = from.saturating_add(count).min(self.case.partitions[number].len());
+            read(self.case, self.apart, &mut epoch, number, from..to);
+            position[number] = to;
+        }
+        let decisions = Decisions {
+            joined: partitions(&recorded.joined),
+            idle: partitions(&recorded.idle),
+            back: partitions(&recorded.back),
+            left: BTreeSet::new(),
+        };
+        let mut written = Vec::new();
+        let finished = self.windows.finish(epoch, &decisions, |batch| {
+            written.push(batch);
+            Ok::<_, WindowError>(())
+        });
+        Attempted { finished: finished.expect("whole state"), written, decisions, position }
+    }
+
+    fn commit(&mut self, mut recorded: Recorded) {
+        let Attempted { finished, written, decisions, position } = self.attempt(&recorded);
+        let mut last = BTreeMap::new();
+        for batch in &written {
+            for at in batch.column(0).as_primitive::<Int64Type>().values() {
+                let place = ((at / 1_000) as usize, (at % 1_000) as usize);
+                let record = &self.case.partitions[place.0][place.1];
+                let order = (record.time, place);
+                if self.first == First::ByEventTime {
+                    let before = last.insert(record.key, order);
+                    assert!(before < Some(order), "out of order: {before:?}, {order:?}");
+                }
+                assert!(self.found.rows.insert(place), "{place:?} is written twice");
+            }
+        }
+        let duplicates = &finished.duplicates;
+        self.found.duplicates += duplicates.arrived.values().sum::<u64>() + duplicates.waited;
+        self.found.late += finished.counts.late;
+
+        let epoch = self.objects.len() as u64 + 1;
+        let before: Vec<_> = (1..epoch as i64).collect();
+        let to_store = ToStore {
+            epoch,
+            begun: 1,
+            meaning: &BTreeMap::new(),
+            decisions: &decisions,
+            before: &before,
+            rest: &Value::Null,
+        };
+        self.objects.push(self.windows.object(&finished.next, to_store).expect("it is stored"));
+        self.windows.commit(finished.next).expect("a disk with room");
+        if epoch.is_multiple_of(2) {
+            let newest = self.objects.last().expect("one");
+            let watermarks = Stored::decode(newest).expect("whole").watermarks;
+            let empty = match self.folder {
+                None => State::default(),
+                Some(folder) => State::on_disk(folder).expect("it opens"),
+            };
+            let mut restoring = Restoring::new(empty);
+            self.objects.iter().for_each(|object| restoring.add(object).expect("the next"));
+            let state = restoring.finish().expect("a chain");
+            assert_eq!(state.dump(), self.windows.state().dump());
+            assert_eq!(state.bytes(), self.windows.state().bytes());
+            self.windows = Windows::restored(self.windows.plan().clone(), watermarks, state);
+        }
+        self.position = position;
+        recorded.ends.clone_from(&self.position);
+        self.commits.push(recorded);
+    }
+}
+
+fn read(
+    case: &Case,
+    apart: bool,
+    epoch: &mut Epoch,
+    number: usize,
+    offsets: std::ops::Range<usize>,
+) {
+    let records = &case.partitions[number][offsets.clone()];
+    let partition = partition(number);
+    let event: Int64Array = records.iter().map(|record| record.time).collect();
+    let record: Int64Array = records.iter().map(|record| record.record_time()).collect();
+    let kept: BooleanArray = records.iter().map(|record| Some(record.kept)).collect();
+    let times = Times { event: &event, record: &record, kept: Some(&kept), late: None };
+    let judged = epoch.judge(&partition, times);
+    let counted: BooleanArray =
+        judged.verdicts.iter().map(|verdict| Some(*verdict == Verdict::Counted)).collect();
+    let keys = records.iter().map(|record| {
+        let key = record.key?;
+        Some(if apart { format!("{number}: {key}") } else { format!("key {key}") })
+    });
+    let keys: ArrayRef = Arc::new(keys.collect::<StringArray>());
+    let places: Int64Array = offsets.clone().map(|offset| Some(place(number, offset))).collect();
+    let amounts: Int64Array = records.iter().map(|record| record.amount).collect();
+    let columns: Vec<ArrayRef> = vec![Arc::new(places), Arc::new(amounts)];
+    let schema = epoch_schema();
+    let rows = RecordBatch::try_new(schema, columns).expect("as planned");
+    let rows = filter_record_batch(&rows, &counted).expect("a mask");
+    let offsets: Int64Array = offsets.map(|offset| Some(offset as i64)).collect();
+    let offsets = filter(&offsets, &counted).expect("a mask").as_primitive::<Int64Type>().clone();
+    let keys = [filter(&keys, &counted).expect("a mask")];
+    epoch.arrive(judged, ArrivedRows { partition: &partition, offsets, keys: &keys, rows });
+}
+
+fn epoch_schema() -> Arc<Schema> {
+    let place = Field::new("place", DataType::Int64, false);
+    Arc::new(Schema::new(vec![place, Field::new("amount", DataType::Int64, true)]))
+}
+
+/// Every time that was kept is compared with; nothing is forgotten.
+fn model(case: &Case, commits: &[Recorded], first: First, apart: bool) -> Found {
+    let Windowing::Session { gap: within } = case.windowing else { unreachable!("as it is made") };
+    let mut on_time = Vec::new();
+    let outcome =
+        model::walk(case, commits, |outcome, place, time, watermark| match time < watermark {
+            true => outcome.late += 1,
+            false => on_time.push((time, place)),
+        });
+    if first == First::ByEventTime {
+        on_time.retain(|(time, _)| outcome.watermark.is_some_and(|w| *time < w));
+        on_time.sort_unstable();
+    }
+    let mut kept: Vec<(Option<u8>, usize, i64)> = Vec::new();
+    let mut found = Found { rows: BTreeSet::new(), duplicates: 0, late: outcome.late };
+    for (time, place) in on_time {
+        let key = case.partitions[place.0][place.1].key;
+        let of = if apart { place.0 } else { 0 };
+        let near = |(k, o, t): &(_, _, i64)| *k == key && *o == of && (t - time).abs() < within;
+        if kept.iter().any(near) {
+            found.duplicates += 1;
+        } else {
+            kept.push((key, of, time));
+            found.rows.insert(place);
+        }
+    }
+    found
+}
+
+/// All rows in one commit.
+fn at_once(case: &Case) -> [Recorded; 2] {
+    let count = case.partitions.len();
+    let first =
+        Recorded { ends: vec![0; count], joined: (0..count).collect(), ..Recorded::default() };
+    let ends = case.partitions.iter().map(Vec::len).collect();
+    [first, Recorded { ends, ..Recorded::default() }]
+}
+
+#[test]
+fn duplicates_are_the_models_given_the_recorded_commits() {
+    for first in [First::ByArrival, First::ByEventTime] {
+        let seen = Cell::new((0_u64, 0_u64));
+        for_all(cases(session(), true), |case| {
+            let run = Run::new(&case, first, false).all();
+            let expected = model(&case, &run.commits, first, false);
+            let (cases, dropped) = seen.get();
+            seen.set((cases + 1, dropped + u64::from(expected.duplicates > 0)));
+            prop_assert_eq!(&run.found, &expected, "found (left), the model's (right)");
+            Ok(())
+        });
+        let (cases, dropped) = seen.get();
+        assert!(dropped > cases / 4, "duplicates in {dropped} of {cases} cases");
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn duplicates_are_the_models_with_state_on_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for first in [First::ByArrival, First::ByEventTime] {
+        for_all(cases(session(), true), |case| {
+            let run = Run::new(&case, first, false).on_disk(folder.path()).all();
+            let expected = model(&case, &run.commits, first, false);
+            prop_assert_eq!(&run.found, &expected, "found (left), the model's (right)");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn the_first_by_event_time_is_the_same_whatever_the_cuts() {
+    for_all(cases(session(), false), |case| {
+        let run = Run::new(&case, First::ByEventTime, false).all();
+        let expected = model(&case, &at_once(&case), First::ByEventTime, false);
+        prop_assert_eq!(&run.found, &expected, "found (left), the model's (right)");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_first_by_arrival_is_the_same_whatever_the_cuts_where_a_key_stays_in_its_partition() {
+    for_all(cases(session(), false), |mut case| {
+        case.partitions.iter_mut().flatten().for_each(|record| record.key = record.key.or(Some(0)));
+        let run = Run::new(&case, First::ByArrival, true).all();
+        let expected = model(&case, &at_once(&case), First::ByArrival, true);
+        prop_assert_eq!(&run.found, &expected, "found (left), the model's (right)");
+        Ok(())
+    });
+}
+
+#[test]
+fn times_that_no_row_can_be_near_to_are_forgotten() {
+    /// In 2096.
+    const LATER: i64 = 3_999_974_400_000_000;
+    for first in [First::ByArrival, First::ByEventTime] {
+        for_all(cases(session(), false), |mut case| {
+            let mut last = case.partitions.iter().flatten().next().cloned();
+            let Some(last) = &mut last else { return Ok(()) };
+            (last.time, last.behind, last.key, last.kept) = (Some(LATER), None, None, true);
+            case.delay = 0;
+            case.partitions.iter_mut().for_each(|records| records.push(last.clone()));
+            let count = case.partitions.len();
+            let run = Run::new(&case, first, false).all();
+            // A kept time has two entries; the last rows of all partitions wait.
+            let left = if first == First::ByArrival { 2 } else { count };
+            prop_assert_eq!(run.windows.state().len(), left, "entries for the last rows");
+            Ok(())
+        });
+    }
+}
