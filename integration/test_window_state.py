@@ -33,9 +33,10 @@ def ages_of(files: list[Path], now: float) -> Iterator[float]:
             yield now - each.stat().st_mtime
 
 
-def resident(pid: int) -> int:
+def resident(pid: int, line: str = "VmRSS") -> int:
+    """Bytes now; as `VmHWM`, the most that there were."""
     status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    found = re.search(rf"{line}:\s+(\d+) kB", status)
     assert found
     return int(found[1]) * 1024
 
@@ -124,3 +125,42 @@ def test_memory_is_flat_over_twenty_million_records(
     print(f"after each two million records: {told} MiB resident; rows of state {rows}")
     assert max(sizes[2:]) < 1.25 * min(sizes[2:]) and max(sizes) < 256 << 20
     assert max(rows[1:]) < 2 * min(rows[1:])
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("backend", "most_mib"), [("memory", 3_072), ("rocksdb", 512)])
+def test_memory_and_a_start_with_ten_million_open_windows(
+    kafka: Kafka, eight: str, local: Lake, connector: Connector, seed: int, backend: str, most_mib: int
+) -> None:
+    """Each record has a key of its own, and a window that stays open."""
+    orders = Feed(seed, 10_000_000, lags=(0,) * 8, timeless_every=0)
+    asked = Windowed(tumbling(30 * 86_400), ("id",), measures=("orders", "revenue"), backend=backend)
+    sluice = configured(
+        connector, eight, local, {"orders": asked}, output={"state": {"max_bytes": "4GiB"}}, trigger=CONTINUOUS
+    )
+    log = local.log("orders")
+    process = sluice.start()
+    for part in range(10):
+        feed.produce(kafka.bootstrap, eight, orders, (part, part + 1), 10)
+        wait_caught_up(process, log, kafka, eight, seconds=300)
+    read = resident(process.pid, "VmHWM")
+    assert process.terminate() == 0
+
+    began = time.monotonic()
+    process = sluice.start()
+    feed.send(kafka.bootstrap, eight, {0: orders.events(0, 0, 1)})
+    wait_caught_up(process, log, kafka, eight, seconds=300)
+    took, restored = time.monotonic() - began, resident(process.pid, "VmHWM")
+    assert process.terminate() == 0
+    assert list(sluice.folder.glob("sluice/orders/orders/*")) == [], "files of state are gone with the process"
+    told = sluice.ask("state", "--json", seconds=300).json()
+    assert told["rows"] == orders.records
+    print(
+        f"{backend}: {told['rows']:,} rows of state, {told['bytes'] // MIB} MiB; at most {read // MIB} MiB resident "
+        f"while reading, {restored // MIB} MiB at the next start, which took {took:.1f} s to its first commit"
+    )
+    assert max(read, restored) < most_mib * MIB
+    sluice.verify()

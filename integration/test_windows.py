@@ -4,6 +4,7 @@ commits say of them; partitions without records; state that is not there, or of 
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from harness.windows import EXACT, MEASURES, Rows, Session, Sliding, Window, Win
 OUTPUTS = {
     "minutes": Windowed(tumbling(60, offset=10)),
     "sliding": Windowed(Sliding(300, 70, offset=15)),
-    "sessions": Windowed(Session(30), ("country", "shop")),
+    "sessions": Windowed(Session(30), ("country", "shop"), backend="rocksdb"),
 }
 MINUTES = {"orders": Windowed(tumbling(60))}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -206,7 +207,7 @@ SIZES = [
 
 
 def ways(chance: random.Random, records: int, runs: int) -> Iterator[tuple[dict[str, str], int, int]]:
-    """A trigger, a limit of records, and how many kills."""
+    """A trigger, a limit of records, and how many kills. Each way comes with both back ends of state."""
     yield {"mode": "once"}, records, 0
     for number in range(1, runs):
         limit = int(records * 2 ** -chance.uniform(1, 7))
@@ -233,6 +234,7 @@ def test_tables_are_bit_equal_whatever_the_batches_triggers_and_kills(
     orders = Feed(seed, records)
     feed.produce(kafka.bootstrap, eight, orders)
     exact = {name: Windowed(each.window, each.group_by, measures=tuple(EXACT)) for name, each in OUTPUTS.items()}
+    backends = ("memory", "rocksdb")
     chance = random.Random(seed)
     tables: dict[str, list[str]] = {name: [] for name in exact}
     commits = []
@@ -240,7 +242,13 @@ def test_tables_are_bit_equal_whatever_the_batches_triggers_and_kills(
     for number, (trigger, limit, kills) in enumerate(ways(chance, records, runs)):
         stem = f"run-{number}-"
         sluice = configured(
-            connector, eight, local, exact, stem, trigger=trigger, limits={"max_records": limit}
+            connector,
+            eight,
+            local,
+            {name: replace(each, backend=backends[number % 2]) for name, each in exact.items()},
+            stem,
+            trigger=trigger,
+            limits={"max_records": limit},
         )
         if kills:
             kill_at_random(chance, sluice, local.log(f"{stem}minutes"), kills)

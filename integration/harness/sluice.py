@@ -65,7 +65,8 @@ class Sluice:
         self.folder = folder
         self.config = config
         self.file = folder / "connector.yaml"
-        self.env = {"RUST_BACKTRACE": "1", "NO_COLOR": "1", "SLUICE_TEST_S3_SECRET": SECRET_KEY, **(env or {})}
+        own = {"RUST_BACKTRACE": "1", "NO_COLOR": "1", "SLUICE_TEST_S3_SECRET": SECRET_KEY, "TMPDIR": str(folder)}
+        self.env = own | (env or {})
         self.processes: list[Child] = []
         self.write()
 

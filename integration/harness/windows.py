@@ -238,6 +238,8 @@ class Windowed:
     late_rows: Any = "drop"
     # `final`, or what `changes` takes.
     emit: Any = "final"
+    # Where state is kept meanwhile.
+    backend: str = "memory"
 
     def output(self, table: str | Path, watermark: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
         """Its configuration. `watermark`: more of its keys; `more`: of the output's."""
@@ -249,7 +251,8 @@ class Windowed:
             "emit": self.emit,
             "late_rows": self.late_rows,
         }
-        return {"table": str(table), "aggregate": aggregate, **more}
+        state = {"backend": self.backend, **more.pop("state", {})}
+        return {"table": str(table), "aggregate": aggregate, "state": state, **more}
 
     def model(self, partitions: Iterable[Iterable[Event]], **more: Any) -> Model:
         return Model(self.window, self.delay, self.group_by, **more).read(partitions)

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::find::{self, FoundTable};
 use super::text::{Align, columns, count, number};
 use super::{ConfigSource, print};
+use crate::config::StateBackend;
 use crate::disposition::Exit;
 use crate::engine::EngineError;
 use crate::engine::windows::{Inspected, inspect};
 use crate::sink::log::TableLog;
-use crate::sink::state::{StateStore, StateVersion};
+use crate::sink::state::StateVersion;
 use crate::transform::window::{GroupSummary, Micros};
 
 #[derive(Debug, Args)]
@@ -36,15 +37,16 @@ pub(super) async fn state(args: StateArgs) -> Exit {
     };
     let tables = async {
         let spec = find::tables_known(&loaded.connector).await?;
-        find::tables(&spec, args.output.as_deref())
+        Ok((find::tables(&spec, args.output.as_deref())?, spec))
     };
-    let tables = match tables.await {
-        Ok(tables) => tables,
+    let (tables, spec) = match tables.await {
+        Ok(found) => found,
         Err(exit) => return exit,
     };
     let mut exit = Exit::Done;
-    for table in tables.iter().filter(|table| !table.is_dead_letters()) {
-        match OutputState::of(table).await {
+    for table in &tables {
+        let Some(output) = spec.outputs.get(&table.name) else { continue };
+        match OutputState::of(table, &output.state.backend).await {
             Ok(state) if args.json => print::json(&state.document(args.groups)),
             Ok(state) => state.lines(args.groups).iter().for_each(print::line),
             Err(error) => exit = print::failure(&error),
@@ -60,13 +62,15 @@ struct OutputState {
 }
 
 impl OutputState {
-    async fn of(table: &FoundTable) -> Result<Self, EngineError> {
+    async fn of(table: &FoundTable, backend: &StateBackend) -> Result<Self, EngineError> {
         let log = TableLog::open(&table.store).await?;
         let newest = log.and_then(|log| log.txn(&table.owner.state_id()));
-        let states = StateStore::new(&table.store, &table.owner);
         let found = match newest {
             None => None,
-            Some(txn) => inspect(&states, table.store.table(), StateVersion(txn.version)).await?,
+            Some(txn) => {
+                let newest = StateVersion(txn.version);
+                inspect(&table.store, &table.owner, newest, backend).await?
+            }
         };
         let found = match found {
             None => None,

@@ -1,5 +1,6 @@
 //! What an output with `aggregate` or `deduplicate` computes (docs/WINDOWS.md), as types that can't be wrong.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -98,12 +99,23 @@ pub struct MeasureSpec {
 }
 
 /// What windows need between commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
+    pub backend: StateBackend,
     /// How long objects are kept that later ones have made needless.
     pub retention: Duration,
     /// Bytes of keys and values.
     pub max_bytes: u64,
+}
+
+/// Where the state is kept while the connector runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateBackend {
+    Memory,
+    /// In files; `None`: in the system's folder for temporary ones.
+    RocksDb {
+        directory: Option<PathBuf>,
+    },
 }
 
 /// When windows are written.

@@ -62,6 +62,8 @@ pub(super) const LATE_ROWS: &str = "drop";
 pub(super) const WINDOW_OFFSET: &str = "0s";
 /// Some millions of windows and keys, and some 1.3 GiB of memory.
 pub(super) const STATE_MAX_BYTES: &str = "512MiB";
+/// Some hundred millions, and minutes for a start to read them.
+pub(super) const STATE_MAX_BYTES_ON_DISK: &str = "64GiB";
 /// No start takes so long to read state; a few hundred to a few ten thousand small objects.
 pub(super) const STATE_RETENTION: &str = "1h";
 /// Rows need not wait.
@@ -175,10 +177,14 @@ fn of_output(explicit: &Value) -> Value {
         output["deduplicate"] = of_deduplicate(&explicit["deduplicate"]);
     }
     if explicit["aggregate"].is_object() || explicit["deduplicate"].is_object() {
+        let max_bytes = match explicit["state"]["backend"].as_str() {
+            Some("rocksdb") => STATE_MAX_BYTES_ON_DISK,
+            _ => STATE_MAX_BYTES,
+        };
         output["state"] = json!({
             "retention": STATE_RETENTION,
             "backend": STATE_BACKEND,
-            "max_bytes": STATE_MAX_BYTES,
+            "max_bytes": max_bytes,
         });
     }
     output

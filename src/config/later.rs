@@ -9,10 +9,8 @@ const KEYS: [(&str, &str); 2] = [
 ];
 
 /// Words that a key of the path will take.
-const VALUES: [(&str, &[&str], &str); 2] = [
-    ("trigger.mode", &["adaptive"], "use `processing_time`"),
-    ("outputs.*.state.backend", &["rocksdb"], "use `memory`"),
-];
+const VALUES: [(&str, &[&str], &str); 1] =
+    [("trigger.mode", &["adaptive"], "use `processing_time`")];
 
 /// What to do instead of a key that isn't there yet; `None`: it is not one of these.
 pub(super) fn key(path: &Path) -> Option<&'static str> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::EngineError;
-use super::late_rows;
+use super::windows::NEEDED_OF_LATE_ROWS;
 use crate::chunk::{Chunk, SourcePartition};
 use crate::config::{
     Aggregate, Connector, Decode, MetadataColumn, Mode, OnBadRecord, OnIncompatibleSchema, Output,
@@ -54,7 +54,7 @@ impl Group {
                 metadata.insert(MetadataColumn::Timestamp);
             }
             if output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows) {
-                metadata.extend(late_rows::NEEDED);
+                metadata.extend(NEEDED_OF_LATE_ROWS);
             }
             upserts |= matches!(output.mode, Mode::Upsert { .. });
         }

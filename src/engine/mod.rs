@@ -8,8 +8,6 @@ pub mod decoders;
 mod error;
 mod lane;
 mod lanes;
-mod late_rows;
-mod open_windows;
 mod output;
 mod pipeline;
 pub mod plan;

@@ -186,13 +186,18 @@ pub(in crate::config) struct State {
     /// Where open windows are held while the connector runs.
     pub(in crate::config) backend: Option<StateBackend>,
     /// What open windows may come to, keys and values; in memory they take some two and a half times as much. With more the
-    /// connector stops: nothing is dropped.
+    /// connector stops: nothing is dropped. With `rocksdb`, `64GiB`.
     pub(in crate::config) max_bytes: Option<SizeText>,
+    /// With `rocksdb`: a folder with room for twice the state. It is a cache, filled anew at each start and emptied at its
+    /// end. Default: the system's folder for temporary files.
+    pub(in crate::config) directory: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum StateBackend {
-    /// In memory.
+    /// In memory: the fastest.
     Memory,
+    /// On disk, with some 300 MiB of it in memory: for more open windows than memory holds.
+    Rocksdb,
 }

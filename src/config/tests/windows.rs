@@ -261,8 +261,8 @@ fn an_output_with_windows_has_no_keys_and_one_without_no_state() {
         ),
         (
             "    aggregate:",
-            "    state: {retention: 59s, backend: rocksdb}\n    aggregate:",
-            "7: SL1002 state.backend: `rocksdb` is not available yet; use `memory`",
+            "    state: {directory: /var/lib/sluice}\n    aggregate:",
+            "7: SL1008 state.directory: has no effect with `backend: memory`; remove it",
         ),
         (
             "    aggregate:",

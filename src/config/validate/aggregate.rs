@@ -1,17 +1,19 @@
 //! `aggregate`, `deduplicate` and `state` of an output. What their SQL means is for whoever knows the columns.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono_tz::Tz;
 
 use super::{duration, positive_duration, positive_size, read as read_quantity};
 use crate::config::aggregate::{
-    Aggregate, Deduplicate, DuplicateOrder, Emit, LateRows, MeasureSpec, State, Watermark, Window,
+    Aggregate, Deduplicate, DuplicateOrder, Emit, LateRows, MeasureSpec, State, StateBackend,
+    Watermark, Window,
 };
 use crate::config::path::Path;
 use crate::config::problem::{Code, Report};
-use crate::config::raw::{self, DurationText, PatienceText, StateBackend, WindowKind};
+use crate::config::raw::{self, DurationText, PatienceText, WindowKind};
 use crate::config::spec::Mode;
 use crate::config::{defaults, names, units};
 
@@ -113,16 +115,31 @@ pub(super) fn state(raw: &raw::Output, path: &Path, report: &mut Report<'_>) -> 
         }
         let retention = units::duration(defaults::STATE_RETENTION).expect("a duration");
         let max_bytes = units::size(defaults::STATE_MAX_BYTES).expect("a size");
-        return Some(State { retention, max_bytes });
+        return Some(State { backend: StateBackend::Memory, retention, max_bytes });
     };
-    let StateBackend::Memory = state.backend?;
+    let directory = state.directory.as_ref().map(PathBuf::from);
+    let backend = match state.backend? {
+        raw::StateBackend::Rocksdb => StateBackend::RocksDb { directory },
+        raw::StateBackend::Memory => {
+            if directory.is_some() {
+                let what = "has no effect with `backend: memory`";
+                report.refuse(Code::Contradiction, &path.key("directory"), what, "remove it");
+            }
+            StateBackend::Memory
+        }
+    };
+    if let (StateBackend::RocksDb { .. }, false) = (&backend, cfg!(feature = "rocksdb")) {
+        let what = "this program was built without the feature `rocksdb`";
+        let hint = "use `memory`, or a program that was built with it";
+        report.refuse(Code::NotAChoice, &path.key("backend"), what, hint);
+    }
     let at = path.key("retention");
     let retention = length(state.retention.as_ref(), &at, report)?;
     if retention < SHORTEST_RETENTION {
         report.refuse(Code::Malformed, &at, "must be `1m` or more", "");
     }
     let max_bytes = positive_size(state.max_bytes.as_ref(), &path.key("max_bytes"), report)?;
-    Some(State { retention, max_bytes })
+    Some(State { backend, retention, max_bytes })
 }
 
 fn watermark(raw: &raw::Watermark, path: &Path, report: &mut Report<'_>) -> Option<Watermark> {

@@ -7,19 +7,19 @@ use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray}
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 
-use super::EngineError;
-use super::pipeline::Held;
-use super::plan::PlannedRange;
-use super::side::{Side, SideRows};
 use crate::chunk::{Chunk, SourcePartition};
 use crate::config::MetadataColumn;
 use crate::decode::dead_letter_schema;
+use crate::engine::EngineError;
+use crate::engine::pipeline::Held;
+use crate::engine::plan::PlannedRange;
+use crate::engine::side::{Side, SideRows};
 use crate::sink::dead_letters::LATE;
 use crate::sink::files::{FilesError, FilesWriter};
 use crate::transform::window::Verdict;
 
 /// What the decoder has to keep of records, so that late ones can be written down.
-pub(super) const NEEDED: [MetadataColumn; 4] = [
+pub(in crate::engine) const NEEDED: [MetadataColumn; 4] = [
     MetadataColumn::Timestamp,
     MetadataColumn::Key,
     MetadataColumn::Value,
@@ -28,8 +28,8 @@ pub(super) const NEEDED: [MetadataColumn; 4] = [
 
 /// The late rows of an output that keeps them.
 #[derive(Clone)]
-pub(super) struct LateRows {
-    pub(super) side: Side,
+pub(in crate::engine) struct LateRows {
+    pub(in crate::engine) side: Side,
     output: Arc<str>,
     /// The configuration's fingerprint.
     config: Arc<str>,
@@ -38,7 +38,7 @@ pub(super) struct LateRows {
 }
 
 /// Those of one batch.
-pub(super) struct Letters {
+pub(in crate::engine) struct Letters {
     of: LateRows,
     files: FilesWriter,
     /// Offsets that are late rows already: a commit of theirs landed, and that of the windows didn't.
@@ -48,14 +48,17 @@ pub(super) struct Letters {
 
 impl LateRows {
     /// `rows`: a chunk's columns.
-    pub(super) fn new(side: Side, output: &str, config: &str, rows: &SchemaRef) -> Self {
+    pub(in crate::engine) fn new(side: Side, output: &str, config: &str, rows: &SchemaRef) -> Self {
         let place = |column: MetadataColumn| {
             rows.index_of(column.column()).expect("the decoder was asked for it")
         };
         Self { side, output: output.into(), config: config.into(), columns: NEEDED.map(place) }
     }
 
-    pub(super) async fn begin(&self, planned: &[PlannedRange]) -> Result<Letters, EngineError> {
+    pub(in crate::engine) async fn begin(
+        &self,
+        planned: &[PlannedRange],
+    ) -> Result<Letters, EngineError> {
         let held = self.side.held(planned).await?;
         let files = self.side.files().await;
         Ok(Letters { of: self.clone(), files, held, new: BTreeMap::new() })
@@ -64,14 +67,18 @@ impl LateRows {
 
 impl Letters {
     /// The rows of a chunk that are late whatever is found now; `None`: none is.
-    pub(super) fn known(&self, chunk: &Chunk) -> Option<BooleanArray> {
+    pub(in crate::engine) fn known(&self, chunk: &Chunk) -> Option<BooleanArray> {
         let held = self.held.get(&chunk.partition)?;
         let offsets = chunk.row_offsets.values();
         Some(offsets.iter().map(|offset| Some(held.contains(offset))).collect())
     }
 
     /// Writes down the rows of a chunk that no window takes, but for those that are written already.
-    pub(super) fn take(&mut self, chunk: &Chunk, verdicts: &[Verdict]) -> Result<(), EngineError> {
+    pub(in crate::engine) fn take(
+        &mut self,
+        chunk: &Chunk,
+        verdicts: &[Verdict],
+    ) -> Result<(), EngineError> {
         let none = Arc::<BTreeSet<i64>>::default();
         let held = self.held.get(&chunk.partition).unwrap_or(&none);
         let offsets = chunk.row_offsets.values().iter();
@@ -130,7 +137,7 @@ impl Letters {
         RecordBatch::try_new(dead_letter_schema(), columns).expect("one value per column and row")
     }
 
-    pub(super) fn finish(self) -> Result<SideRows, EngineError> {
+    pub(in crate::engine) fn finish(self) -> Result<SideRows, EngineError> {
         Ok(SideRows { files: self.files.finish()?, new: self.new })
     }
 }

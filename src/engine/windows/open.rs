@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::EngineError;
-use super::table::WindowFiles;
+use crate::engine::EngineError;
+use crate::engine::table::{Table, WindowFiles};
 use crate::sink::files::FilesWriter;
 use crate::sink::history::WindowsInfo;
-use crate::sink::keyed::open_windows::{OpenFile, TakenOut};
+use crate::sink::keyed::open_windows::{self, EndsAfter, OpenFile, TakenOut};
 use crate::transform::aggregation::Aggregation;
 use crate::transform::window::{Closed, KEY_GROUPS, Next, Windows};
 
@@ -115,6 +115,45 @@ pub(super) struct Emission {
     pub(super) windows: OpenWindows,
     /// Another writer has put their rows into other files.
     pub(super) scattered: bool,
+}
+
+impl Emission {
+    /// What a commit left of open windows, or what became of it.
+    pub(super) async fn found(
+        kept: Option<OpenWindows>,
+        table: &Table,
+    ) -> Result<Self, EngineError> {
+        // State of an output that wrote closed windows only, until now.
+        let windows = kept.unwrap_or_else(OpenWindows::all_changed);
+        let files: Vec<_> = windows.files().cloned().collect();
+        if files.is_empty() {
+            return Ok(Self { windows, scattered: false });
+        }
+        let untouched = open_windows::are_untouched(&table.store, table.log(), files).await?;
+        Ok(Self { windows, scattered: !untouched })
+    }
+}
+
+/// The current values of open windows, in the table.
+pub(super) struct Changes {
+    pub(super) pace: Pace,
+    pub(super) open: Emission,
+}
+
+impl Changes {
+    /// What an epoch is to do. `ends_after`: which rows of the table are of windows that the last commit left open.
+    pub(super) async fn emitting(
+        &self,
+        table: &Table,
+        ends_after: Option<EndsAfter>,
+    ) -> Result<Emitting, EngineError> {
+        let (open, due) = (self.open.clone(), self.pace.is_due());
+        let taken = match open.scattered {
+            false => None,
+            true => Some(table.take_out(ends_after).await?),
+        };
+        Ok(Emitting { open, due, taken })
+    }
 }
 
 /// What one epoch does about open windows.
