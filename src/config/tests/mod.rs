@@ -223,6 +223,11 @@ mod valid {
             late_rows: LateRows::Update { allowed_lateness: minutes(120) },
         };
         assert_eq!(aggregate, &expected);
+        let directory = Some(PathBuf::from("/var/lib/sluice"));
+        let backend = StateBackend::RocksDb { directory };
+        let expected = State { backend, retention: minutes(30), max_bytes: 8 << 30 };
+        assert_eq!(output.state, expected);
+        assert_eq!(of("recent").0.state.max_bytes, 512 << 20);
 
         assert_eq!(of("sessions").1.window, Window::Session { gap: minutes(30) });
         assert_eq!(of("recent").1.window, Window::Session { gap: minutes(30 * 24 * 60) });

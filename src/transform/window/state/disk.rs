@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBRawIterator, LogLevel, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBRawIterator, LogLevel, LruCacheOptions,
+    Options, ReadOptions, WriteBatch, WriteOptions,
 };
 use uuid::Uuid;
 
@@ -175,12 +175,19 @@ impl From<rocksdb::Error> for WindowError {
 
 fn options() -> Options {
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
+    let mut cache = LruCacheOptions::default();
+    cache.set_capacity(CACHE_BYTES);
+    // Else there are so many that the larger blocks push each other out.
+    cache.set_num_shard_bits(2);
+    blocks.set_block_cache(&Cache::new_lru_cache_opts(&cache));
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(FILTER_BITS, false);
-    // Else they are beside the cache, and grow with the state.
+    // Else they are beside the cache, and grow with the state; in parts, since those of a file are a large block.
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(4 << 10);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_error_if_exists(true);
