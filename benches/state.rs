@@ -164,8 +164,10 @@ fn add(epoch: &mut Epoch, time: i64, keys: &[u64]) {
         |key: &u64| format!("{:012x}", key.wrapping_mul(0x9e37_79b9_7f4b) & 0xffff_ffff_ffff);
     let names: ArrayRef = Arc::new(StringArray::from_iter_values(keys.iter().map(name)));
     let partition = partition();
-    let judged =
-        epoch.judge(&partition, Times { event: &times, record: &times, kept: None, late: None });
+    let judged = epoch.judge(
+        &partition,
+        Times { event: &times, record: &times, kept: None, late: None, gaps: None },
+    );
     assert!(judged.counted().is_none(), "no row is late");
     let rows = CountedRows {
         partition: &partition,

@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field};
 use sluice::chunk::{MAX_CHUNK_ROWS, SourcePartition};
 use sluice::offsets::{TopicId, TopicPartition};
 use sluice::transform::window::{
-    Aligned, Argument, CountedRows, Decisions, Function, Kind, Lateness, Measure, Times,
+    Aligned, Argument, CountedRows, Decisions, Function, Gap, Kind, Lateness, Measure, Times,
     WindowError, WindowPlan, Windows,
 };
 use timing::timed;
@@ -42,7 +42,7 @@ fn main() {
     let cases = [
         ("tumbling 1 min", aligned(60 * SECOND, 60 * SECOND), KEYS),
         ("sliding 5 min, 1 min", aligned(300 * SECOND, 60 * SECOND), KEYS),
-        ("session 1 s", Kind::Session { gap: SECOND }, KEYS),
+        ("session 1 s", Kind::Session(Gap::Fixed(SECOND)), KEYS),
         ("none", Kind::Unbounded, KEYS),
         ("tumbling, keys differ", aligned(60 * SECOND, 60 * SECOND), MANY_KEYS),
     ];
@@ -74,7 +74,13 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
     for epoch_chunks in chunks.chunks(CHUNKS) {
         let mut epoch = windows.begin().expect("accumulators");
         for rows in epoch_chunks {
-            let times = Times { event: &rows.times, record: &rows.stamps, kept: None, late: None };
+            let times = Times {
+                event: &rows.times,
+                record: &rows.stamps,
+                kept: None,
+                late: None,
+                gaps: None,
+            };
             let judged = epoch.judge(&partition, times);
             assert!(judged.counted().is_none(), "no row is late");
             let arguments = [

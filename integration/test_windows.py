@@ -28,6 +28,7 @@ OUTPUTS = {
     "minutes": Windowed(tumbling(60, offset=10)),
     "sliding": Windowed(Sliding(300, 70, offset=15)),
     "sessions": Windowed(Session(30), ("country", "shop"), backend="rocksdb"),
+    "visits": Windowed(Session(15, own=True), ("country", "shop")),
 }
 MINUTES = {"orders": Windowed(tumbling(60))}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -22,6 +22,7 @@ OUTPUTS = {
     "minutes": Windowed(tumbling(60, offset=10), delay=DELAY, measures=SHARED),
     "sliding": Windowed(Sliding(300, 70, offset=15), delay=DELAY, measures=SHARED),
     "sessions": Windowed(Session(15), ("country", "shop"), delay=DELAY, measures=SHARED),
+    "visits": Windowed(Session(8, own=True), ("country", "shop"), delay=DELAY, measures=SHARED),
 }
 # Records, and how many make a batch of Spark's.
 SIZES = [pytest.param(8_000, None, id="8k"), pytest.param(1_000_000, 200_000, id="1M", marks=pytest.mark.soak)]
@@ -64,7 +65,7 @@ def test_spark_and_sluice_close_the_same_windows(
         # Spark's watermark is the furthest partition's, so that it closes more: by its rule those that end up to there.
         furthest = max(each for each in model.watermarks.values() if each is not None)
         # And a row exactly a gap after a session's last one belongs to it.
-        by_spark = replace(asked, window=replace(asked.window, joins=True)) if name == "sessions" else asked
+        by_spark = replace(asked, window=replace(asked.window, joins=True)) if isinstance(asked.window, Session) else asked
         wanted = by_spark.model(orders.everything()).windows()
         wanted = {place: rows for place, rows in wanted.items() if place[0][1] <= furthest}
         asked.assert_equal(theirs, asked.rows(wanted))

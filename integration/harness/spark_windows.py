@@ -52,6 +52,9 @@ def start(
 
 def _window(asked: Windowed) -> str:
     window = asked.window
+    if isinstance(window, Session) and window.own:
+        gap = f"CASE WHEN paid THEN '{window.gap} seconds' WHEN NOT paid THEN '{2 * window.gap} seconds' ELSE '0 seconds' END"
+        return f"session_window(event_time, {gap})"
     if isinstance(window, Session):
         return f"session_window(event_time, '{window.gap} seconds')"
     lengths = (window.size, window.slide, window.offset)

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +53,26 @@ def tumbling(size: int, offset: int = 0) -> Sliding:
 
 @dataclass(frozen=True)
 class Session:
-    """`joins`: a row exactly a gap after the last one belongs to its session, as Spark has it."""
+    """`joins`: a row exactly a gap after the last one belongs to its session, as Spark has it. `own`: orders that are not
+    paid have twice the gap, and those of which nobody knows have none."""
 
     gap: int
     joins: bool = False
+    own: bool = False
 
     @property
     def config(self) -> dict[str, str]:
+        if self.own:
+            seconds = f"CASE WHEN paid THEN {self.gap} WHEN NOT paid THEN {2 * self.gap} END"
+            return {"kind": "session", "gap_seconds": seconds}
         return {"kind": "session", "gap": f"{self.gap}s"}
+
+    def end(self, event: Event) -> int:
+        """Of a session of this row alone."""
+        return event.time + (2_000 if self.own and not event.paid else 1_000) * self.gap
+
+    def takes(self, event: Event) -> bool:
+        return not self.own or event.paid is not None
 
 
 Window = Sliding | Session
@@ -95,7 +106,8 @@ class Model:
 
     def _judge(self, event: Event) -> None:
         time = event.time
-        usable = time is not None
+        gapless = isinstance(self.window, Session) and self.where(event) and not self.window.takes(event)
+        usable = time is not None and not gapless
         future = usable and self.latest is not None and time > self.latest
         if usable and not future:
             before = self.watermarks[event.partition]
@@ -152,13 +164,17 @@ def _order(event: Event) -> tuple[int, int, int]:
 
 def _sessions(by_keys: dict[Keys, list[Event]], window: Session) -> dict[tuple[Span, Keys], list[Event]]:
     found = {}
-    gap = 1000 * window.gap
     for keys, rows in by_keys.items():
-        parted = gap + window.joins
-        cuts = [n for n, (before, after) in enumerate(pairwise(rows), 1) if after.time - before.time >= parted]
-        for first, last in pairwise([0, *cuts, len(rows)]):
-            session = rows[first:last]
-            found[(session[0].time, session[-1].time + gap), keys] = session
+        session: list[Event] = []
+        end = 0
+        for row in rows:
+            if session and row.time >= end + window.joins:
+                found[(session[0].time, end), keys] = session
+                session = []
+            end = max(end, window.end(row)) if session else window.end(row)
+            session.append(row)
+        if session:
+            found[(session[0].time, end), keys] = session
     return found
 
 

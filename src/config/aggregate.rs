@@ -84,10 +84,20 @@ pub enum Window {
         timezone: Option<Tz>,
     },
     Session {
-        gap: Duration,
+        gap: Gap,
     },
     /// One value for each key, for ever.
     None,
+}
+
+/// From when on the next row of a key is of another session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gap {
+    Fixed(Duration),
+    /// SQL over a record: a number.
+    OfRecord {
+        seconds: String,
+    },
 }
 
 /// A column of the table.

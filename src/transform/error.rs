@@ -14,6 +14,8 @@ pub enum Clause {
     Where,
     /// `window` of an aggregation, and how far its watermark stays behind.
     Window,
+    /// `window.gap_seconds` of an aggregation.
+    Gap,
     /// `watermark.column` of an aggregation.
     Watermark,
     /// An item of `group_by`, counted from 0.
@@ -30,6 +32,7 @@ impl fmt::Display for Clause {
             Self::Select => f.write_str("`select`"),
             Self::Where => f.write_str("`where`"),
             Self::Window => f.write_str("`window`"),
+            Self::Gap => f.write_str("`window.gap_seconds`"),
             Self::Watermark => f.write_str("`watermark.column`"),
             Self::GroupBy(index) => write!(f, "`group_by[{index}]`"),
             Self::Key(index) => write!(f, "`keys[{index}]`"),

@@ -64,6 +64,10 @@ pub(in crate::config) struct Window {
     pub(in crate::config) slide: Option<DurationText>,
     /// For `session`: the longest time between two rows of a session, from which on the next one begins.
     pub(in crate::config) gap: Option<DurationText>,
+    /// For `session`, in the place of `gap`: each record says how long its session goes on after it, by an SQL expression over it that
+    /// is a number of seconds (`CASE WHEN country = 'DE' THEN 600 ELSE 300 END`). A record of which it isn't above 0 is
+    /// `timeless`.
+    pub(in crate::config) gap_seconds: Option<String>,
     /// For `none`: a key's value starts anew after so much event time without a row. Not set: never, which needs
     /// `emit: changes`.
     pub(in crate::config) ttl: Option<DurationText>,

@@ -229,8 +229,13 @@ mod valid {
         assert_eq!(output.state, expected);
         assert_eq!(of("recent").0.state.max_bytes, 512 << 20);
 
-        assert_eq!(of("sessions").1.window, Window::Session { gap: minutes(30) });
-        assert_eq!(of("recent").1.window, Window::Session { gap: minutes(30 * 24 * 60) });
+        assert_eq!(of("sessions").1.window, Window::Session { gap: Gap::Fixed(minutes(30)) });
+        assert_eq!(
+            of("recent").1.window,
+            Window::Session { gap: Gap::Fixed(minutes(30 * 24 * 60)) }
+        );
+        let seconds = "CASE WHEN country = 'DE' THEN 600 ELSE 300 END".to_owned();
+        assert_eq!(of("visits").1.window, Window::Session { gap: Gap::OfRecord { seconds } });
         let (output, aggregate) = of("totals");
         assert_eq!((&output.mode, &aggregate.window), (&Mode::OpenWindows, &Window::None));
 

@@ -65,6 +65,16 @@ fn a_kind_of_window_has_what_it_needs_and_nothing_else() {
         ),
         (
             WINDOW,
+            "{kind: session, gap: 1m, gap_seconds: amount}",
+            "9: SL1008 aggregate.window.gap: has no effect with `gap_seconds`; remove it",
+        ),
+        (
+            WINDOW,
+            "{kind: tumbling, size: 1m, gap_seconds: amount}",
+            "9: SL1008 aggregate.window.gap_seconds: has no effect with `kind: tumbling`; remove it",
+        ),
+        (
+            WINDOW,
             "{kind: session, gap: 1m, timezone: Europe/Berlin}",
             "9: SL1008 aggregate.window.timezone: has no effect with `kind: session`; remove it",
         ),

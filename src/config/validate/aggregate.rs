@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 
 use super::{duration, positive_duration, positive_size, read as read_quantity};
 use crate::config::aggregate::{
-    Aggregate, Deduplicate, DuplicateOrder, Emit, LateRows, MeasureSpec, State, StateBackend,
+    Aggregate, Deduplicate, DuplicateOrder, Emit, Gap, LateRows, MeasureSpec, State, StateBackend,
     Watermark, Window,
 };
 use crate::config::path::Path;
@@ -186,6 +186,7 @@ fn window(raw: &raw::Window, path: &Path, report: &mut Report<'_>) -> Option<Win
     let (word, needs, takes): (_, &[&str], &[&str]) = match kind {
         WindowKind::Tumbling => ("tumbling", &["size"], &["offset", "timezone"]),
         WindowKind::Sliding => ("sliding", &["size", "slide"], &["offset", "timezone"]),
+        WindowKind::Session if raw.gap_seconds.is_some() => ("session", &[], &["gap_seconds"]),
         WindowKind::Session => ("session", &["gap"], &[]),
         WindowKind::None => ("none", &[], &["ttl"]),
     };
@@ -193,6 +194,7 @@ fn window(raw: &raw::Window, path: &Path, report: &mut Report<'_>) -> Option<Win
         ("size", raw.size.is_some()),
         ("slide", raw.slide.is_some()),
         ("gap", raw.gap.is_some()),
+        ("gap_seconds", raw.gap_seconds.is_some()),
         ("ttl", raw.ttl.is_some()),
         ("offset", raw.offset.is_some()),
         ("timezone", raw.timezone.is_some()),
@@ -200,7 +202,10 @@ fn window(raw: &raw::Window, path: &Path, report: &mut Report<'_>) -> Option<Win
     for (key, is_set) in keys {
         let at = path.key(key);
         if is_set && !needs.contains(&key) && !takes.contains(&key) {
-            let what = format!("has no effect with `kind: {word}`");
+            let what = match (key, kind) {
+                ("gap", WindowKind::Session) => "has no effect with `gap_seconds`".to_owned(),
+                _ => format!("has no effect with `kind: {word}`"),
+            };
             report.refuse(Code::Contradiction, &at, what, "remove it");
         }
         if !is_set && needs.contains(&key) && !report.touches(&at) {
@@ -216,10 +221,16 @@ fn window(raw: &raw::Window, path: &Path, report: &mut Report<'_>) -> Option<Win
         (!length.is_zero()).then_some(length)
     };
     match kind {
-        WindowKind::Session => Some(Window::Session { gap: positive(&raw.gap, "gap")? }),
+        WindowKind::Session => {
+            let gap = match &raw.gap_seconds {
+                Some(seconds) => Gap::OfRecord { seconds: seconds.clone() },
+                None => Gap::Fixed(positive(&raw.gap, "gap")?),
+            };
+            Some(Window::Session { gap })
+        }
         // By definition: a value that starts anew after a gap is a session.
         WindowKind::None if raw.ttl.is_some() => {
-            Some(Window::Session { gap: positive(&raw.ttl, "ttl")? })
+            Some(Window::Session { gap: Gap::Fixed(positive(&raw.ttl, "ttl")?) })
         }
         WindowKind::None => Some(Window::None),
         WindowKind::Tumbling | WindowKind::Sliding => {

@@ -45,6 +45,8 @@ impl WindowRows {
         let tombstones = chunk.deletions.as_ref().map(|deletions| &deletions.tombstones);
         let kept = without(wanted, tombstones).map_err(FilesError::Rows)?;
         let event = shape.event_times(&seen).map_err(|error| failed(error, None))?;
+        let gaps = shape.gaps(&seen, kept.as_ref());
+        let gaps = gaps.map_err(|error| failed(error, kept.as_ref()))?;
         let known = late.as_ref().and_then(|late| late.known(chunk));
         let verdicts = epoch.judge(
             &chunk.partition,
@@ -53,6 +55,7 @@ impl WindowRows {
                 record: &shape.stamps(chunk),
                 kept: kept.as_ref(),
                 late: known.as_ref(),
+                gaps: gaps.as_ref(),
             },
         );
         if let Some(late) = late {

@@ -95,6 +95,18 @@ impl WindowShape {
         }
     }
 
+    /// How long a session goes on after each of the rows that are kept; `None`: rows don't say.
+    pub(super) fn gaps(
+        &self,
+        rows: &RecordBatch,
+        kept: Option<&BooleanArray>,
+    ) -> Result<Option<Int64Array>, TransformError> {
+        match &self.computes {
+            Computes::Aggregation(of) => of.gaps(rows, kept),
+            Computes::Deduplication(_) => Ok(None),
+        }
+    }
+
     /// What an epoch writes, as the table has it.
     pub(super) fn select(&self, closed: RecordBatch) -> Result<RecordBatch, TransformError> {
         match &self.computes {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::Key;
+use super::gap::Gap;
 use super::measure::Planned;
 use crate::config::{self, Window};
 use crate::schema::ddl;
@@ -16,10 +17,11 @@ pub(in crate::transform) const STATE_FORM: u32 = 1;
 /// Part by part. `where`, the delay and what becomes of late rows are none of it: they may change, and count from then on.
 pub(super) fn of(
     aggregate: &config::Aggregate,
+    gap: Option<&Gap>,
     keys: &[Key],
     measures: &[Planned],
 ) -> BTreeMap<String, String> {
-    let (window, zone) = window(&aggregate.window);
+    let (window, zone) = window(&aggregate.window, gap);
     let mut parts = BTreeMap::from([
         ("state".to_owned(), STATE_FORM.to_string()),
         ("watermark.column".to_owned(), aggregate.watermark.column.to_lowercase()),
@@ -49,7 +51,7 @@ fn listed(parts: impl Iterator<Item = impl Into<String>>) -> String {
 }
 
 /// The windows, and the zone that says how long their days are.
-fn window(window: &Window) -> (String, Option<Tz>) {
+fn window(window: &Window, gap: Option<&Gap>) -> (String, Option<Tz>) {
     match *window {
         Window::Tumbling { size, offset, timezone } => {
             (format!("tumbling {}, offset {}", long(size), long(offset)), timezone)
@@ -58,7 +60,13 @@ fn window(window: &Window) -> (String, Option<Tz>) {
             let (size, slide, offset) = (long(size), long(slide), long(offset));
             (format!("sliding {size}, slide {slide}, offset {offset}"), timezone)
         }
-        Window::Session { gap } => (format!("session {}", long(gap)), None),
+        Window::Session { gap: config::Gap::Fixed(gap) } => {
+            (format!("session {}", long(gap)), None)
+        }
+        Window::Session { gap: config::Gap::OfRecord { .. } } => {
+            let text = gap.map(|gap| gap.text.as_str()).unwrap_or_default();
+            (format!("session of {text} s"), None)
+        }
         Window::None => ("none".to_owned(), None),
     }
 }

@@ -5,6 +5,7 @@
 //! can't fail in it. It deliberately computes no window: it gives [`super::window`] what that needs of rows.
 
 mod call;
+mod gap;
 pub(super) mod meaning;
 mod measure;
 
@@ -18,12 +19,15 @@ use datafusion_sql::sqlparser::ast::{Ident, SelectItem, Spanned};
 
 #[cfg(test)]
 pub(super) use self::call::AGGREGATES;
+use self::gap::Gap;
 use self::measure::Planned;
 use super::error::{NAME, SYNTAX, TYPE};
 use super::expression::{Expression, Planner, refused, type_name};
 use super::projection::{self, Projection};
 use super::resolve::{Scope, Unseen};
-use super::window::{Aligned, Argument, BOUNDS, Kind, Lateness, Micros, WindowError, WindowPlan};
+use super::window::{
+    self, Aligned, Argument, BOUNDS, Kind, Lateness, Micros, WindowError, WindowPlan,
+};
 use super::{Clause, Refusal, TransformError, names, parse};
 use crate::config::{self, MetadataColumn};
 use crate::schema::timestamp_type;
@@ -34,6 +38,8 @@ pub struct Aggregation {
     filter: Option<Expression>,
     /// The column with event times.
     time: usize,
+    /// Where rows have gaps of their own.
+    gap: Option<Gap>,
     /// Each of one column.
     keys: Vec<Projection>,
     measures: Vec<Planned>,
@@ -73,6 +79,12 @@ impl Aggregation {
         let filter =
             filter.map(|text| super::filter_of(&planner, rows, unseen, text)).transpose()?;
         let sight = Sight { planner: &planner, rows, unseen };
+        let gap = match &aggregate.window {
+            config::Window::Session { gap: config::Gap::OfRecord { seconds } } => {
+                Some(Gap::new(&sight, seconds)?)
+            }
+            _ => None,
+        };
         let keys = aggregate.group_by.iter().enumerate();
         let keys = keys.map(|(index, text)| key(&sight, &Clause::GroupBy(index), text));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
@@ -83,7 +95,7 @@ impl Aggregation {
         let measures = measures.collect::<Result<Vec<_>, _>>()?;
         refuse_names(&keys, aggregate)?;
 
-        let meaning = meaning::of(aggregate, &keys, &measures);
+        let meaning = meaning::of(aggregate, gap.as_ref(), &keys, &measures);
         let keys: Vec<_> = keys.into_iter().map(|key| key.column).collect();
         let windows = Arc::new(windows(aggregate, &keys, &measures)?);
         let names = rows.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
@@ -96,7 +108,7 @@ impl Aggregation {
             refuse_lost_ends(&windows, &results, projection)?;
         }
         let schema = Arc::clone(projection.as_ref().map_or(&results, Projection::schema));
-        Ok(Self { filter, time, keys, measures, windows, order, projection, schema, meaning })
+        Ok(Self { filter, time, gap, keys, measures, windows, order, projection, schema, meaning })
     }
 
     /// The table's columns: those of `select`, if there is one.
@@ -117,6 +129,15 @@ impl Aggregation {
     pub fn event_times(&self, rows: &RecordBatch) -> Result<Int64Array, TransformError> {
         let times = rows.column(self.time).as_primitive::<TimestampMicrosecondType>();
         Ok(times.reinterpret_cast::<Int64Type>())
+    }
+
+    /// How long a session goes on after each of the rows that are kept, in microseconds; `None`: rows don't say.
+    pub fn gaps(
+        &self,
+        rows: &RecordBatch,
+        kept: Option<&BooleanArray>,
+    ) -> Result<Option<Int64Array>, TransformError> {
+        self.gap.as_ref().map(|gap| gap.micros(rows, kept)).transpose()
     }
 
     /// The columns of `group_by`. Give it rows that count: an expression may have no value for others.
@@ -298,7 +319,10 @@ fn windows(
             Aligned::new(micros(size), micros(slide), micros(offset), zone(timezone))
                 .map(Kind::Aligned)
         }
-        config::Window::Session { gap } => Ok(Kind::Session { gap: micros(gap) }),
+        config::Window::Session { ref gap } => Ok(Kind::Session(match gap {
+            config::Gap::Fixed(gap) => window::Gap::Fixed(micros(*gap)),
+            config::Gap::OfRecord { .. } => window::Gap::OfRow,
+        })),
         config::Window::None => Ok(Kind::Unbounded),
     };
     let watermark = &aggregate.watermark;

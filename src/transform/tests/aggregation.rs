@@ -7,7 +7,7 @@ use arrow::array::{AsArray, BooleanArray};
 use arrow::datatypes::{Int32Type, SchemaRef};
 
 use super::*;
-use crate::config::{self, Emit, LateRows, MeasureSpec, Watermark, Window};
+use crate::config::{self, Emit, Gap, LateRows, MeasureSpec, Watermark, Window};
 use crate::transform::aggregation::{AGGREGATES, Aggregation};
 use crate::transform::window::Argument;
 
@@ -468,7 +468,7 @@ fn numbers_behind_an_argument() {
 #[test]
 fn windows_that_can_not_be() {
     let mut endless = aggregate(&[], &[("orders", "count(*)")]);
-    endless.window = Window::Session { gap: Duration::from_secs(u64::MAX) };
+    endless.window = Window::Session { gap: Gap::Fixed(Duration::from_secs(u64::MAX)) };
     assert_eq!(
         refused(&endless, None, None),
         "SL6201 `window`: a session's gap is longer than nothing and at most 100 years long",
@@ -484,6 +484,50 @@ fn windows_that_can_not_be() {
     assert_eq!(refused(&zoned, None, None), message);
     zoned.window = window(chrono_tz::UTC);
     planned(&zoned, None);
+}
+
+fn of_record(seconds: &str) -> config::Aggregate {
+    let gap = Gap::OfRecord { seconds: seconds.to_owned() };
+    let window = Window::Session { gap };
+    config::Aggregate { window, ..aggregate(&["country"], &[("orders", "count(*)")]) }
+}
+
+#[test]
+fn a_records_own_gap_is_a_number_of_seconds() {
+    let check = |text, kept: Option<[bool; 2]>, expected: [Option<i64>; 2]| {
+        const COLUMNS: &str =
+            "event_time TIMESTAMP NOT NULL, country STRING, amount INT, price DECIMAL(9,2)";
+        let rows = rows(
+            COLUMNS,
+            &["2026-11-01T10:00:00Z | de | 2 | 1.25", "2026-11-01T10:00:00Z | de | 0 | NULL"],
+        );
+        let kept = kept.map(|kept| BooleanArray::from(kept.to_vec()));
+        let planned = Aggregation::new(&rows.schema(), &of_record(text), None, None);
+        let gaps = planned.expect("it is planned").gaps(&rows, kept.as_ref());
+        let gaps = gaps.expect("numbers").expect("it has gaps");
+        assert_eq!(gaps.iter().collect::<Vec<_>>(), expected, "{text}");
+    };
+    check("amount", None, [Some(2_000_000), Some(0)]);
+    check("price", None, [Some(1_250_000), None]);
+    check(
+        "CASE WHEN amount > 1 THEN 0.1 ELSE CAST('1e300' AS DOUBLE) END",
+        None,
+        [Some(100_000), Some(i64::MAX)],
+    );
+    check("10 / amount", Some([true, false]), [Some(5_000_000), None]);
+}
+
+#[test]
+fn gaps_that_can_not_be() {
+    let check = |text, message| assert_eq!(refused(&of_record(text), None, None), message);
+    check(
+        "country",
+        "SL6005 `window.gap_seconds` (line 1, column 1): `country` is STRING, and a gap is a number of seconds",
+    );
+    check(
+        "window_start",
+        "SL6002 `window.gap_seconds` (line 1, column 1): no column `window_start` in the record: it is a result of the aggregation, which comes later",
+    );
 }
 
 #[test]

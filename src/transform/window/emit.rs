@@ -47,7 +47,7 @@ pub(super) fn close<E: From<WindowError>>(
         }
         // Of a sliding window's panes, some are needed longer than the window.
         Kind::Aligned(aligned) => aligned.expiry(aligned.pane(after) - 1),
-        Kind::Session { .. } => after,
+        Kind::Session(_) => after,
         Kind::Unbounded | Kind::Deduplicated { .. } => return Ok(closed),
     };
     let windows = |place: Place| match &plan.kind {
@@ -55,7 +55,7 @@ pub(super) fn close<E: From<WindowError>>(
             first_open(aligned, before).max(place.at[1])
                 ..first_open(aligned, Some(after)).min(aligned.last_with(place.at[0]) + 1)
         }
-        Kind::Session { .. } | Kind::Unbounded => 0..1,
+        Kind::Session(_) | Kind::Unbounded => 0..1,
         Kind::Deduplicated { .. } => 0..0,
     };
     let (mut group, mut gone) = (0, Size::default());
@@ -73,7 +73,7 @@ pub(super) fn close<E: From<WindowError>>(
         let mut sessions: Vec<(Bytes, Micros)> = Vec::new();
         for row in expired {
             gone += row.size();
-            if matches!(plan.kind, Kind::Session { .. }) {
+            if matches!(plan.kind, Kind::Session(_)) {
                 sessions.push((row.key().into(), row.place.at[0]));
             }
         }
@@ -96,7 +96,7 @@ pub(super) fn open(
         Kind::Aligned(aligned) => {
             first_open(aligned, watermark).max(place.at[1])..aligned.last_with(place.at[0]) + 1
         }
-        Kind::Session { .. } | Kind::Unbounded => 0..1,
+        Kind::Session(_) | Kind::Unbounded => 0..1,
         Kind::Deduplicated { .. } => 0..0,
     };
     let (mut open, mut group) = (Vec::new(), groups.start);
@@ -154,7 +154,7 @@ fn results(
         for window in windows {
             let (start, end) = match &plan.kind {
                 Kind::Aligned(aligned) => aligned.bounds(window),
-                Kind::Session { .. } => (row.place.at[0], row.place.expiry),
+                Kind::Session(_) => (row.place.at[0], row.place.expiry),
                 Kind::Unbounded | Kind::Deduplicated { .. } => (Micros::MIN, Micros::MAX),
             };
             members.push(((end, start, row.key()), states.len() as u64 - 1));

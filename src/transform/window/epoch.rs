@@ -146,10 +146,10 @@ impl Windows {
                 duplicates = settled.duplicates;
                 Closed { count: settled.released, ..Closed::default() }
             }
-            (Kind::Session { gap }, Groups::Sessions(intervals)) => {
+            (Kind::Session(_), Groups::Sessions(intervals)) => {
                 let drained = epoch.aggregates.drain()?;
                 let (keys, measures) = (&epoch.keys, &plan.measures);
-                session::settle(&mut attempt, measures, *gap, keys, intervals, &drained)?;
+                session::settle(&mut attempt, measures, keys, intervals, &drained)?;
                 emit::close(plan, &mut attempt, passed, write)?
             }
             _ => {
@@ -204,7 +204,7 @@ impl Epoch {
             keys: Keys::default(),
             groups: match plan.kind {
                 Kind::Aligned(_) => Groups::Aligned { numbers: HashMap::new(), groups: Vec::new() },
-                Kind::Session { .. } => Groups::Sessions(Vec::new()),
+                Kind::Session(_) => Groups::Sessions(Vec::new()),
                 Kind::Unbounded => Groups::Keys,
                 Kind::Deduplicated { .. } => Groups::Rows(Arrived::new()),
             },
@@ -309,10 +309,10 @@ impl Groups {
                 };
                 rows.map(number).collect()
             }
-            (Self::Sessions(intervals), Kind::Session { gap }) => {
-                session::cut(&judged.times, &keys, *gap, intervals)
+            (Self::Sessions(intervals), _) => {
+                session::cut(&judged.times, &judged.ends, &keys, intervals)
             }
-            _ => keys.into_iter().map(|key| key as usize).collect(),
+            (Self::Keys | Self::Rows(_), _) => keys.into_iter().map(|key| key as usize).collect(),
         }
     }
 

@@ -5,9 +5,9 @@
 
 use arrow::array::{Array, BooleanArray, Int64Array};
 
-use super::Kind;
 use super::assign::{Panes, Slot};
 use super::watermark::Micros;
+use super::{GAPS, Gap, Kind};
 
 /// The years 1 to 9999: what Spark and SQL can write down. Beyond them no watermark can be taken seriously.
 pub const USABLE_TIMES: std::ops::RangeInclusive<Micros> =
@@ -33,6 +33,16 @@ pub struct Times<'a> {
     pub kept: Option<&'a BooleanArray>,
     /// Rows that were found late before, and stay so; `None`: none was. Without nulls.
     pub late: Option<&'a BooleanArray>,
+    /// How long a session goes on after each row, in microseconds, where rows say that themselves. A row that is kept and has
+    /// null or none that a session can have is as one without an event time.
+    pub gaps: Option<&'a Int64Array>,
+}
+
+impl Times<'_> {
+    fn gap(&self, row: usize) -> Option<Micros> {
+        let gaps = self.gaps.filter(|gaps| gaps.is_valid(row))?;
+        Some(gaps.value(row)).filter(|gap| GAPS.contains(gap))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +53,7 @@ pub enum Verdict {
     Late,
     /// Further ahead of its record's timestamp than `max_future`.
     Future,
-    /// No event time, or one outside [`USABLE_TIMES`].
+    /// No event time, one outside [`USABLE_TIMES`], or no gap that a session can have.
     Timeless,
     /// Left out by `where`.
     Filtered,
@@ -71,6 +81,8 @@ pub struct Judged {
     pub awake: bool,
     /// Of the rows that count.
     pub(super) times: Vec<Micros>,
+    /// Of the rows that count, where windows are sessions: when a session of this row alone ends.
+    pub(super) ends: Vec<Micros>,
     /// Of the rows that count, where windows are tumbling or sliding.
     pub(super) slots: Vec<Slot>,
 }
@@ -108,13 +120,14 @@ pub(super) fn judge(
         counts: Counts::default(),
         awake: false,
         times: Vec::with_capacity(rows),
+        ends: Vec::new(),
         slots: Vec::new(),
     };
     match kind {
         Kind::Aligned(aligned) => {
             judged.slots.reserve(rows);
             let (mut panes, mut closed) = (Panes::new(aligned), Panes::new(aligned));
-            each_row(&mut judged, by, times, watermark, |judged, time, watermark| {
+            each_row(&mut judged, by, times, watermark, |judged, _, time, watermark| {
                 let pane = panes.find(time);
                 let first = aligned.first_with(pane);
                 let open = aligned.first_with(closed.find(watermark)).max(first);
@@ -126,27 +139,42 @@ pub(super) fn judge(
                 true
             });
         }
-        Kind::Session { .. } | Kind::Deduplicated { .. } => {
-            each_row(&mut judged, by, times, watermark, |_, time, watermark| time >= watermark);
+        Kind::Session(gap) => {
+            judged.ends.reserve(rows);
+            each_row(&mut judged, by, times, watermark, |judged, row, time, watermark| {
+                let of_row = || times.gap(row).expect("a row without one has no event time");
+                let on_time = time >= watermark;
+                if on_time {
+                    judged.ends.push(match gap {
+                        Gap::Fixed(gap) => time + gap,
+                        Gap::OfRow => time + of_row(),
+                    });
+                }
+                on_time
+            });
         }
-        Kind::Unbounded => each_row(&mut judged, by, times, watermark, |_, _, _| true),
+        Kind::Deduplicated { .. } => {
+            each_row(&mut judged, by, times, watermark, |_, _, time, watermark| time >= watermark);
+        }
+        Kind::Unbounded => each_row(&mut judged, by, times, watermark, |_, _, _, _| true),
     }
     judged
 }
 
-/// `on_time` says of a usable event time, and the watermark with it, whether the row counts.
+/// `on_time` says of a row with a usable event time, and the watermark with it, whether it counts.
 fn each_row(
     judged: &mut Judged,
     by: Lateness,
     times: Times<'_>,
     running: &mut Option<Micros>,
-    mut on_time: impl FnMut(&mut Judged, Micros, Micros) -> bool,
+    mut on_time: impl FnMut(&mut Judged, usize, Micros, Micros) -> bool,
 ) {
-    let Times { event, record, kept, late } = times;
+    let Times { event, record, kept, late, gaps } = times;
     for row in 0..event.len() {
         let kept = kept.is_none_or(|kept| kept.value(row));
         let time = event.value(row);
-        let usable = event.is_valid(row) && USABLE_TIMES.contains(&time);
+        let lasts = !kept || gaps.is_none() || times.gap(row).is_some();
+        let usable = lasts && event.is_valid(row) && USABLE_TIMES.contains(&time);
         let future = usable
             && record.is_valid(row)
             && by.max_future.is_some_and(|most| time.saturating_sub(record.value(row)) > most);
@@ -159,7 +187,7 @@ fn each_row(
             match kept {
                 false => Verdict::Filtered,
                 true if late.is_none_or(|late| !late.value(row))
-                    && on_time(judged, time, watermark) =>
+                    && on_time(judged, row, time, watermark) =>
                 {
                     Verdict::Counted
                 }
@@ -209,7 +237,7 @@ mod tests {
         let event: Int64Array = times.iter().copied().collect();
         let record = Int64Array::from(vec![0; times.len()]);
         let mut running = None;
-        let times = Times { event: &event, record: &record, kept: None, late: None };
+        let times = Times { event: &event, record: &record, kept: None, late: None, gaps: None };
         let judged = judge(kind, LATENESS, times, &mut running);
         assert_eq!(judged.verdicts, verdicts, "{kind:?}");
         assert_eq!(running, watermark, "{kind:?}");
@@ -224,7 +252,7 @@ mod tests {
         check(&aligned(10, 10), &times, &[Counted, Late, Counted, Late], Some(10));
         check(&aligned(11, 11), &times, &[Counted; 4], Some(10));
         check(&aligned(20, 10), &times, &[Counted; 4], Some(10));
-        let session = Kind::Session { gap: 5 };
+        let session = Kind::Session(Gap::Fixed(5));
         check(&session, &times, &[Counted, Late, Counted, Late], Some(10));
         check(&Kind::Unbounded, &times, &[Counted; 4], Some(10));
     }
@@ -241,7 +269,7 @@ mod tests {
         let (first, last) = USABLE_TIMES.into_inner();
         let zone = Some(chrono_tz::Tz::Pacific__Apia);
         let days = Aligned::new(86_400_000_000, 86_400_000_000, 0, zone).expect("valid windows");
-        for kind in [aligned(7, 3), Kind::Aligned(days), Kind::Session { gap: 1 }] {
+        for kind in [aligned(7, 3), Kind::Aligned(days), Kind::Session(Gap::Fixed(1))] {
             let times = [Some(i64::MIN), Some(first - 1), Some(first)];
             check(&kind, &times, &[Timeless, Timeless, Counted], Some(first - 10));
             let times = [Some(i64::MAX), Some(last + 1), Some(last)];
@@ -254,7 +282,8 @@ mod tests {
         let (event, record) = (Int64Array::from(vec![50, 20]), Int64Array::from(vec![0, 0]));
         let kept = BooleanArray::from(vec![false, true]);
         let mut running = None;
-        let times = Times { event: &event, record: &record, kept: Some(&kept), late: None };
+        let times =
+            Times { event: &event, record: &record, kept: Some(&kept), late: None, gaps: None };
         let judged = judge(&aligned(10, 10), LATENESS, times, &mut running);
         assert_eq!(judged.verdicts, [Filtered, Late]);
         assert!(judged.awake);

@@ -59,6 +59,9 @@ pub use watermark::{Decisions, Micros, PartitionWatermark, Watermarks};
 /// The columns of windows.
 pub const BOUNDS: [&str; 2] = ["window_start", "window_end"];
 
+/// How long a session's gap may be.
+const GAPS: std::ops::RangeInclusive<Micros> = 1..=LONGEST_WINDOW;
+
 /// What an output makes of rows.
 #[derive(Debug, Clone)]
 pub struct WindowPlan {
@@ -75,11 +78,19 @@ pub enum Kind {
     /// Tumbling and sliding windows.
     Aligned(Aligned),
     /// Rows of a key nearer to each other than the gap.
-    Session { gap: Micros },
+    Session(Gap),
     /// One window per key that never closes.
     Unbounded,
     /// No windows: rows, but for those of a key that are nearer than `within` to the first of it.
     Deduplicated { within: Micros, first: First },
+}
+
+/// How long a session goes on after a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    Fixed(Micros),
+    /// Each row's is among [`Times`].
+    OfRow,
 }
 
 impl WindowPlan {
@@ -127,7 +138,7 @@ impl WindowPlan {
             let message = "`delay` and `max_future` are at most 100 years long, and not negative";
             return Err(WindowError::Refused(message.to_owned()));
         }
-        if matches!(kind, Kind::Session { gap } if !(1..=LONGEST_WINDOW).contains(&gap)) {
+        if matches!(kind, Kind::Session(Gap::Fixed(gap)) if !GAPS.contains(&gap)) {
             let message = "a session's gap is longer than nothing and at most 100 years long";
             return Err(WindowError::Refused(message.to_owned()));
         }
@@ -145,7 +156,7 @@ impl WindowPlan {
 
     /// The column with the ends of windows; `None`: they have none.
     pub fn end_column(&self) -> Option<&'static str> {
-        matches!(self.kind, Kind::Aligned(_) | Kind::Session { .. }).then_some(BOUNDS[1])
+        matches!(self.kind, Kind::Aligned(_) | Kind::Session(_)).then_some(BOUNDS[1])
     }
 
     /// Which rows stay where duplicates are dropped; `None`: rows are aggregated.
@@ -164,7 +175,7 @@ impl WindowPlan {
 fn schema(kind: &Kind, keys: &[FieldRef], measures: &[Measure]) -> Schema {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let bounds = match kind {
-        Kind::Aligned(_) | Kind::Session { .. } => BOUNDS.as_slice(),
+        Kind::Aligned(_) | Kind::Session(_) => BOUNDS.as_slice(),
         Kind::Unbounded | Kind::Deduplicated { .. } => &[],
     };
     let bounds = bounds.iter().map(|name| Arc::new(Field::new(*name, instant.clone(), false)));

@@ -1,4 +1,4 @@
-//! Sessions: rows of a key that are nearer than the gap to each other.
+//! Sessions: rows of a key of which each is there before the sessions of those before it end, a gap after them.
 //!
 //! A chunk is sorted by key and time and cut at gaps, so that accumulators see few groups. At the end of an epoch what was
 //! cut is merged, with each other and with the open sessions of its key.
@@ -17,19 +17,20 @@ use super::measure::Measure;
 use super::state::{Attempt, Place, row_entry};
 use super::watermark::Micros;
 
-/// Rows of a key within a chunk, of which none is a gap away from the next.
+/// Rows of a key within a chunk that are of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Interval {
     pub(super) key: u32,
     pub(super) first: Micros,
-    pub(super) last: Micros,
+    /// A gap after the last of them: that of one of the rows.
+    pub(super) end: Micros,
 }
 
-/// Appends the intervals of a chunk's rows, and answers which one each row is in.
+/// Appends the intervals of a chunk's rows, and answers which one each row is in. `ends`: of sessions of one row each.
 pub(super) fn cut(
     times: &[Micros],
+    ends: &[Micros],
     keys: &[u32],
-    gap: Micros,
     intervals: &mut Vec<Interval>,
 ) -> Vec<usize> {
     let mut order: Vec<_> = (0..times.len()).map(|row| (keys[row], times[row], row)).collect();
@@ -38,8 +39,8 @@ pub(super) fn cut(
     let chunk = intervals.len();
     for (key, time, row) in order {
         match intervals[chunk..].last_mut() {
-            Some(open) if open.key == key && time - open.last < gap => open.last = time,
-            _ => intervals.push(Interval { key, first: time, last: time }),
+            Some(open) if open.key == key && time < open.end => open.end = open.end.max(ends[row]),
+            _ => intervals.push(Interval { key, first: time, end: ends[row] }),
         }
         groups[row] = intervals.len() - 1;
     }
@@ -47,8 +48,8 @@ pub(super) fn cut(
 }
 
 /// Where the states of a session are kept.
-fn place(first: Micros, last: Micros, gap: Micros) -> Place {
-    Place { expiry: last + gap, at: [first, 0] }
+fn place(first: Micros, end: Micros) -> Place {
+    Place { expiry: end, at: [first, 0] }
 }
 
 /// A session after an epoch, and what it was made of.
@@ -56,7 +57,7 @@ struct Merged {
     interval: Interval,
     /// Of this epoch, as positions in its intervals.
     cut: Vec<usize>,
-    /// As they were stored.
+    /// As they were stored: first event times, and ends.
     stored: Vec<(Micros, Micros)>,
 }
 
@@ -64,12 +65,11 @@ struct Merged {
 pub(super) fn settle(
     attempt: &mut Attempt<'_>,
     measures: &Arc<[Measure]>,
-    gap: Micros,
     keys: &Keys,
     intervals: &[Interval],
     drained: &[ArrayRef],
 ) -> Result<(), WindowError> {
-    let merged = merge(attempt, gap, keys, intervals)?;
+    let merged = merge(attempt, keys, intervals)?;
     let mut aggregates = Aggregates::new(measures)?;
 
     let mut groups = vec![0; intervals.len()];
@@ -81,8 +81,8 @@ pub(super) fn settle(
     let (mut rows, mut groups) = (Vec::new(), Vec::new());
     for (group, session) in merged.iter().enumerate() {
         let key = keys.key(session.interval.key);
-        for (first, last) in &session.stored {
-            let entry = row_entry(place(*first, *last, gap), key);
+        for (first, end) in &session.stored {
+            let entry = row_entry(place(*first, *end), key);
             let states = attempt.committed_row(&entry)?.ok_or(WindowError::Corrupt)?;
             attempt.delete_row(entry, states.len());
             rows.push(states);
@@ -98,13 +98,13 @@ pub(super) fn settle(
 
     let states = codec::Encoder::new(&aggregates.drain()?);
     for (group, session) in merged.iter().enumerate() {
-        let Interval { key, first, last } = session.interval;
+        let Interval { key, first, end } = session.interval;
         let mut bytes = Vec::new();
         states.append(group, &mut bytes);
         let key = keys.key(key);
         // Where one of these bounds was stored, it is deleted by now.
-        attempt.put_row(row_entry(place(first, last, gap), key), bytes.into(), None);
-        attempt.put_session(key, first, last);
+        attempt.put_row(row_entry(place(first, end), key), bytes.into(), None);
+        attempt.put_session(key, first, end);
     }
     Ok(())
 }
@@ -112,34 +112,33 @@ pub(super) fn settle(
 /// The sessions that an epoch's intervals are part of.
 fn merge(
     attempt: &Attempt<'_>,
-    gap: Micros,
     keys: &Keys,
     intervals: &[Interval],
 ) -> Result<Vec<Merged>, WindowError> {
     let mut by_key: BTreeMap<u32, Vec<(Micros, Micros, Option<usize>)>> = BTreeMap::new();
-    for (position, Interval { key, first, last }) in intervals.iter().enumerate() {
-        by_key.entry(*key).or_default().push((*first, *last, Some(position)));
+    for (position, Interval { key, first, end }) in intervals.iter().enumerate() {
+        by_key.entry(*key).or_default().push((*first, *end, Some(position)));
     }
     let mut merged: Vec<Merged> = Vec::new();
     for (key, mut parts) in by_key {
         let stored = attempt.committed_sessions(keys.key(key))?;
-        parts.extend(stored.into_iter().map(|(first, last)| (first, last, None)));
+        parts.extend(stored.into_iter().map(|(first, end)| (first, end, None)));
         parts.sort_unstable();
         let own = merged.len();
-        for (first, last, position) in parts {
-            let near = |session: &&mut Merged| first - session.interval.last < gap;
+        for (first, end, position) in parts {
+            let near = |session: &&mut Merged| first < session.interval.end;
             let session = match merged[own..].last_mut().filter(near) {
                 Some(session) => session,
                 None => {
-                    let interval = Interval { key, first, last };
+                    let interval = Interval { key, first, end };
                     merged.push(Merged { interval, cut: Vec::new(), stored: Vec::new() });
                     merged.last_mut().expect("it was pushed")
                 }
             };
-            session.interval.last = session.interval.last.max(last);
+            session.interval.end = session.interval.end.max(end);
             match position {
                 Some(position) => session.cut.push(position),
-                None => session.stored.push((first, last)),
+                None => session.stored.push((first, end)),
             }
         }
     }
@@ -154,13 +153,18 @@ mod tests {
 
     #[test]
     fn a_chunk_is_cut_where_rows_are_a_gap_apart() {
-        let mut intervals = vec![Interval { key: 1, first: 0, last: 100 }];
-        let groups = cut(&[12, 5, 100, 9, 15], &[1, 1, 1, 2, 1], 10, &mut intervals);
-        let of = |key, first, last| Interval { key, first, last };
-        let new = [of(1, 5, 15), of(1, 100, 100), of(2, 9, 9)];
+        let mut intervals = vec![Interval { key: 1, first: 0, end: 110 }];
+        let times = [12, 5, 100, 9, 15];
+        let groups = cut(&times, &times.map(|time| time + 10), &[1, 1, 1, 2, 1], &mut intervals);
+        let of = |key, first, end| Interval { key, first, end };
+        let new = [of(1, 5, 25), of(1, 100, 110), of(2, 9, 19)];
         assert_eq!(intervals[1..], new);
         assert_eq!(groups, [1, 1, 2, 3, 1]);
         let mut intervals = Vec::new();
-        assert_eq!(cut(&[0, 10, 19], &[0, 0, 0], 10, &mut intervals), [0, 1, 1]);
+        assert_eq!(cut(&[0, 10, 19], &[10, 20, 29], &[0, 0, 0], &mut intervals), [0, 1, 1]);
+        // The first row's gap is longer than the second's.
+        let mut intervals = Vec::new();
+        assert_eq!(cut(&[0, 10, 19], &[20, 11, 20], &[0, 0, 0], &mut intervals), [0, 0, 0]);
+        assert_eq!(intervals, [of(0, 0, 20)]);
     }
 }

@@ -5,7 +5,7 @@
 //! comes the table:
 //!
 //! - rows: `group, 0, expiry, place, key` → states. In the order of expiry, so that what closes is at the front.
-//! - sessions: `group, 1, key, start` → the last event time. Finds the open sessions of a key.
+//! - sessions: `group, 1, key, start` → the end. Finds the open sessions of a key.
 //!
 //! What deduplication keeps are rows and sessions too.
 //!
@@ -330,7 +330,7 @@ const SESSIONS: u8 = 1;
 /// The group, the table, and the place.
 const BEFORE_KEY: usize = 2 + 3 * 8;
 
-/// The bytes of a session's last event time.
+/// The bytes of a session's end.
 const SESSION_BYTES: usize = 8;
 
 /// The committed entries with the changes of an epoch over them.
@@ -404,7 +404,7 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// The open sessions of a key before this epoch, as first and last event times.
+    /// The open sessions of a key before this epoch, as first event times and ends.
     pub(super) fn committed_sessions(
         &self,
         key: &[u8],
@@ -413,18 +413,18 @@ impl<'a> Attempt<'a> {
         // Longer than the last that could be.
         let end = [&[group_of(key), SESSIONS], key, &[u8::MAX; 9]].concat();
         let mut sessions = Vec::new();
-        self.committed.each(&from, &end, |found, last| {
-            let start = found.last_chunk().ok_or(WindowError::Corrupt)?;
-            let last = last.first_chunk().ok_or(WindowError::Corrupt)?;
-            sessions.push((time_of(*start), Micros::from_le_bytes(*last)));
+        self.committed.each(&from, &end, |found, end| {
+            let first = found.last_chunk().ok_or(WindowError::Corrupt)?;
+            let end = end.first_chunk().ok_or(WindowError::Corrupt)?;
+            sessions.push((time_of(*first), Micros::from_le_bytes(*end)));
             Ok(())
         })?;
         Ok(sessions)
     }
 
     /// Of the sessions before this epoch, those that began at `first` are deleted already.
-    pub(super) fn put_session(&mut self, key: &[u8], first: Micros, last: Micros) {
-        self.change(session_entry(key, first), Some(Box::from(last.to_le_bytes())), None);
+    pub(super) fn put_session(&mut self, key: &[u8], first: Micros, end: Micros) {
+        self.change(session_entry(key, first), Some(Box::from(end.to_le_bytes())), None);
     }
 
     pub(super) fn delete_session(&mut self, key: &[u8], first: Micros) {

@@ -26,10 +26,35 @@ impl Record {
 /// Windows as they are configured.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Windowing {
-    Sliding { size: i64, slide: i64, offset: i64 },
-    Days { size: i64, slide: i64, zone: Tz },
-    Session { gap: i64 },
+    Sliding {
+        size: i64,
+        slide: i64,
+        offset: i64,
+    },
+    Days {
+        size: i64,
+        slide: i64,
+        zone: Tz,
+    },
+    Session {
+        gap: i64,
+    },
+    /// Sessions of which each row has a gap of its own, one to three times this; without an amount it has none.
+    OwnGaps {
+        gap: i64,
+    },
     Unbounded,
+}
+
+impl Windowing {
+    /// How long a session goes on after a row; `None`: it is in no session.
+    pub(super) fn gap(self, record: &Record) -> Option<i64> {
+        match self {
+            Self::Session { gap } => Some(gap),
+            Self::OwnGaps { gap } => record.amount.map(|amount| gap * (1 + amount.rem_euclid(3))),
+            Self::Sliding { .. } | Self::Days { .. } | Self::Unbounded => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +99,10 @@ pub(super) fn sliding() -> impl Strategy<Value = Windowing> {
 
 pub(super) fn session() -> impl Strategy<Value = Windowing> {
     (1..15_i64).prop_map(|gap| Windowing::Session { gap })
+}
+
+pub(super) fn own_gaps() -> impl Strategy<Value = Windowing> {
+    (1..10_i64).prop_map(|gap| Windowing::OwnGaps { gap })
 }
 
 pub(super) fn unbounded() -> impl Strategy<Value = Windowing> {

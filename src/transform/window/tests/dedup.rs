@@ -198,7 +198,7 @@ fn read(
     let event: Int64Array = records.iter().map(|record| record.time).collect();
     let record: Int64Array = records.iter().map(|record| record.record_time()).collect();
     let kept: BooleanArray = records.iter().map(|record| Some(record.kept)).collect();
-    let times = Times { event: &event, record: &record, kept: Some(&kept), late: None };
+    let times = Times { event: &event, record: &record, kept: Some(&kept), late: None, gaps: None };
     let judged = epoch.judge(&partition, times);
     let counted: BooleanArray =
         judged.verdicts.iter().map(|verdict| Some(*verdict == Verdict::Counted)).collect();

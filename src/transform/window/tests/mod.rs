@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
 use self::case::{
-    Case, Record, Step, Windowing, cases, days, session, sliding, tumbling, unbounded,
+    Case, Record, Step, Windowing, cases, days, own_gaps, session, sliding, tumbling, unbounded,
 };
 use self::model::Recorded;
 #[cfg(feature = "rocksdb")]
@@ -61,7 +61,7 @@ fn windows_are_the_models_whatever_the_cuts() {
 
 #[test]
 fn recorded_decisions_give_the_models_windows() {
-    let kinds = prop_oneof![tumbling(), sliding(), session(), unbounded(), days()];
+    let kinds = prop_oneof![tumbling(), sliding(), session(), own_gaps(), unbounded(), days()];
     for_all(cases(kinds, true), |case| {
         let (found, commits, _) = run::run(&case);
         prop_assert_eq!(found, model::run(&case, &commits), "found (left), the model's (right)");
@@ -71,7 +71,7 @@ fn recorded_decisions_give_the_models_windows() {
 
 #[test]
 fn a_failed_attempt_leaves_no_trace() {
-    let kinds = prop_oneof![sliding(), session(), unbounded()];
+    let kinds = prop_oneof![sliding(), session(), own_gaps(), unbounded()];
     for_all(cases(kinds, true), |case| {
         let without = Case { steps: after_failures(&case.steps), ..case.clone() };
         prop_assert_eq!(run::run(&case).0, run::run(&without).0);
@@ -82,7 +82,7 @@ fn a_failed_attempt_leaves_no_trace() {
 #[cfg(feature = "rocksdb")]
 #[test]
 fn state_on_disk_is_as_in_memory() {
-    let kinds = prop_oneof![tumbling(), sliding(), session(), unbounded(), days()];
+    let kinds = prop_oneof![tumbling(), sliding(), session(), own_gaps(), unbounded(), days()];
     let folder = tempfile::tempdir().expect("a folder");
     for_all(cases(kinds, true), |case| {
         let (found, _, on_disk) =

@@ -80,10 +80,14 @@ pub(super) fn walk(
             let (state, running) = &mut standing[partition];
             let unread = position[partition]..commit.ends[partition];
             for (offset, record) in unread.clone().zip(&records[unread]) {
-                let Some(time) = record.time.filter(|_| !too_far(case, record)) else {
+                let of_row = matches!(case.windowing, Windowing::OwnGaps { .. });
+                let gapless = of_row && record.kept && case.windowing.gap(record).is_none();
+                let usable = |_: &i64| !gapless && !too_far(case, record);
+                let Some(time) = record.time.filter(usable) else {
                     match record {
                         Record { kept: false, .. } => outcome.filtered += 1,
                         Record { time: None, .. } => outcome.timeless += 1,
+                        _ if gapless => outcome.timeless += 1,
                         _ => outcome.future += 1,
                     }
                     continue;
@@ -132,7 +136,9 @@ pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
         let all = windows_of(case.windowing, time);
         let mut open = all.clone();
         match case.windowing {
-            Windowing::Session { .. } => open.retain(|_| time >= watermark),
+            Windowing::Session { .. } | Windowing::OwnGaps { .. } => {
+                open.retain(|_| time >= watermark)
+            }
             Windowing::Unbounded => {}
             _ => open.retain(|(_, end)| *end > watermark),
         }
@@ -150,7 +156,7 @@ pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
     let w = outcome.watermark;
 
     let windows = match case.windowing {
-        Windowing::Session { gap } => sessions(case, gap, windows),
+        Windowing::Session { .. } | Windowing::OwnGaps { .. } => sessions(case, windows),
         _ => windows,
     };
     for ((start, end, key), places) in windows {
@@ -175,7 +181,9 @@ fn too_far(case: &Case, record: &Record) -> bool {
 /// All windows that contain a time. Sessions are put together later: one window for all times.
 fn windows_of(windowing: Windowing, time: i64) -> Vec<(i64, i64)> {
     match windowing {
-        Windowing::Session { .. } | Windowing::Unbounded => vec![(0, 0)],
+        Windowing::Session { .. } | Windowing::OwnGaps { .. } | Windowing::Unbounded => {
+            vec![(0, 0)]
+        }
         Windowing::Sliding { size, slide, offset } => (time - size + 1..=time)
             .filter(|start| (start - offset).rem_euclid(slide) == 0)
             .map(|start| (start, start + size))
@@ -198,15 +206,22 @@ fn windows_of(windowing: Windowing, time: i64) -> Vec<(i64, i64)> {
 
 fn sessions(
     case: &Case,
-    gap: i64,
     rows: BTreeMap<(i64, i64, Option<u8>), Vec<Place>>,
 ) -> BTreeMap<(i64, i64, Option<u8>), Vec<Place>> {
     let mut sessions = BTreeMap::new();
     for ((.., key), mut places) in rows {
         places.sort_by_key(|place| time(case, *place));
-        for run in places.chunk_by(|a, b| time(case, *b) - time(case, *a) < gap) {
-            let (first, last) = (run[0], run[run.len() - 1]);
-            sessions.insert((time(case, first), time(case, last) + gap, key), run.to_vec());
+        let end = |place: &Place| {
+            let gap = case.windowing.gap(&case.partitions[place.0][place.1]);
+            time(case, *place) + gap.expect("rows that count have one")
+        };
+        let ends = |places: &[Place]| places.iter().map(end).max().expect("a row");
+        while !places.is_empty() {
+            // All up to the first row that none before it reaches.
+            let apart = |at: &usize| time(case, places[*at]) >= ends(&places[..*at]);
+            let next = (1..places.len()).find(apart).unwrap_or(places.len());
+            let session: Vec<_> = places.drain(..next).collect();
+            sessions.insert((time(case, session[0]), ends(&session), key), session);
         }
     }
     sessions

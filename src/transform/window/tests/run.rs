@@ -33,7 +33,8 @@ fn plan(case: &Case) -> WindowPlan {
             const DAY: i64 = 86_400_000_000;
             aligned(size * DAY, slide * DAY, 0, Some(zone))
         }
-        Windowing::Session { gap } => Kind::Session { gap },
+        Windowing::Session { gap } => Kind::Session(Gap::Fixed(gap)),
+        Windowing::OwnGaps { .. } => Kind::Session(Gap::OfRow),
         Windowing::Unbounded => Kind::Unbounded,
     };
     let measure = |name, function, argument: Option<&DataType>| {
@@ -130,7 +131,7 @@ impl<'a> Run<'a> {
             let records = &self.case.partitions[number];
             let from = position[number];
             let to = from.saturating_add(count).min(records.len());
-            read(&mut epoch, number, from, &records[from..to]);
+            read(&mut epoch, self.case.windowing, number, (from, &records[from..to]));
             position[number] = to;
         }
         let decisions = Decisions {
@@ -172,14 +173,21 @@ impl<'a> Run<'a> {
     }
 }
 
-fn read(epoch: &mut Epoch, number: usize, from: usize, records: &[Record]) {
+fn read(
+    epoch: &mut Epoch,
+    windowing: Windowing,
+    number: usize,
+    (from, records): (usize, &[Record]),
+) {
     let partition = partition(number);
     let event: Int64Array = records.iter().map(|record| record.time).collect();
     let record: Int64Array = records.iter().map(Record::record_time).collect();
     let kept: BooleanArray = records.iter().map(|record| Some(record.kept)).collect();
     let kept = records.iter().any(|record| !record.kept).then_some(&kept);
-    let judged =
-        epoch.judge(&partition, Times { event: &event, record: &record, kept, late: None });
+    let gaps: Int64Array = records.iter().map(|record| windowing.gap(record)).collect();
+    let gaps = matches!(windowing, Windowing::OwnGaps { .. }).then_some(&gaps);
+    let times = Times { event: &event, record: &record, kept, late: None, gaps };
+    let judged = epoch.judge(&partition, times);
 
     let counted = judged.counted();
     let keep = |column: ArrayRef| match &counted {
