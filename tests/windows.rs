@@ -122,6 +122,25 @@ pub(super) fn newest_of(bench: &Bench, table: &str) -> Option<WindowsInfo> {
 }
 
 #[test]
+fn the_epoch_of_a_row_is_that_of_its_commit() {
+    let bench = Bench::new();
+    produce(&bench, &RECORDS);
+    bench.run(spec(&bench, TUMBLING, "epoch_column: batch", 2)).expect("a run");
+    let epoch = newest(&bench).expect("a commit with windows").epoch;
+    assert!(epoch > 1);
+    let closed: Vec<_> = entries(&bench, "per_minute")
+        .iter()
+        .flatten()
+        .map(|action| action["commitInfo"]["sluice"]["windows"].clone())
+        .filter(|windows| windows["closed"].as_u64().is_some_and(|closed| closed > 0))
+        .map(|windows| windows["epoch"].to_string())
+        .collect();
+    let [closed] = &closed[..] else { panic!("closed by {closed:?}") };
+    let expected = ["de 2 12", "fr 1 3"].map(|row| format!("10:00:00Z 10:01:00Z {row} {closed}"));
+    assert_eq!(rows(&bench, "per_minute"), expected);
+}
+
+#[test]
 fn windows_are_written_once_whatever_the_batches_and_restarts() {
     for max_records in [1, 2, 3, 100] {
         let bench = Bench::new();

@@ -14,6 +14,8 @@ pub struct Aggregate {
     pub group_by: Vec<String>,
     /// In order, none twice; never empty.
     pub measures: Vec<MeasureSpec>,
+    /// The column with the epoch that wrote a row, if it is wanted.
+    pub epoch_column: Option<String>,
     pub emit: Emit,
     pub late_rows: LateRows,
 }

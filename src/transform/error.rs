@@ -22,6 +22,8 @@ pub enum Clause {
     GroupBy(usize),
     /// An item of `keys` of a deduplication, counted from 0.
     Key(usize),
+    /// `epoch_column` of an aggregation.
+    Epoch,
     /// A measure, by its name.
     Measure(Arc<str>),
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Clause {
             Self::Watermark => f.write_str("`watermark.column`"),
             Self::GroupBy(index) => write!(f, "`group_by[{index}]`"),
             Self::Key(index) => write!(f, "`keys[{index}]`"),
+            Self::Epoch => f.write_str("`epoch_column`"),
             Self::Measure(name) => write!(f, "`measures.{name}`"),
         }
     }

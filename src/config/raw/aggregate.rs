@@ -25,6 +25,9 @@ pub(in crate::config) struct Aggregate {
     /// name.
     #[schemars(required)]
     pub(in crate::config) measures: Option<BTreeMap<String, String>>,
+    /// A column of the table with the number of the epoch that wrote the row, under this name: a BIGINT that counts the commits of the
+    /// output, as `sluice state` and the commits tell it. It depends on how batches were cut.
+    pub(in crate::config) epoch_column: Option<String>,
     /// When a window's row is written: `final`, or `{changes: {every: 10s}}`.
     pub(in crate::config) emit: Option<Emit>,
     /// What becomes of rows whose windows are closed: `drop`, or with `emit: changes` `{update: {allowed_lateness: 1h}}`.

@@ -202,6 +202,7 @@ mod valid {
                 measure("revenue", "sum(amount)"),
                 measure("at_most", "max(amount)"),
             ],
+            epoch_column: None,
             emit: Emit::Final,
             late_rows: LateRows::Drop,
         };
@@ -219,6 +220,7 @@ mod valid {
             },
             group_by: vec!["country".into(), "lower(city) AS city".into()],
             measures: vec![measure("orders", "count(*)"), measure("first_city", "first(city)")],
+            epoch_column: Some("batch".into()),
             emit: Emit::Changes { every: Duration::from_secs(10) },
             late_rows: LateRows::Update { allowed_lateness: minutes(120) },
         };

@@ -42,6 +42,7 @@ pub(super) fn read(
     let group_by = raw.group_by.clone();
     refuse_empty_keys(group_by.as_deref().unwrap_or_default(), &path.key("group_by"), report);
     let measures = raw.measures.as_ref().map(|raw| measures(raw, &path.key("measures"), report));
+    let epoch_column = raw.epoch_column.clone();
     let emit = raw.emit.as_ref().and_then(|raw| emit(raw, &path.key("emit"), report));
     let at_late = path.key("late_rows");
     let late_rows = raw.late_rows.as_ref().and_then(|raw| late_rows(raw, &at_late, report));
@@ -66,6 +67,7 @@ pub(super) fn read(
         window: window?,
         group_by: group_by?,
         measures: measures?,
+        epoch_column,
         emit: emit?,
         late_rows: late_rows?,
     })

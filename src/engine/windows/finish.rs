@@ -64,7 +64,7 @@ impl Finishing {
         let late = late.map(Letters::finish).transpose()?.unwrap_or_default();
         let mut closed = writer();
         let finished = windows.finish(epoch, &decisions, |rows| {
-            closed.write(&shape.select(rows)?)?;
+            closed.write(&shape.select(rows, version.epoch())?)?;
             Ok::<_, EngineError>(())
         })?;
         let mut files = WindowFiles { adds: closed.finish()?, removes: Vec::new() };

@@ -201,7 +201,7 @@ impl Emitting {
             let mut writer = writer();
             for rows in windows.open_after(next, groups.clone())? {
                 info.opened += rows.num_rows() as u64;
-                writer.write(&aggregation.select(&rows)?)?;
+                writer.write(&aggregation.select(&rows, info.epoch)?)?;
             }
             let written = writer.finish()?;
             open.files[bucket] = written.iter().map(OpenFile::from).collect();

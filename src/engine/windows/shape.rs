@@ -108,9 +108,13 @@ impl WindowShape {
     }
 
     /// What an epoch writes, as the table has it.
-    pub(super) fn select(&self, closed: RecordBatch) -> Result<RecordBatch, TransformError> {
+    pub(super) fn select(
+        &self,
+        closed: RecordBatch,
+        epoch: u64,
+    ) -> Result<RecordBatch, TransformError> {
         match &self.computes {
-            Computes::Aggregation(of) => of.select(&closed),
+            Computes::Aggregation(of) => of.select(&closed, epoch),
             Computes::Deduplication(_) => Ok(closed),
         }
     }

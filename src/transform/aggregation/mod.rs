@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
-use arrow::datatypes::{FieldRef, Int64Type, SchemaRef, TimestampMicrosecondType};
-use arrow::record_batch::RecordBatch;
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion_sql::sqlparser::ast::{Ident, SelectItem, Spanned};
 
 #[cfg(test)]
@@ -46,6 +48,8 @@ pub struct Aggregation {
     windows: Arc<WindowPlan>,
     /// Where the columns, as they are written, are among those of `windows`.
     order: Vec<usize>,
+    /// What `select` sees: those columns, and that of the epoch if it is wanted.
+    results: SchemaRef,
     /// `None`: every column as it is.
     projection: Option<Projection>,
     schema: SchemaRef,
@@ -72,7 +76,8 @@ impl Aggregation {
     ) -> Result<Self, Refusal> {
         let time = event_time(rows, &aggregate.watermark.column)?;
         let measures = aggregate.measures.iter().map(|measure| measure.name.clone());
-        let results: Vec<_> = BOUNDS.map(str::to_owned).into_iter().chain(measures).collect();
+        let own = BOUNDS.map(str::to_owned).into_iter().chain(aggregate.epoch_column.clone());
+        let results: Vec<_> = own.chain(measures).collect();
         let why = " in the record: it is a result of the aggregation, which comes later";
         let unseen = Unseen { names: &results, why };
         let planner = super::planner(&Clause::Window, rows)?;
@@ -108,7 +113,19 @@ impl Aggregation {
             refuse_lost_ends(&windows, &results, projection)?;
         }
         let schema = Arc::clone(projection.as_ref().map_or(&results, Projection::schema));
-        Ok(Self { filter, time, gap, keys, measures, windows, order, projection, schema, meaning })
+        Ok(Self {
+            filter,
+            time,
+            gap,
+            keys,
+            measures,
+            windows,
+            order,
+            results,
+            projection,
+            schema,
+            meaning,
+        })
     }
 
     /// The table's columns: those of `select`, if there is one.
@@ -151,9 +168,18 @@ impl Aggregation {
         self.measures.iter().map(|measure| measure.argument(counted)).collect()
     }
 
-    /// Rows of windows as the table has them.
-    pub fn select(&self, results: &RecordBatch) -> Result<RecordBatch, TransformError> {
-        let results = results.project(&self.order).expect("they are the columns of windows");
+    /// Rows of windows as the table has them. `epoch`: the one that writes them.
+    pub fn select(&self, results: &RecordBatch, epoch: u64) -> Result<RecordBatch, TransformError> {
+        let columns = self.order.iter().map(|column| Arc::clone(results.column(*column)));
+        let mut columns: Vec<ArrayRef> = columns.collect();
+        if columns.len() < self.results.fields().len() {
+            let epoch =
+                i64::try_from(epoch).expect("an epoch is a commit, of which there are fewer");
+            columns.push(Arc::new(Int64Array::from_value(epoch, results.num_rows())));
+        }
+        let size = RecordBatchOptions::new().with_row_count(Some(results.num_rows()));
+        let results = RecordBatch::try_new_with_options(Arc::clone(&self.results), columns, &size);
+        let results = results.expect("they are the columns of windows");
         match &self.projection {
             None => Ok(results),
             Some(list) => list.select(&results),
@@ -166,7 +192,8 @@ impl Aggregation {
     }
 }
 
-/// The columns of windows with the measures in the order in which they are written, and where each of them is.
+/// The columns of windows with the measures in the order in which they are written, and that of the epoch; and where each of
+/// those of windows is.
 fn as_written(windows: &SchemaRef, aggregate: &config::Aggregate) -> (Vec<usize>, SchemaRef) {
     let before = windows.fields().len() - aggregate.measures.len();
     let measures = aggregate.measures.iter();
@@ -174,8 +201,11 @@ fn as_written(windows: &SchemaRef, aggregate: &config::Aggregate) -> (Vec<usize>
         windows.index_of(&measure.name).expect("each measure is a column")
     };
     let order: Vec<usize> = (0..before).chain(measures.map(place)).collect();
-    let results = windows.project(&order).expect("they are the columns of windows");
-    (order, results.into())
+    let mut results: Vec<FieldRef> =
+        order.iter().map(|column| Arc::clone(&windows.fields()[*column])).collect();
+    let epoch = aggregate.epoch_column.iter();
+    results.extend(epoch.map(|name| Arc::new(Field::new(name, DataType::Int64, false))));
+    (order, Arc::new(Schema::new(results)))
 }
 
 /// What expressions over a record are planned with.
@@ -265,9 +295,10 @@ fn refuse_names(keys: &[Key], aggregate: &config::Aggregate) -> Result<(), Refus
     let keys = keys.map(|(index, name)| (Clause::GroupBy(index), name, "another `AS name`"));
     let measures = aggregate.measures.iter().map(|measure| measure.name.as_str());
     let measures = measures.map(|name| (Clause::Measure(name.into()), name, "another name"));
+    let epoch = aggregate.epoch_column.iter().map(|name| (Clause::Epoch, &**name, "another name"));
     let mut taken: Vec<&str> = BOUNDS.to_vec();
-    for (clause, name, instead) in keys.chain(measures) {
-        let is_measure = matches!(clause, Clause::Measure(_));
+    for (clause, name, instead) in keys.chain(measures).chain(epoch) {
+        let is_measure = matches!(clause, Clause::Measure(_) | Clause::Epoch);
         let why = match taken.iter().find(|twin| names::same(twin, name)) {
             Some(twin) if BOUNDS.contains(twin) => Some(format!("windows have a column `{twin}`")),
             Some(twin) if *twin == name => Some(format!("`{name}` comes twice")),

@@ -36,6 +36,7 @@ fn aggregate(group_by: &[&str], measures: &[(&str, &str)]) -> config::Aggregate 
         group_by: group_by.iter().map(|text| (*text).to_owned()).collect(),
         measures: measures.iter().map(measure).collect(),
         emit: Emit::Final,
+        epoch_column: None,
         late_rows: LateRows::Drop,
     }
 }
@@ -211,7 +212,7 @@ fn select_is_over_the_results() {
         &ddl_of(aggregation.windows().schema()).replace(" NOT NULL", ""),
         &["2026-03-01T10:00:00Z|2026-03-01T10:01:00Z|de|2|7"],
     );
-    let selected = aggregation.select(&results).expect("a mean");
+    let selected = aggregation.select(&results, 1).expect("a mean");
     assert_eq!(text(&selected), ["2026-03-01T10:00:00Z|de|3"]);
     assert_eq!(
         refused(&aggregate, None, Some("amount")),
@@ -221,6 +222,34 @@ fn select_is_over_the_results() {
         refused(&aggregate, Some("revenue > 1"), None),
         "SL6002 `where` (line 1, column 1): no column `revenue` in the record: it is a result of the aggregation, which comes later",
     );
+}
+
+#[test]
+fn the_epoch_is_a_column_if_it_is_wanted() {
+    let mut aggregate = aggregate(&["country"], &[("orders", "count(*)")]);
+    aggregate.epoch_column = Some("batch".into());
+    let aggregation = planned(&aggregate, None);
+    assert!(ddl_of(aggregation.schema()).ends_with("orders BIGINT, batch BIGINT NOT NULL"));
+    let aggregation = planned(&aggregate, Some("orders + batch AS sum"));
+    let results = rows(
+        &ddl_of(aggregation.windows().schema()).replace(" NOT NULL", ""),
+        &["2026-03-01T10:00:00Z|2026-03-01T10:01:00Z|de|2"],
+    );
+    assert_eq!(text(&aggregation.select(&results, 7).expect("a sum")), ["9"]);
+    assert_eq!(
+        refused(&aggregate, Some("batch > 1"), None),
+        "SL6002 `where` (line 1, column 1): no column `batch` in the record: it is a result of the aggregation, which comes later",
+    );
+    for (name, why) in [
+        (
+            "Orders",
+            "`orders` and `Orders` are the same name to Delta Lake, which ignores case; use another name",
+        ),
+        ("window_end", "windows have a column `window_end`; use another name"),
+    ] {
+        aggregate.epoch_column = Some(name.into());
+        assert_eq!(refused(&aggregate, None, None), format!("SL6006 `epoch_column`: {why}"));
+    }
 }
 
 #[test]

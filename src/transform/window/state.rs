@@ -32,6 +32,8 @@ use super::keys::group_of;
 use super::watermark::Micros;
 
 pub(super) type Bytes = Box<[u8]>;
+/// A key and its value.
+pub(super) type Entry<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 /// The committed entries.
 #[derive(Debug, Default)]
@@ -177,7 +179,7 @@ impl State {
         &'a self,
         group: u8,
         changes: &'a Changes,
-    ) -> Result<Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>, WindowError> {
+    ) -> Result<Vec<Entry<'a>>, WindowError> {
         let mut entries = Vec::new();
         let (from, end) = (changes.first_row(group), group_end(group));
         self.each(&from, &end, |key, value| {
