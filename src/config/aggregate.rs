@@ -35,6 +35,8 @@ pub struct Deduplicate {
     /// Rows of a key are duplicates that are less than this apart.
     pub within: Duration,
     pub order: DuplicateOrder,
+    /// Late rows go into the table of `dead_letters`.
+    pub keeps_late_rows: bool,
     pub watermark: Watermark,
 }
 

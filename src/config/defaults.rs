@@ -191,7 +191,7 @@ fn of_output(explicit: &Value) -> Value {
 }
 
 fn of_deduplicate(explicit: &Value) -> Value {
-    let mut deduplicate = json!({"order": DUPLICATE_ORDER});
+    let mut deduplicate = json!({"order": DUPLICATE_ORDER, "late_rows": LATE_ROWS});
     if explicit["watermark"].is_object() {
         deduplicate["watermark"] = of_watermark();
     }

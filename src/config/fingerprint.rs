@@ -131,7 +131,7 @@ fn of_output(output: &Output) -> Value {
 }
 
 fn of_deduplicate(deduplicate: &Deduplicate) -> Value {
-    let Deduplicate { keys, within, order, watermark } = deduplicate;
+    let Deduplicate { keys, within, order, keeps_late_rows, watermark } = deduplicate;
     json!({
         "column": watermark.column,
         "delay": format!("{:?}", watermark.delay),
@@ -139,6 +139,7 @@ fn of_deduplicate(deduplicate: &Deduplicate) -> Value {
         "keys": keys,
         "within": format!("{within:?}"),
         "order": order.word(),
+        "late_rows": if *keeps_late_rows { "dead_letter" } else { "drop" },
     })
 }
 

@@ -68,9 +68,7 @@ impl Connector {
 
     /// Whether anything goes into the dead-letter table: bad records or late rows.
     pub fn uses_dead_letters(&self) -> bool {
-        let keeps =
-            |output: &Output| output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows);
-        self.keeps_dead_letters() || self.outputs.values().any(keeps)
+        self.keeps_dead_letters() || self.outputs.values().any(Output::keeps_late_rows)
     }
 
     /// Whether bad records of any topic go into the dead-letter table.
@@ -446,6 +444,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// Whether rows that come too late go into the table of `dead_letters`.
+    pub fn keeps_late_rows(&self) -> bool {
+        self.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows)
+            || self.deduplicate.as_ref().is_some_and(|deduplicate| deduplicate.keeps_late_rows)
+    }
+
     /// How far its event time has come, if it goes by that.
     pub fn watermark(&self) -> Option<&Watermark> {
         let of_windows = self.aggregate.as_ref().map(|aggregate| &aggregate.watermark);

@@ -12,7 +12,7 @@ use super::EngineError;
 use super::windows::NEEDED_OF_LATE_ROWS;
 use crate::chunk::{Chunk, SourcePartition};
 use crate::config::{
-    Aggregate, Connector, Decode, MetadataColumn, Mode, OnBadRecord, OnIncompatibleSchema, Output,
+    Connector, Decode, MetadataColumn, Mode, OnBadRecord, OnIncompatibleSchema, Output,
 };
 use crate::decode::{BadRecord, DecodeError, Decoder, Schemas};
 use crate::message::Message;
@@ -53,7 +53,7 @@ impl Group {
             if output.watermark().is_some_and(|watermark| watermark.max_future.is_some()) {
                 metadata.insert(MetadataColumn::Timestamp);
             }
-            if output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows) {
+            if output.keeps_late_rows() {
                 metadata.extend(NEEDED_OF_LATE_ROWS);
             }
             upserts |= matches!(output.mode, Mode::Upsert { .. });

@@ -15,7 +15,7 @@ use super::plan::PlannedRange;
 use super::table::{Table, TableSpec};
 use crate::chunk::SourcePartition;
 use crate::config::{
-    self, Aggregate, Compression, Connector, CreateTable, Files, Mode, Output, SchemaEvolution,
+    self, Compression, Connector, CreateTable, Files, Mode, Output, SchemaEvolution,
 };
 use crate::decode::dead_letter_schema;
 use crate::offsets::{Fates, OffsetRange};
@@ -67,7 +67,7 @@ impl Side {
         topics: &BTreeMap<String, Topic>,
         starts: &BTreeMap<Arc<SourcePartition>, i64>,
     ) -> Result<Option<Self>, EngineError> {
-        if !output.aggregate.as_ref().is_some_and(Aggregate::keeps_late_rows) {
+        if !output.keeps_late_rows() {
             return Ok(None);
         }
         // Without a table they could only be dropped, which validation refuses.

@@ -168,7 +168,9 @@ pub(in crate::config) struct Deduplicate {
     pub(in crate::config) within: Option<DurationText>,
     /// Which of the rows of a key is the first.
     pub(in crate::config) order: Option<DuplicateOrder>,
-    /// How far event time has come: what makes rows late, which are left out and counted, and when keys are forgotten.
+    /// What becomes of rows that are late: whether they are duplicates is no longer known.
+    pub(in crate::config) late_rows: Option<LateRowsWord>,
+    /// How far event time has come: what makes rows late, and when keys are forgotten.
     #[schemars(required)]
     pub(in crate::config) watermark: Option<Watermark>,
 }

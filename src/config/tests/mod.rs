@@ -246,6 +246,7 @@ mod valid {
             keys: vec!["id".into()],
             within: minutes(60),
             order: DuplicateOrder::Arrival,
+            keeps_late_rows: false,
             watermark: watermark(minutes(10), Some(minutes(1)), None, None),
         };
         assert_eq!(of("once"), expected);
@@ -254,6 +255,7 @@ mod valid {
             keys: vec!["id".into(), "lower(city)".into()],
             within: minutes(30 * 24 * 60),
             order: DuplicateOrder::EventTime,
+            keeps_late_rows: true,
             watermark: watermark(minutes(1), None, Some(minutes(60)), None),
         };
         assert_eq!(of("earliest"), expected);

@@ -95,7 +95,14 @@ pub(super) fn deduplicate(
         raw::DuplicateOrder::Arrival => DuplicateOrder::Arrival,
         raw::DuplicateOrder::EventTime => DuplicateOrder::EventTime,
     });
-    Some(Deduplicate { keys: keys?, within: within?, order: order?, watermark: watermark? })
+    let keeps_late_rows = matches!(raw.late_rows?, raw::LateRowsWord::DeadLetter);
+    Some(Deduplicate {
+        keys: keys?,
+        within: within?,
+        order: order?,
+        keeps_late_rows,
+        watermark: watermark?,
+    })
 }
 
 /// What a record does to the table.

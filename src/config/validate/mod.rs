@@ -163,12 +163,22 @@ fn dead_letters(
 /// Where late rows are wanted in the dead-letter table.
 fn late_rows_kept(raw: &raw::Connector) -> Option<Path> {
     raw.outputs.iter().flatten().find_map(|(name, output)| {
-        match output.aggregate.as_ref()?.late_rows {
-            Some(raw::LateRows::Word(raw::LateRowsWord::DeadLetter)) => {
-                Some(Path::parse("outputs").key(name).key("aggregate").key("late_rows"))
-            }
-            _ => None,
-        }
+        let step = if let Some(raw::Aggregate {
+            late_rows: Some(raw::LateRows::Word(raw::LateRowsWord::DeadLetter)),
+            ..
+        }) = output.aggregate
+        {
+            "aggregate"
+        } else if let Some(raw::Deduplicate {
+            late_rows: Some(raw::LateRowsWord::DeadLetter),
+            ..
+        }) = output.deduplicate
+        {
+            "deduplicate"
+        } else {
+            return None;
+        };
+        Some(Path::parse("outputs").key(name).key(step).key("late_rows"))
     })
 }
 

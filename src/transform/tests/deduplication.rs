@@ -13,6 +13,7 @@ fn spec(keys: &[&str], order: DuplicateOrder) -> Deduplicate {
     Deduplicate {
         keys: keys.iter().map(|&key| key.to_owned()).collect(),
         within: Duration::from_secs(3_600),
+        keeps_late_rows: false,
         order,
         watermark: Watermark {
             column: "at".into(),
