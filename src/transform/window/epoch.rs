@@ -271,6 +271,8 @@ impl Epoch {
         let mut entries: Vec<_> = (0..total).map(entry).collect();
         // Neighbours in the state are looked up and put one after the other.
         entries.sort_unstable();
+        // Entries hold the keys: of a batch of new ones, all else of them is as large as what is written of it.
+        (self.keys, self.groups) = (Keys::default(), Groups::Keys);
         let (mut stored, mut groups, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
         for (entry, group) in &entries {
             let states = attempt.committed_row(entry)?;

@@ -8,10 +8,12 @@
 //! for the changes and one for each group of the snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use zstd::stream::write::Encoder;
 
 use super::error::WindowError;
 use super::keys::KEY_GROUPS;
@@ -115,16 +117,17 @@ pub(super) fn encode(
     changes: &Changes,
 ) -> Result<Vec<u8>, WindowError> {
     let ToStore { epoch, begun, meaning, decisions, before, rest } = to_store;
-    let mut body = Vec::new();
-    put_number(changes.entries.len(), &mut body);
-    for (key, value) in &changes.entries {
-        put_entry(key, value.as_deref(), &mut body);
-    }
+    let failed = |error: std::io::Error| WindowError::Encoding(error.to_string());
+    let mut body = Body::begin().map_err(failed)?;
+    let changed = changes.entries.iter();
+    body.list(changes.entries.len(), changed.map(|(key, value)| (&**key, value.as_deref())))
+        .map_err(failed)?;
     for group in groups_of(epoch) {
         let entries = state.group_after(group, changes)?;
-        put_number(entries.len(), &mut body);
-        entries.iter().for_each(|(key, value)| put_entry(key, Some(value), &mut body));
+        let all = entries.iter().map(|(key, value)| (&**key, Some(&**value)));
+        body.list(entries.len(), all).map_err(failed)?;
     }
+    let (body, body_bytes) = body.finish().map_err(failed)?;
     let partitions = watermarks.partitions().iter().map(|(partition, known)| Partition {
         name: Name::of(partition),
         watermark: known.watermark,
@@ -147,17 +150,61 @@ pub(super) fn encode(
         rest: rest.clone(),
         expired: changes.expired,
         size: state.size_after(changes),
-        body_bytes: body.len(),
+        body_bytes,
     };
-    let failed = |error: std::io::Error| WindowError::Encoding(error.to_string());
     let header = serde_json::to_vec(&header).map_err(|error| failed(error.into()))?;
     let length =
         u32::try_from(header.len()).map_err(|error| failed(std::io::Error::other(error)))?;
     let mut object = [MAGIC, &length.to_le_bytes()[..], &header].concat();
-    object.extend(zstd::bulk::compress(&body, LEVEL).map_err(failed)?);
+    object.extend(body);
     let digest = Sha256::digest(&object);
     object.extend(digest);
     Ok(object)
+}
+
+/// A body as it is compressed, since it may be as large as all that a batch changes.
+struct Body {
+    compressed: Encoder<'static, Vec<u8>>,
+    /// What comes next of it.
+    buffer: Vec<u8>,
+    bytes: usize,
+}
+
+impl Body {
+    const BUFFER: usize = 1 << 16;
+
+    fn begin() -> io::Result<Self> {
+        let compressed = Encoder::new(Vec::new(), LEVEL)?;
+        Ok(Self { compressed, buffer: Vec::with_capacity(2 * Self::BUFFER), bytes: 0 })
+    }
+
+    fn list<'b>(
+        &mut self,
+        length: usize,
+        entries: impl Iterator<Item = (&'b [u8], Option<&'b [u8]>)>,
+    ) -> io::Result<()> {
+        put_number(length, &mut self.buffer);
+        for (key, value) in entries {
+            put_entry(key, value, &mut self.buffer);
+            if self.buffer.len() >= Self::BUFFER {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.bytes += self.buffer.len();
+        self.compressed.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// What it is compressed, and how long it was before.
+    fn finish(mut self) -> io::Result<(Vec<u8>, usize)> {
+        self.flush()?;
+        Ok((self.compressed.finish()?, self.bytes))
+    }
 }
 
 /// The header and the compressed body of an object; `None`: it isn't whole, or none of ours.
