@@ -3,12 +3,13 @@
 //! Nothing of the committed state changes before [`Windows::commit`]. An attempt that failed is dropped, and the next one
 //! begins from the same state, whatever it reads.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 
 use super::aggregate::{Aggregates, Argument, Rows, state_types};
 use super::assign::Slot;
@@ -83,10 +84,7 @@ pub struct Next {
 
 /// The groups that an epoch's rows are aggregated by.
 enum Groups {
-    Aligned {
-        numbers: HashMap<(Slot, u32), usize>,
-        groups: Vec<(Slot, u32)>,
-    },
+    Aligned(IndexSet<(Slot, u32), RandomState>),
     Sessions(Vec<Interval>),
     /// A group per key, of the same number.
     Keys,
@@ -203,7 +201,7 @@ impl Epoch {
             counts: Counts::default(),
             keys: Keys::default(),
             groups: match plan.kind {
-                Kind::Aligned(_) => Groups::Aligned { numbers: HashMap::new(), groups: Vec::new() },
+                Kind::Aligned(_) => Groups::Aligned(IndexSet::default()),
                 Kind::Session(_) => Groups::Sessions(Vec::new()),
                 Kind::Unbounded => Groups::Keys,
                 Kind::Deduplicated { .. } => Groups::Rows(Arrived::new()),
@@ -301,15 +299,9 @@ impl Groups {
     /// The group of each row that counts.
     fn of(&mut self, kind: &Kind, judged: &Judged, keys: Vec<u32>) -> Vec<usize> {
         match (self, kind) {
-            (Self::Aligned { numbers, groups }, _) => {
+            (Self::Aligned(groups), _) => {
                 let rows = judged.slots.iter().copied().zip(keys);
-                let number = |group| {
-                    *numbers.entry(group).or_insert_with(|| {
-                        groups.push(group);
-                        groups.len() - 1
-                    })
-                };
-                rows.map(number).collect()
+                rows.map(|group| groups.insert_full(group).0).collect()
             }
             (Self::Sessions(intervals), _) => {
                 session::cut(&judged.times, &judged.ends, &keys, intervals)
@@ -320,7 +312,7 @@ impl Groups {
 
     fn len(&self, keys: &Keys) -> usize {
         match self {
-            Self::Aligned { groups, .. } => groups.len(),
+            Self::Aligned(groups) => groups.len(),
             Self::Sessions(intervals) => intervals.len(),
             Self::Keys => keys.len(),
             Self::Rows(_) => 0,
@@ -330,7 +322,7 @@ impl Groups {
     /// Where the states of a group are kept that isn't a session.
     fn entry(&self, kind: &Kind, group: usize, keys: &Keys) -> Bytes {
         match (self, kind) {
-            (Self::Aligned { groups, .. }, Kind::Aligned(aligned)) => {
+            (Self::Aligned(groups), Kind::Aligned(aligned)) => {
                 let (Slot { pane, first }, key) = groups[group];
                 let place = Place { expiry: aligned.expiry(pane), at: [pane, first] };
                 row_entry(place, keys.key(key))

@@ -1,9 +1,8 @@
 //! The keys of an epoch, each with a number, and the group that its state is kept in.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use arrow::array::ArrayRef;
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 
 use super::codec::Encoder;
 use super::hash::fnv1a;
@@ -14,8 +13,7 @@ pub const KEY_GROUPS: usize = 256;
 /// Distinct keys, numbered as they were first seen.
 #[derive(Default)]
 pub(super) struct Keys {
-    numbers: HashMap<Arc<[u8]>, u32>,
-    keys: Vec<Arc<[u8]>>,
+    keys: IndexSet<Box<[u8]>, RandomState>,
     scratch: Vec<u8>,
 }
 
@@ -26,11 +24,11 @@ impl Keys {
         for row in 0..rows {
             self.scratch.clear();
             encoder.append(row, &mut self.scratch);
-            let number = match self.numbers.get(self.scratch.as_slice()) {
-                Some(number) => *number,
-                None => self.add(),
+            let number = match self.keys.get_index_of(self.scratch.as_slice()) {
+                Some(number) => number,
+                None => self.keys.insert_full(self.scratch.as_slice().into()).0,
             };
-            numbers.push(number);
+            numbers.push(u32::try_from(number).expect("a batch has fewer rows"));
         }
     }
 
@@ -41,14 +39,6 @@ impl Keys {
 
     pub(super) fn len(&self) -> usize {
         self.keys.len()
-    }
-
-    fn add(&mut self) -> u32 {
-        let key: Arc<[u8]> = self.scratch.as_slice().into();
-        let number = u32::try_from(self.keys.len()).expect("a batch has fewer rows");
-        self.keys.push(Arc::clone(&key));
-        self.numbers.insert(key, number);
-        number
     }
 }
 
