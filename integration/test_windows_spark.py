@@ -77,7 +77,7 @@ def test_spark_and_sluice_close_the_same_windows(
         assert types(local.table(name)) == types(local.table(f"spark-{name}"))
         more = [place for place in theirs if place[1] > model.watermark]
         print(f"{name}: {len(alike):,} alike; {len(joined)} that Spark joins; {len(more)} that only Spark has closed")
-        assert len(alike) > 100 and len(joined) < 20
+        assert len(alike) > 100 and len(joined) < 20 + len(ours) / 1_000
 
 
 def types(table: str) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ use crate::engine::EngineError;
 use crate::engine::windows::{Inspected, inspect};
 use crate::sink::log::TableLog;
 use crate::sink::state::StateVersion;
-use crate::transform::window::{GroupSummary, Micros};
+use crate::transform::window::{GroupSummary, Micros, Watermarks};
 
 #[derive(Debug, Args)]
 pub(super) struct StateArgs {
@@ -95,6 +95,7 @@ impl OutputState {
             format!("  oldest open window ends {}", instant(total.first_expiry)),
             format!("  a start reads {}", count(found.objects as u64, "object")),
         ];
+        lines.extend(partitions(&found.watermarks));
         if each_group {
             let mut cells =
                 vec![["  group", "rows", "bytes", "oldest ends"].map(str::to_owned).to_vec()];
@@ -135,6 +136,23 @@ impl OutputState {
     }
 }
 
+/// How far each partition has come, and which of them the others wait for.
+fn partitions(watermarks: &Watermarks) -> Vec<String> {
+    let counting = || watermarks.partitions().values().filter(|known| !known.idle);
+    let slowest = counting().map(|known| known.watermark).min();
+    let mut cells = vec![["  partition", "watermark", ""].map(str::to_owned).to_vec()];
+    cells.extend(watermarks.partitions().iter().map(|(partition, known)| {
+        let standing = match (known.idle, known.watermark) {
+            (true, _) => "idle",
+            (false, None) => "holds windows open: no event time yet",
+            (false, watermark) if Some(watermark) == slowest => "the slowest",
+            (false, _) => "",
+        };
+        vec![format!("  {}", partition.id), instant(known.watermark), standing.to_owned()]
+    }));
+    columns(&[Align::Left, Align::Left, Align::Left], &cells)
+}
+
 fn total(groups: &[GroupSummary]) -> GroupSummary {
     GroupSummary {
         rows: groups.iter().map(|group| group.rows).sum(),
@@ -155,4 +173,43 @@ fn end(group: &GroupSummary) -> Option<String> {
 fn instant(time: Option<Micros>) -> String {
     let time = time.and_then(DateTime::from_timestamp_micros);
     time.map_or("-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::SourcePartition;
+    use crate::offsets::{TopicId, TopicPartition};
+    use crate::transform::window::Decisions;
+
+    #[test]
+    fn the_partitions_that_the_others_wait_for_are_told() {
+        let partition = |number| SourcePartition {
+            id: TopicPartition::new("orders", number),
+            topic_id: TopicId::new("AbC"),
+        };
+        let mut watermarks = Watermarks::default();
+        watermarks.advance(&partition(0), 7_000_000);
+        watermarks.advance(&partition(1), 5_000_000);
+        watermarks.advance(&partition(2), 1_000_000);
+        let idle = Decisions { idle: [partition(2)].into(), ..Decisions::default() };
+        watermarks.close_epoch(&idle);
+        let expected = [
+            "  partition  watermark",
+            "  orders/0   1970-01-01T00:00:07Z",
+            "  orders/1   1970-01-01T00:00:05Z  the slowest",
+            "  orders/2   1970-01-01T00:00:01Z  idle",
+        ];
+        assert_eq!(partitions(&watermarks), expected);
+
+        let mut new = Watermarks::default();
+        new.close_epoch(&Decisions { joined: [partition(3)].into(), ..Decisions::default() });
+        new.advance(&partition(0), 7_000_000);
+        let [_, ahead, behind] = &partitions(&new)[..] else { panic!("two partitions") };
+        assert_eq!(ahead, "  orders/0   1970-01-01T00:00:07Z");
+        assert_eq!(
+            behind,
+            "  orders/3   -                     holds windows open: no event time yet"
+        );
+    }
 }
