@@ -28,12 +28,14 @@ mod judge;
 mod keys;
 mod list;
 mod measure;
+mod moments;
 mod percentile;
 mod session;
 mod sketch;
 mod state;
 mod stored;
 mod watermark;
+mod wide;
 
 #[cfg(test)]
 mod tests;

@@ -108,3 +108,25 @@ pub(super) fn take<const COUNT: usize>(state: &mut &[u8]) -> Option<[u8; COUNT]>
     *state = rest;
     Some(*taken)
 }
+
+/// Appends a count or a length in as few bytes as it needs (LEB128).
+pub(super) fn write_count(mut count: u64, out: &mut Vec<u8>) {
+    while count >= 0x80 {
+        out.push(count as u8 | 0x80);
+        count >>= 7;
+    }
+    out.push(count as u8);
+}
+
+/// Takes what [`write_count`] wrote off the front.
+pub(super) fn read_count(state: &mut &[u8]) -> Option<u64> {
+    let mut count = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let [byte] = take(state)?;
+        count |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(count);
+        }
+    }
+    None
+}

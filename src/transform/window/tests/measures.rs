@@ -7,7 +7,7 @@ use arrow::array::{
     Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, ListArray, StringArray,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Int64Type};
 
 use super::run::partition;
 use crate::schema::list_type;
@@ -20,7 +20,7 @@ use Function::{
 };
 
 /// The results of as many groups as `total`.
-fn compute(
+pub(super) fn compute(
     measure: &Measure,
     parts: &[(Argument, Vec<usize>)],
     total: usize,
@@ -63,12 +63,16 @@ fn stored(states: &[ArrayRef], measures: &[Measure], total: usize) -> Vec<ArrayR
     codec::decode(&rows, &types).expect("whole rows")
 }
 
-fn argument(values: &ArrayRef) -> Argument {
+pub(super) fn argument(values: &ArrayRef) -> Argument {
     Argument { values: Some(Arc::clone(values)), filter: None }
 }
 
 /// The result of one group, in two parts that are cut everywhere and merged both ways around.
-fn check(function: Function, values: impl Array + 'static, expected: impl Array + 'static) {
+pub(super) fn check(
+    function: Function,
+    values: impl Array + 'static,
+    expected: impl Array + 'static,
+) {
     let (values, expected): (ArrayRef, ArrayRef) = (Arc::new(values), Arc::new(expected));
     let measure = Measure::new("m", function, Some(values.data_type())).expect("a measure");
     assert_eq!(measure.result(), expected.data_type(), "{function:?}");
@@ -328,24 +332,6 @@ fn nan_is_the_largest_in_any_order() {
     let ends = || Float64Array::from(vec![f64::INFINITY, f64::NEG_INFINITY]);
     check(Max, ends(), Float64Array::from(vec![f64::INFINITY]));
     check(Min, ends(), Float64Array::from(vec![f64::NEG_INFINITY]));
-}
-
-#[test]
-fn sums_of_floats_differ_by_no_more_than_their_bound() {
-    let values: Vec<f64> = (0..1000).map(|i| f64::from(i % 97) * 1e7_f64.powi(i % 3 - 1)).collect();
-    let array: ArrayRef = Arc::new(Float64Array::from(values.clone()));
-    let measure = Measure::new("m", Sum, Some(&DataType::Float64)).expect("a measure");
-    let magnitude: f64 = values.iter().map(|value| value.abs()).sum();
-    let bound = 2.0 * values.len() as f64 * 2_f64.powi(-53) * magnitude;
-    let sum = |cut: usize| {
-        let parts = [array.slice(cut, 1000 - cut), array.slice(0, cut)];
-        let parts = parts.map(|part| (argument(&part), vec![0; part.len()]));
-        let found = compute(&measure, &parts, 1).expect("no overflow");
-        found.as_primitive::<Float64Type>().value(0)
-    };
-    for cut in (0..1000).step_by(37) {
-        assert!((sum(cut) - sum(0)).abs() <= bound, "cut at {cut}");
-    }
 }
 
 #[test]
