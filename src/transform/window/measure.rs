@@ -18,6 +18,7 @@ use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctio
 use datafusion_physical_expr::expressions::Column;
 
 use super::distinct::Distinct;
+use super::distinct_values::DistinctValues;
 use super::error::WindowError;
 use super::exact::{Exact, Outcome};
 use super::first_last::FirstLast;
@@ -32,6 +33,7 @@ use crate::schema::{ddl, list_type};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
     Count,
+    CountDistinct,
     Sum,
     Avg,
     Min,
@@ -73,6 +75,7 @@ enum By {
     First,
     Last,
     Distinct,
+    DistinctValues,
     Percentile(u32),
     List(u32),
 }
@@ -154,15 +157,11 @@ impl Measure {
             (Function::Last, _) if codec::encodes(argument) => {
                 measure(By::Last, argument, argument, FirstLast::state_types(argument))
             }
-            // Integers and floats of other widths are the same values.
-            (Function::ApproxCountDistinct, _) if argument.is_signed_integer() => {
-                measure(By::Distinct, &Int64, &Int64, sketch::state_types())
-            }
-            (Function::ApproxCountDistinct, _) if float => {
-                measure(By::Distinct, &Float64, &Int64, sketch::state_types())
+            (Function::CountDistinct, _) if codec::encodes(argument) => {
+                measure(By::DistinctValues, &compared(argument), &Int64, sketch::state_types())
             }
             (Function::ApproxCountDistinct, _) if codec::encodes(argument) => {
-                measure(By::Distinct, argument, &Int64, sketch::state_types())
+                measure(By::Distinct, &compared(argument), &Int64, sketch::state_types())
             }
             (Function::ApproxPercentile(millionths), _) if is_number(argument) => {
                 measure(By::Percentile(millionths), &Float64, &Float64, sketch::state_types())
@@ -219,7 +218,7 @@ impl Measure {
     pub fn stored(&self) -> String {
         let states: Vec<_> = self.states.iter().map(ddl::format_type).collect();
         match (&self.by, &self.input) {
-            (By::Distinct, Some(of)) => {
+            (By::Distinct | By::DistinctValues, Some(of)) => {
                 format!("{} of {}", states.join(", "), ddl::format_type(of))
             }
             _ => states.join(", "),
@@ -257,6 +256,7 @@ impl Measure {
             By::First => Box::new(FirstLast::first(self.result.clone())),
             By::Last => Box::new(FirstLast::last(self.result.clone())),
             By::Distinct => Box::new(Sketches::new(Distinct)),
+            By::DistinctValues => Box::new(Sketches::new(DistinctValues)),
             By::Percentile(millionths) => {
                 Box::new(Sketches::new(Percentile { millionths: *millionths }))
             }
@@ -267,6 +267,15 @@ impl Measure {
                 Box::new(Sketches::new(List { limit: *limit, element: Arc::clone(element) }))
             }
         })
+    }
+}
+
+/// Integers and floats of other widths are the same values.
+fn compared(argument: &DataType) -> DataType {
+    match argument {
+        argument if argument.is_signed_integer() => DataType::Int64,
+        argument if argument.is_floating() => DataType::Float64,
+        argument => argument.clone(),
     }
 }
 

@@ -16,6 +16,7 @@ mod calendar;
 mod codec;
 mod dedup;
 mod distinct;
+mod distinct_values;
 mod emit;
 mod epoch;
 mod error;

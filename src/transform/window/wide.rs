@@ -86,9 +86,10 @@ impl Wide {
     #[cold]
     fn widen(&mut self, low: u32, end: u32) {
         if self.limbs.is_empty() {
-            self.low = low;
-        }
-        if low < self.low {
+            // Values are of about one magnitude: a limb below the first one's is mostly all that others need.
+            self.low = low.saturating_sub(1);
+            self.limbs.reserve_exact((end - self.low) as usize);
+        } else if low < self.low {
             let more = (self.low - low) as usize;
             self.limbs.splice(..0, std::iter::repeat_n(0, more));
             self.low = low;

@@ -15,8 +15,8 @@ use crate::transform::window::aggregate::{Aggregates, Argument, Rows, state_type
 use crate::transform::window::{Function, Measure, WindowError, codec};
 
 use Function::{
-    ApproxCountDistinct, ApproxPercentile, ArrayAgg, Avg, BoolAnd, BoolOr, Count, First, Last, Max,
-    Min, StddevPop, StddevSamp, Sum, VarPop, VarSamp,
+    ApproxCountDistinct, ApproxPercentile, ArrayAgg, Avg, BoolAnd, BoolOr, Count, CountDistinct,
+    First, Last, Max, Min, StddevPop, StddevSamp, Sum, VarPop, VarSamp,
 };
 
 /// The results of as many groups as `total`.
@@ -134,8 +134,10 @@ fn nulls_and_empty_groups_are_sqls() {
     check(VarPop, ints(&[Some(9)]), Float64Array::from(vec![0.0]));
     check(VarSamp, ints(&[Some(9)]), Float64Array::from(vec![None]));
     check(VarSamp, nothing(), Float64Array::from(vec![None]));
-    check(ApproxCountDistinct, values(), ints(&[Some(2)]));
-    check(ApproxCountDistinct, nothing(), ints(&[Some(0)]));
+    for function in [ApproxCountDistinct, CountDistinct] {
+        check(function, values(), ints(&[Some(2)]));
+        check(function, nothing(), ints(&[Some(0)]));
+    }
     check(ApproxPercentile(500_000), values(), Float64Array::from(vec![3.0]));
     check(ApproxPercentile(500_000), nothing(), Float64Array::from(vec![None]));
     // NULL is an element, too.
@@ -157,10 +159,13 @@ fn list(rows: Vec<Vec<Option<i64>>>) -> ListArray {
 #[test]
 fn distinct_values_are_those_of_group_by() {
     let zeros = || Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN, 1.5, 1.5]);
-    check(ApproxCountDistinct, zeros(), ints(&[Some(3)]));
-    check(ApproxCountDistinct, StringArray::from(vec!["a", "", "b", "a"]), ints(&[Some(3)]));
-    check(ApproxCountDistinct, BooleanArray::from(vec![true, false, true]), ints(&[Some(2)]));
-    check(ApproxCountDistinct, decimals(vec![Some(5), None, Some(5)], 9, 2), ints(&[Some(1)]));
+    for function in [ApproxCountDistinct, CountDistinct] {
+        check(function, zeros(), ints(&[Some(3)]));
+        check(function, StringArray::from(vec!["a", "", "b", "a"]), ints(&[Some(3)]));
+        check(function, BooleanArray::from(vec![true, false, true]), ints(&[Some(2)]));
+        check(function, decimals(vec![Some(5), None, Some(5)], 9, 2), ints(&[Some(1)]));
+    }
+    check(CountDistinct, Int32Array::from_iter_values((0..70).map(|i| i % 30)), ints(&[Some(30)]));
     let many: Int32Array = (0..700).map(|value| Some(value % 300)).collect();
     let wide: Int64Array = (0..700).map(|value| Some(value % 300)).collect();
     let groups = vec![0; 700];
@@ -346,7 +351,7 @@ fn what_no_function_takes_is_refused() {
     refused(BoolAnd, Some(DataType::Int64));
     refused(VarPop, Some(DataType::Boolean));
     let list = DataType::new_list(DataType::Int64, true);
-    for function in [Min, Max, First, Last, ApproxCountDistinct, ArrayAgg(1)] {
+    for function in [Min, Max, First, Last, ApproxCountDistinct, CountDistinct, ArrayAgg(1)] {
         refused(function, Some(list.clone()));
     }
     refused(ApproxPercentile(1), Some(DataType::Utf8));
