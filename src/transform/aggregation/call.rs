@@ -105,13 +105,17 @@ impl Call {
             let message = format!("`{name}` needs its argument in parentheses");
             return Err(scope.refuse(SYNTAX, span, message));
         };
+        let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
         let filter = call.filter.map(|filter| *filter);
         let refuse = |message| Err(scope.refuse(TYPE, span, message));
         let (function, argument, number) = match (takes, list.args.as_slice()) {
-            (Value(Function::Count), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]) => {
+            (Value(Function::Count), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)])
+                if !distinct =>
+            {
                 (Function::Count, None, None)
             }
             (Value(function), [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))]) => {
+                let function = if distinct { Function::CountDistinct } else { function };
                 (function, Some(value), None)
             }
             (
@@ -140,7 +144,9 @@ impl Call {
 /// What a function takes, for messages.
 fn wanted(takes: Takes, name: &str) -> String {
     match takes {
-        Value(Function::Count) => format!("`{name}` takes one value, or `*`"),
+        Value(Function::Count) => {
+            format!("`{name}` takes one value, or `*`; `{name}(DISTINCT …)` takes one value")
+        }
         Value(_) => format!("`{name}` takes one value"),
         Share(_) => format!(
             "`{name}` takes a value and a share of 0 to 1, with at most six digits behind the point: `{name}(…, 0.95)`"
@@ -164,6 +170,9 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.argument, &self.number) {
             (Some(argument), Some(number)) => write!(f, "{}({argument}, {number})", self.name)?,
+            (Some(argument), None) if self.function == Function::CountDistinct => {
+                write!(f, "{}(DISTINCT {argument})", self.name)?;
+            }
             (Some(argument), None) => write!(f, "{}({argument})", self.name)?,
             (None, _) => write!(f, "{}(*)", self.name)?,
         }
@@ -188,12 +197,7 @@ fn unfit(name: &str, call: &SqlCall) -> Option<(&'static str, String)> {
         let message = format!("`{name}` OVER …: leave it out; the windows are those of `window`");
         return Some((NOT_FOR_A_RECORD, message));
     }
-    if distinct && name == "count" {
-        let message =
-            format!("`count(DISTINCT …)`: {LATER}; `approx_count_distinct(…)` is near it");
-        return Some((NO_MEASURE, message));
-    }
-    if distinct {
+    if distinct && name != "count" {
         return Some((NO_MEASURE, format!("`{name}(DISTINCT …)`: leave DISTINCT out")));
     }
     let orders =

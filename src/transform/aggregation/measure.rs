@@ -9,7 +9,7 @@ use super::call::Call;
 use crate::config::MeasureSpec;
 use crate::transform::error::{RESULT_TYPE, TYPE};
 use crate::transform::expression::{Expression, refused, type_name};
-use crate::transform::window::{Argument, Measure, WindowError};
+use crate::transform::window::{Argument, Function, Measure, WindowError};
 use crate::transform::{Clause, Refusal, TransformError, condition, kept, parse};
 
 pub(super) struct Planned {
@@ -45,6 +45,8 @@ impl Planned {
                 let measure = measure.map_err(|error| match error {
                     WindowError::Refused(_) => {
                         let of = type_name(&data_type);
+                        let distinct = function == Function::CountDistinct;
+                        let name = if distinct { "count(DISTINCT)" } else { name };
                         scope.refuse(TYPE, span, format!("there is no `{name}` of {of}; CAST it"))
                     }
                     other => refused(clause, other.code(), other.to_string()),

@@ -389,8 +389,12 @@ fn a_measure_is_one_call_of_an_aggregate_function() {
 #[test]
 fn aggregates_that_there_are_not() {
     check_measure(
-        "count(DISTINCT country)",
-        "SL6009 `measures.m` (line 1, column 1): `count(DISTINCT …)`: it comes with a later version; `approx_count_distinct(…)` is near it",
+        "count(DISTINCT *)",
+        "SL6005 `measures.m` (line 1, column 1): `count` takes one value, or `*`; `count(DISTINCT …)` takes one value",
+    );
+    check_measure(
+        "count(DISTINCT tags)",
+        "SL6005 `measures.m` (line 1, column 16): there is no `count(DISTINCT)` of ARRAY<STRING>; CAST it",
     );
     check_measure(
         "sum(DISTINCT amount)",
@@ -429,7 +433,7 @@ fn aggregates_that_there_are_not() {
 fn arguments_that_an_aggregate_does_not_take() {
     check_measure(
         "count()",
-        "SL6005 `measures.m` (line 1, column 1): `count` takes one value, or `*`",
+        "SL6005 `measures.m` (line 1, column 1): `count` takes one value, or `*`; `count(DISTINCT …)` takes one value",
     );
     check_measure(
         "sum(amount, price)",
@@ -468,6 +472,14 @@ fn arguments_that_an_aggregate_does_not_take() {
         "sum(amount) FILTER (WHERE m > 1)",
         "SL6002 `measures.m` (line 1, column 27): no column `m` in the record: it is a result of the aggregation, which comes later",
     );
+}
+
+#[test]
+fn distinct_values_are_counted_with_a_filter() {
+    let measure = "count(DISTINCT country) FILTER (WHERE paid)";
+    let aggregation = planned(&aggregate(&[], &[("m", measure)]), None);
+    let meaning = format!("{measure} BIGINT, states [BINARY of STRING]");
+    assert_eq!(aggregation.meaning()["measures.m"], meaning);
 }
 
 #[test]

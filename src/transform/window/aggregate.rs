@@ -95,8 +95,9 @@ impl Aggregates {
     /// The states of all groups, a few columns per measure; nothing is left.
     pub(super) fn drain(&mut self) -> Result<Vec<ArrayRef>, WindowError> {
         let mut states = Vec::new();
-        for accumulator in &mut self.accumulators {
-            states.extend(accumulator.state(EmitTo::All).map_err(|error| broken(&error))?);
+        for (accumulator, measure) in self.accumulators.iter_mut().zip(&*self.measures) {
+            let state = accumulator.state(EmitTo::All);
+            states.extend(state.map_err(|error| failed(measure, &error))?);
         }
         Ok(states)
     }
@@ -124,6 +125,9 @@ fn failed(measure: &Measure, error: &DataFusionError) -> WindowError {
         {
             let data_type = ddl::format_type(measure.result());
             WindowError::Overflow { measure: measure.name().to_owned(), data_type }
+        }
+        DataFusionError::ResourcesExhausted(what) => {
+            WindowError::TooMany { measure: measure.name().to_owned(), what: what.clone() }
         }
         _ => broken(error),
     }

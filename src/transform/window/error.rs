@@ -12,6 +12,9 @@ pub enum WindowError {
     /// The result of a measure doesn't fit its type.
     #[error("`{measure}`: the result of a window is too large for {data_type}")]
     Overflow { measure: String, data_type: String },
+    /// A state that is limited.
+    #[error("`{measure}`: a window has {what}; use `approx_count_distinct`")]
+    TooMany { measure: String, what: String },
     /// States of one window or batch that no column can hold.
     #[error("the states of a batch are larger than 2 GiB; lower the limits of a batch")]
     TooLarge,
@@ -31,7 +34,7 @@ impl WindowError {
             // It is made anew.
             Self::Disk(_) => Disposition::Retry,
             Self::Refused(_) => Disposition::Stop(Exit::Configuration),
-            Self::Overflow { .. } | Self::TooLarge | Self::Corrupt => {
+            Self::Overflow { .. } | Self::TooMany { .. } | Self::TooLarge | Self::Corrupt => {
                 Disposition::Stop(Exit::DataRefused)
             }
             Self::Accumulator(_) | Self::Encoding(_) => Disposition::Stop(Exit::Bug),
@@ -47,6 +50,7 @@ impl WindowError {
             Self::Accumulator(_) => "SL6205",
             Self::Disk(_) => "SL6206",
             Self::Encoding(_) => "SL6207",
+            Self::TooMany { .. } => "SL6208",
         }
     }
 }

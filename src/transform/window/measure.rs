@@ -1,8 +1,7 @@
 //! Measures: which accumulator computes one, of which types it takes values, keeps states and gives results.
 //!
-//! A state is a few columns, and merging two states is what their accumulator does with them. Of sketches and of lists
-//! with a limit it is one BINARY column. Distinct values don't fit that, since a list of them would be written again with
-//! each row more: `count(distinct x)` is to be a set of windows of its own, with `x` one more column of the key.
+//! A state is a few columns, and merging two states is what their accumulator does with them. Of float sums, sketches and
+//! lists with a limit it is one BINARY column.
 
 use std::sync::Arc;
 
@@ -12,21 +11,19 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema};
 use arrow::error::ArrowError;
 use datafusion_common::DataFusionError;
 use datafusion_expr::{AggregateUDF, GroupsAccumulator};
-use datafusion_functions_aggregate::average::avg_udaf;
 use datafusion_functions_aggregate::bool_and_or::{bool_and_udaf, bool_or_udaf};
 use datafusion_functions_aggregate::count::count_udaf;
 use datafusion_functions_aggregate::min_max::{max_udaf, min_udaf};
-use datafusion_functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
-use datafusion_functions_aggregate::sum::sum_udaf;
-use datafusion_functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
 
 use super::distinct::Distinct;
+use super::distinct_values::DistinctValues;
 use super::error::WindowError;
 use super::exact::{Exact, Outcome};
 use super::first_last::FirstLast;
 use super::list::List;
+use super::moments::{Moments, Over};
 use super::percentile::Percentile;
 use super::sketch::{self, Sketches};
 use super::{codec, extreme};
@@ -36,6 +33,7 @@ use crate::schema::{ddl, list_type};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
     Count,
+    CountDistinct,
     Sum,
     Avg,
     Min,
@@ -71,11 +69,13 @@ pub struct Measure {
 enum By {
     DataFusion(Box<AggregateFunctionExpr>),
     Exact(Outcome),
+    Moments(Moments),
     SmallestFloat,
     LargestFloat,
     First,
     Last,
     Distinct,
+    DistinctValues,
     Percentile(u32),
     List(u32),
 }
@@ -115,6 +115,8 @@ impl Measure {
         let exact = |outcome, input: &DataType, result: &DataType| {
             measure(By::Exact(outcome), input, result, Exact::state_types())
         };
+        let moments =
+            |moments| measure(By::Moments(moments), &Float64, &Float64, sketch::state_types());
         let datafusion = |udaf: Arc<AggregateUDF>, input: &DataType| Self::by(name, &udaf, input);
         let planned = match (function, argument) {
             (Function::Count, _) => datafusion(count_udaf(), argument),
@@ -126,7 +128,7 @@ impl Measure {
                 let result = Decimal128(precision, scale);
                 exact(Outcome::DecimalSum { precision, scale }, argument, &result)
             }
-            (Function::Sum, _) if float => datafusion(sum_udaf(), &Float64),
+            (Function::Sum, _) if float => moments(Moments::Sum),
             (Function::Avg, _) if argument.is_signed_integer() => {
                 exact(Outcome::Average, &Int64, &Float64)
             }
@@ -138,7 +140,7 @@ impl Measure {
                 let outcome = Outcome::DecimalAverage { precision, scale, digits };
                 exact(outcome, argument, &Decimal128(precision, scale))
             }
-            (Function::Avg, _) if float => datafusion(avg_udaf(), &Float64),
+            (Function::Avg, _) if float => moments(Moments::Average),
             (Function::Min, _) if float => {
                 measure(By::SmallestFloat, &Float64, argument, vec![Float64])
             }
@@ -155,15 +157,11 @@ impl Measure {
             (Function::Last, _) if codec::encodes(argument) => {
                 measure(By::Last, argument, argument, FirstLast::state_types(argument))
             }
-            // Integers and floats of other widths are the same values.
-            (Function::ApproxCountDistinct, _) if argument.is_signed_integer() => {
-                measure(By::Distinct, &Int64, &Int64, sketch::state_types())
-            }
-            (Function::ApproxCountDistinct, _) if float => {
-                measure(By::Distinct, &Float64, &Int64, sketch::state_types())
+            (Function::CountDistinct, _) if codec::encodes(argument) => {
+                measure(By::DistinctValues, &compared(argument), &Int64, sketch::state_types())
             }
             (Function::ApproxCountDistinct, _) if codec::encodes(argument) => {
-                measure(By::Distinct, argument, &Int64, sketch::state_types())
+                measure(By::Distinct, &compared(argument), &Int64, sketch::state_types())
             }
             (Function::ApproxPercentile(millionths), _) if is_number(argument) => {
                 measure(By::Percentile(millionths), &Float64, &Float64, sketch::state_types())
@@ -172,12 +170,18 @@ impl Measure {
                 let list = list_type(argument.clone());
                 measure(By::List(limit), argument, &list, sketch::state_types())
             }
-            (Function::VarPop, _) if is_number(argument) => datafusion(var_pop_udaf(), &Float64),
-            (Function::VarSamp, _) if is_number(argument) => datafusion(var_samp_udaf(), &Float64),
-            (Function::StddevPop, _) if is_number(argument) => {
-                datafusion(stddev_pop_udaf(), &Float64)
+            (Function::VarPop, _) if is_number(argument) => {
+                moments(Moments::Variance(Over::Population))
             }
-            (Function::StddevSamp, _) if is_number(argument) => datafusion(stddev_udaf(), &Float64),
+            (Function::VarSamp, _) if is_number(argument) => {
+                moments(Moments::Variance(Over::Sample))
+            }
+            (Function::StddevPop, _) if is_number(argument) => {
+                moments(Moments::Deviation(Over::Population))
+            }
+            (Function::StddevSamp, _) if is_number(argument) => {
+                moments(Moments::Deviation(Over::Sample))
+            }
             _ => return Ok(None),
         };
         planned.map(Some)
@@ -214,7 +218,7 @@ impl Measure {
     pub fn stored(&self) -> String {
         let states: Vec<_> = self.states.iter().map(ddl::format_type).collect();
         match (&self.by, &self.input) {
-            (By::Distinct, Some(of)) => {
+            (By::Distinct | By::DistinctValues, Some(of)) => {
                 format!("{} of {}", states.join(", "), ddl::format_type(of))
             }
             _ => states.join(", "),
@@ -246,11 +250,13 @@ impl Measure {
                 expr.create_groups_accumulator().map_err(|error| broken(&error))?
             }
             By::Exact(outcome) => Box::new(Exact::new(*outcome)),
+            By::Moments(moments) => Box::new(Sketches::new(*moments)),
             By::SmallestFloat => extreme::smallest(),
             By::LargestFloat => extreme::largest(),
             By::First => Box::new(FirstLast::first(self.result.clone())),
             By::Last => Box::new(FirstLast::last(self.result.clone())),
             By::Distinct => Box::new(Sketches::new(Distinct)),
+            By::DistinctValues => Box::new(Sketches::new(DistinctValues)),
             By::Percentile(millionths) => {
                 Box::new(Sketches::new(Percentile { millionths: *millionths }))
             }
@@ -261,6 +267,15 @@ impl Measure {
                 Box::new(Sketches::new(List { limit: *limit, element: Arc::clone(element) }))
             }
         })
+    }
+}
+
+/// Integers and floats of other widths are the same values.
+fn compared(argument: &DataType) -> DataType {
+    match argument {
+        argument if argument.is_signed_integer() => DataType::Int64,
+        argument if argument.is_floating() => DataType::Float64,
+        argument => argument.clone(),
     }
 }
 

@@ -16,6 +16,7 @@ mod calendar;
 mod codec;
 mod dedup;
 mod distinct;
+mod distinct_values;
 mod emit;
 mod epoch;
 mod error;
@@ -28,12 +29,14 @@ mod judge;
 mod keys;
 mod list;
 mod measure;
+mod moments;
 mod percentile;
 mod session;
 mod sketch;
 mod state;
 mod stored;
 mod watermark;
+mod wide;
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,10 @@ pub(super) trait Sketch: Send {
     fn add(&self, group: &mut Self::Group, rows: &Self::Rows, row: usize);
     /// Adds what [`write`](Self::write) wrote; `None`: it didn't write that.
     fn merge(&self, group: &mut Self::Group, state: &[u8]) -> Option<()>;
+    /// Comes before `write` and `results`.
+    fn finish(&self, _group: &mut Self::Group) -> Result<()> {
+        Ok(())
+    }
     fn write(&self, group: Self::Group, out: &mut Vec<u8>);
     /// A result for each group.
     fn results(&self, groups: Vec<Self::Group>) -> Result<ArrayRef>;
@@ -74,7 +78,8 @@ impl<S: Sketch + 'static> GroupsAccumulator for Sketches<S> {
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
         let (mut bytes, mut ends) = (Vec::new(), vec![0]);
-        for group in emit_to.take_needed(&mut self.groups) {
+        for mut group in emit_to.take_needed(&mut self.groups) {
+            self.sketch.finish(&mut group)?;
             self.sketch.write(group, &mut bytes);
             let end = i32::try_from(bytes.len());
             ends.push(end.map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?);
@@ -84,7 +89,8 @@ impl<S: Sketch + 'static> GroupsAccumulator for Sketches<S> {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let groups = emit_to.take_needed(&mut self.groups);
+        let mut groups = emit_to.take_needed(&mut self.groups);
+        groups.iter_mut().try_for_each(|group| self.sketch.finish(group))?;
         self.sketch.results(groups)
     }
 
@@ -107,4 +113,26 @@ pub(super) fn take<const COUNT: usize>(state: &mut &[u8]) -> Option<[u8; COUNT]>
     let (taken, rest) = state.split_first_chunk()?;
     *state = rest;
     Some(*taken)
+}
+
+/// Appends a count or a length in as few bytes as it needs (LEB128).
+pub(super) fn write_count(mut count: u64, out: &mut Vec<u8>) {
+    while count >= 0x80 {
+        out.push(count as u8 | 0x80);
+        count >>= 7;
+    }
+    out.push(count as u8);
+}
+
+/// Takes what [`write_count`] wrote off the front.
+pub(super) fn read_count(state: &mut &[u8]) -> Option<u64> {
+    let mut count = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let [byte] = take(state)?;
+        count |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(count);
+        }
+    }
+    None
 }

@@ -5,6 +5,7 @@
 mod case;
 mod dedup;
 mod examples;
+mod floats;
 mod measures;
 mod model;
 mod run;

@@ -32,6 +32,8 @@ pub(super) struct Result {
     pub(super) last: Option<String>,
     /// Of the amounts.
     pub(super) distinct: i64,
+    /// Of the amounts of rows that are flagged.
+    pub(super) exact: i64,
     /// Bits of a double: about the middle one of the amounts.
     pub(super) median: Option<u64>,
     /// The first of the rows that are flagged.
@@ -251,6 +253,8 @@ fn result(
         first: places.first().copied().map(name),
         last: places.last().copied().map(name),
         distinct: amounts.iter().collect::<BTreeSet<_>>().len() as i64,
+        exact: flagged().filter_map(|place| record(place).amount).collect::<BTreeSet<_>>().len()
+            as i64,
         median: median(amounts).map(f64::to_bits),
         names: (!names.is_empty()).then_some(names),
     }

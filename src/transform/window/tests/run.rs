@@ -51,6 +51,7 @@ fn plan(case: &Case) -> WindowPlan {
         measure("first", Function::First, text),
         measure("last", Function::Last, text),
         measure("distinct", Function::ApproxCountDistinct, int),
+        measure("exact", Function::CountDistinct, int),
         measure("median", Function::ApproxPercentile(500_000), int),
         measure("names", Function::ArrayAgg(model::NAMES as u32), text),
     ];
@@ -218,6 +219,7 @@ fn read(
         argument(&names),
         argument(&names),
         argument(&amounts),
+        Argument { values: Some(Arc::clone(&amounts)), filter: Some(flags.clone()) },
         argument(&amounts),
         Argument { values: Some(names), filter: Some(flags) },
     ];
@@ -250,7 +252,7 @@ fn rows(batch: &RecordBatch) -> Vec<model::Result> {
         values.is_valid(row).then(|| values.value(row).to_bits())
     };
     let names = |row: usize| {
-        let lists = column(11).as_list::<i32>();
+        let lists = column(12).as_list::<i32>();
         let names = lists.is_valid(row).then(|| lists.value(row))?;
         Some(names.as_string::<i32>().iter().map(|name| name.expect("a name").to_owned()).collect())
     };
@@ -266,7 +268,8 @@ fn rows(batch: &RecordBatch) -> Vec<model::Result> {
         first: text(7, row),
         last: text(8, row),
         distinct: int(9, row).expect("a count"),
-        median: bits(10, row),
+        exact: int(10, row).expect("a count"),
+        median: bits(11, row),
         names: names(row),
     };
     (0..batch.num_rows()).map(row).collect()
