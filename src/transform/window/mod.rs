@@ -36,7 +36,7 @@ mod stored;
 mod watermark;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
