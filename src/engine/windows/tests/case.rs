@@ -1,6 +1,6 @@
 //! Random topics with random ways through them, mishaps included.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +94,10 @@ impl Trouble {
 pub(super) struct Story {
     pub(super) case: Case,
     pub(super) becomes: Becomes,
+    /// By the key, if windows are what it has.
+    pub(super) partitioned: bool,
+    /// There is a checkpoint after every third version.
+    pub(super) checkpoints: bool,
     pub(super) events: Vec<Event>,
 }
 
@@ -102,10 +106,15 @@ pub(super) fn stories(
     becomes: impl Strategy<Value = Becomes>,
 ) -> impl Strategy<Value = Story> {
     let events = prop::collection::vec(event(), 0..30);
-    (cases(windowing, true), becomes, events).prop_map(|(case, becomes, events)| {
-        // The way is told by the events.
-        Story { case: Case { steps: Vec::new(), ..case }, becomes, events }
-    })
+    let table = (prop::bool::weighted(0.3), prop::bool::weighted(0.1));
+    (cases(windowing, true), becomes, table, events).prop_map(
+        |(case, becomes, (partitioned, checkpoints), events)| {
+            // The way is told by the events.
+            let case = Case { steps: Vec::new(), ..case };
+            let partitioned = partitioned && !matches!(becomes, Becomes::Distinct(_));
+            Story { case, becomes, partitioned, checkpoints, events }
+        },
+    )
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -186,10 +195,10 @@ impl Story {
                 max_bytes: u64::MAX,
             },
             schema_evolution: SchemaEvolution::Fail,
-            partition_by: Vec::new(),
+            partition_by: self.partitioned.then(|| "key".to_owned()).into_iter().collect(),
             metadata_columns: vec![MetadataColumn::Timestamp],
             files: Files { target_size: 1 << 30, compression: Compression::None },
-            table_properties: BTreeMap::new(),
+            table_properties: self.checkpoints.then(interval).into_iter().collect(),
         }
     }
 
@@ -254,6 +263,10 @@ fn window(windowing: Windowing) -> Window {
         Windowing::Session { gap } => Window::Session { gap: micros(gap) },
         Windowing::Unbounded => Window::None,
     }
+}
+
+fn interval() -> (String, String) {
+    ("delta.checkpointInterval".to_owned(), "3".to_owned())
 }
 
 fn micros(length: i64) -> Duration {

@@ -67,7 +67,7 @@ impl Instance {
                 location: &plan.output.table,
                 storage: &plan.output.storage,
                 schema: plan.shape.schema(),
-                partition_by: &[],
+                partition_by: &plan.output.partition_by,
                 mode: &plan.output.mode,
                 evolution: plan.output.schema_evolution,
                 origins: Origins::NONE,

@@ -42,14 +42,21 @@ impl From<model::Result> for Row {
     }
 }
 
+/// A file of the table.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) path: String,
+    pub(super) partition_values: Value,
+    rows: Vec<Row>,
+}
+
 pub(super) struct Ledger<'a> {
     story: &'a Story,
     store: TableStore,
     /// The version to look at next.
     pub(super) next: u64,
-    /// Paths of live files, in the order in which they came.
-    pub(super) live: Vec<String>,
-    rows: BTreeMap<String, Vec<Row>>,
+    /// In the order in which they came.
+    pub(super) live: Vec<Live>,
     /// What the last commit named.
     pub(super) state: Option<StateVersion>,
     ends: Vec<usize>,
@@ -67,7 +74,6 @@ impl<'a> Ledger<'a> {
             store,
             next: 0,
             live: Vec::new(),
-            rows: BTreeMap::new(),
             state: None,
             ends: vec![0; story.case.partitions.len()],
             commits: Vec::new(),
@@ -98,20 +104,24 @@ impl<'a> Ledger<'a> {
 
     async fn take_files(&mut self, lines: &[Value]) {
         for path in lines.iter().filter_map(|line| line["remove"]["path"].as_str()) {
-            let place = self.live.iter().position(|live| live == path);
+            let place = self.live.iter().position(|live| live.path == path);
             self.live.remove(place.unwrap_or_else(|| panic!("{path} isn't there")));
         }
-        for path in lines.iter().filter_map(|line| line["add"]["path"].as_str()) {
-            assert!(!self.live.iter().any(|live| live == path), "{path} is there");
-            let rows = self.read(path).await.iter().flat_map(rows).collect();
-            self.rows.insert(path.to_owned(), rows);
-            self.live.push(path.to_owned());
+        for add in lines.iter().filter_map(|line| line.get("add")) {
+            let path = add["path"].as_str().expect("an add").to_owned();
+            assert!(!self.live.iter().any(|live| live.path == path), "{path} is there");
+            let partition_values = add["partitionValues"].clone();
+            let key = partition_values.get("key");
+            let batches = self.read(&path).await;
+            let rows = batches.iter().flat_map(|batch| rows(batch, key)).collect();
+            self.live.push(Live { path, partition_values, rows });
         }
     }
 
     /// The rows of a data file.
     pub(super) async fn read(&self, path: &str) -> Vec<RecordBatch> {
-        let read = self.store.read(&Path::from(path)).await.expect("readable");
+        let path = Path::from_url_path(path).expect("a path");
+        let read = self.store.read(&path).await.expect("readable");
         let (bytes, _) = read.expect("what the log names is there");
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
         let batches = reader.build().expect("Parquet");
@@ -119,8 +129,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn found(&self) -> Vec<Row> {
-        let mut rows: Vec<_> =
-            self.live.iter().flat_map(|path| &self.rows[path]).cloned().collect();
+        let mut rows: Vec<_> = self.live.iter().flat_map(|live| live.rows.clone()).collect();
         rows.sort();
         rows
     }
@@ -211,7 +220,8 @@ fn numbers(names: &[String]) -> BTreeSet<usize> {
     names.iter().map(|name| number(name).unwrap_or_else(|| panic!("{name}"))).collect()
 }
 
-fn rows(batch: &RecordBatch) -> Vec<Row> {
+/// `key`: of the partition, if there are any.
+fn rows(batch: &RecordBatch, key: Option<&Value>) -> Vec<Row> {
     let int = |column: &str, row: usize| {
         let values = batch.column_by_name(column)?.as_primitive::<Int64Type>();
         values.is_valid(row).then(|| values.value(row))
@@ -228,7 +238,10 @@ fn rows(batch: &RecordBatch) -> Vec<Row> {
         Some(place) => Row::Record(((place / 1_000) as usize, (place % 1_000) as usize)),
         None => Row::Window {
             bounds: time("window_start", row).zip(time("window_end", row)),
-            key: text("key", row),
+            key: match key {
+                Some(key) => key.as_str().map(str::to_owned),
+                None => text("key", row),
+            },
             rows: int("rows", row).expect("a count"),
             sum: int("sum", row),
             first: text("first", row),

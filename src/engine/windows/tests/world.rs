@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -10,9 +11,10 @@ use uuid::Uuid;
 
 use super::case::{Becomes, Event, Mishap, Rewrite, Story};
 use super::instance::{Instance, Plan};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Live};
 use crate::disposition::Disposition;
 use crate::engine::EngineError;
+use crate::sink::DataFile;
 use crate::sink::commit::PUT_TRIES;
 use crate::sink::files::{FilesSpec, FilesWriter, Naming};
 use crate::sink::testing::{Fault, Fixture, commit_info};
@@ -203,21 +205,47 @@ impl<'a> World<'a> {
 
     /// The entry of another writer that puts the rows of some files into one; `None`: there are no files.
     async fn rewrite(&mut self, rewrite: &Rewrite) -> Option<Vec<Value>> {
-        let live = &self.ledger.live;
-        let picked =
-            live.iter().enumerate().filter(|(number, _)| rewrite.files >> (number % 16) & 1 == 1);
-        let mut picked: Vec<String> = picked.map(|(_, path)| path.clone()).collect();
-        if picked.is_empty() {
-            picked.clone_from(live);
-        }
-        if picked.is_empty() {
-            return None;
-        }
+        let picked = self.pick(rewrite);
+        let partition = picked.first()?.partition_values.clone();
+        let mut lines = vec![commit_info("OPTIMIZE")];
         let mut batches = Vec::new();
-        for path in &picked {
+        for Live { path, .. } in picked {
             batches.extend(self.ledger.read(path).await);
+            lines.push(json!({
+                "remove": {"path": path, "deletionTimestamp": 1, "dataChange": false},
+            }));
         }
-        let spec = FilesSpec::plain(self.plan.shape.schema().clone(), &self.plan.output.files);
+        for file in self.write(batches).await {
+            let stats = match rewrite.without_stats {
+                true => json!({"numRecords": file.rows}).to_string(),
+                false => file.stats,
+            };
+            lines.push(json!({"add": {
+                "path": file.path, "partitionValues": partition, "size": file.size_bytes,
+                "modificationTime": file.modification_time, "dataChange": false, "stats": stats,
+            }}));
+        }
+        self.tally.rewritten += 1;
+        Some(lines)
+    }
+
+    /// All of one partition.
+    fn pick(&self, rewrite: &Rewrite) -> Vec<&Live> {
+        let live = &self.ledger.live;
+        let is_picked = |number: usize| (rewrite.files >> (number % 16)) & 1 == 1;
+        let picked = live.iter().enumerate().filter(|(number, _)| is_picked(*number));
+        let mut picked: Vec<_> = picked.map(|(_, live)| live).collect();
+        if picked.is_empty() {
+            picked.extend(live);
+        }
+        let first = picked.first().map(|live| live.partition_values.clone());
+        picked.retain(|live| Some(&live.partition_values) == first.as_ref());
+        picked
+    }
+
+    async fn write(&self, batches: Vec<RecordBatch>) -> Vec<DataFile> {
+        let schema = batches.first().expect("a file has rows").schema();
+        let spec = FilesSpec::plain(schema, &self.plan.output.files);
         let naming = Naming { output: "other".to_owned(), epoch: 0, attempt: Uuid::new_v4() };
         let objects = self.fixture.store.objects().clone();
         let mut writer = FilesWriter::new(&spec, objects, naming, Handle::current());
@@ -225,23 +253,7 @@ impl<'a> World<'a> {
             batches.iter().try_for_each(|batch| writer.write(batch))?;
             writer.finish()
         });
-        let written = written.await.expect("no panic").expect("room in memory");
-        let mut lines = vec![commit_info("OPTIMIZE")];
-        lines.extend(picked.iter().map(
-            |path| json!({"remove": {"path": path, "deletionTimestamp": 1, "dataChange": false}}),
-        ));
-        for file in written {
-            let stats = match rewrite.without_stats {
-                true => json!({"numRecords": file.rows}).to_string(),
-                false => file.stats,
-            };
-            lines.push(json!({"add": {
-                "path": file.path, "partitionValues": {}, "size": file.size_bytes,
-                "modificationTime": file.modification_time, "dataChange": false, "stats": stats,
-            }}));
-        }
-        self.tally.rewritten += 1;
-        Some(lines)
+        written.await.expect("no panic").expect("room in memory")
     }
 
     /// A last instance reads what is left; nothing more goes wrong.
