@@ -56,7 +56,7 @@ integration: build real-parts ## the integration tests alone; ARGS="-k fencing" 
 	$(PYTEST) $(ARGS)
 
 soak: build real-parts ## the full sizes: 5 M records, 100 kills, 2,000 commits, 100,000 cases of windows
-	SLUICE_WINDOW_CASES=100000 cargo test $(PROFILE) --lib transform::window
+	SLUICE_WINDOW_CASES=100000 cargo test $(PROFILE) --lib -- transform::window engine::windows
 	$(PYTEST) -m soak $(ARGS)
 
 FUZZ_SECONDS ?= 300

@@ -115,8 +115,8 @@ impl Output {
     ) -> Result<(), EngineError> {
         if let Makes::Windows { shape, windows } = &mut self.makes {
             let metrics = metrics.windows(&self.label);
-            let restored = Windowed::restore(shape.clone(), output, &self.table, metrics).await?;
-            self.table.hold_files(restored.held_files());
+            let table = &mut self.table;
+            let restored = Windowed::restore(shape.clone(), output, table, metrics).await?;
             *windows = Some(Box::new(restored));
         }
         Ok(())
@@ -254,18 +254,11 @@ impl Output {
                     let late = std::mem::take(&mut done.late);
                     side.commit(late, batch.ranges.iter().filter(moved)).await?;
                 }
-                windows.put(&mut done).await?;
-                let (files, state, info) =
-                    (std::mem::take(&mut done.files), done.version, done.info.clone());
-                let (count, bytes) = weigh(&files.adds);
-                let committed = self.table.commit_windows(infos, files, state, info).await;
-                if committed.is_ok() {
-                    let windows = self.windows().expect("as above");
-                    windows.landed(*done).await?;
-                    let held = windows.held_files();
-                    self.table.hold_files(held);
-                }
-                (committed, count, bytes)
+                let (count, bytes) = weigh(&done.files.adds);
+                let Makes::Windows { windows: Some(windows), .. } = &mut self.makes else {
+                    unreachable!("as above");
+                };
+                (windows.commit(*done, infos, &mut self.table).await?, count, bytes)
             }
             Finished::Windows(_) => unreachable!("an epoch is finished when its batch is read"),
             Finished::Changes(changes) => {

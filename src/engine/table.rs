@@ -119,7 +119,11 @@ pub struct Table {
 impl Table {
     /// Opens the table, or creates it where it is missing and may be. Nothing of progress is read yet.
     pub async fn open(spec: &TableSpec<'_>) -> Result<Self, EngineError> {
-        let store = TableStore::open(spec.location, spec.storage)?;
+        Self::over(TableStore::open(spec.location, spec.storage)?, spec).await
+    }
+
+    /// The same in a store that is open.
+    pub(super) async fn over(store: TableStore, spec: &TableSpec<'_>) -> Result<Self, EngineError> {
         let expected = TableExpectation {
             schema: spec.schema,
             partition_by: spec.partition_by,

@@ -25,8 +25,8 @@ const CHECK_HOLDS: Duration = Duration::from_secs(60);
 const FILE_MAX_AGE_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Puts of one version whose fate stays unknown before recovery settles it.
-const PUT_TRIES: u32 = 5;
-const FIRST_BACKOFF: Duration = Duration::from_millis(25);
+pub(crate) const PUT_TRIES: u32 = 5;
+const FIRST_BACKOFF: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 25 });
 /// One put, the client's retries included. Beyond it the outcome is looked up in the log.
 const PUT_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -33,7 +33,7 @@ pub mod state;
 pub mod stats;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -64,6 +64,7 @@ impl fmt::Debug for Step {
 pub struct FaultyStore {
     pub inner: Arc<dyn ObjectStore>,
     puts: Mutex<VecDeque<Fault>>,
+    states: Mutex<VecDeque<Fault>>,
     reads: Mutex<u32>,
     late: Mutex<Vec<(Path, PutPayload)>>,
     counts: Mutex<Counts>,
@@ -82,6 +83,7 @@ impl FaultyStore {
         Arc::new(Self {
             inner,
             puts: Mutex::default(),
+            states: Mutex::default(),
             reads: Mutex::default(),
             late: Mutex::default(),
             counts: Mutex::default(),
@@ -101,6 +103,23 @@ impl FaultyStore {
         self.puts.lock().expect("not poisoned").extend(faults);
     }
 
+    /// The same for the next puts of state objects.
+    pub fn fail_states(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.states.lock().expect("not poisoned").extend(faults);
+    }
+
+    /// From now on all goes well; a put that is late may still land.
+    pub fn heal(&self) {
+        self.puts.lock().expect("not poisoned").clear();
+        self.states.lock().expect("not poisoned").clear();
+        self.fail_reads(0);
+    }
+
+    /// Whether a put was cut that hasn't landed yet.
+    pub fn has_late_puts(&self) -> bool {
+        !self.late.lock().expect("not poisoned").is_empty()
+    }
+
     /// The next reads (get and head) fail.
     pub fn fail_reads(&self, count: u32) {
         *self.reads.lock().expect("not poisoned") = count;
@@ -115,13 +134,14 @@ impl FaultyStore {
         location: &Path,
         payload: PutPayload,
         opts: PutOptions,
+        faults: &Mutex<VecDeque<Fault>>,
     ) -> Result<PutResult> {
         let late = std::mem::take(&mut *self.late.lock().expect("not poisoned"));
         for (path, payload) in late {
             // As a put in flight would: conditional, and nobody hears of it.
             let _ = self.inner.put_opts(&path, payload, PutMode::Create.into()).await;
         }
-        let fault = self.puts.lock().expect("not poisoned").pop_front().unwrap_or(Fault::None);
+        let fault = faults.lock().expect("not poisoned").pop_front().unwrap_or(Fault::None);
         let path = || location.to_string();
         match fault {
             Fault::None => self.inner.put_opts(location, payload, opts).await,
@@ -185,8 +205,12 @@ impl ObjectStore for FaultyStore {
         if self.ignores_conditions {
             opts.mode = PutMode::Overwrite;
         }
-        match location.filename().and_then(entry::version_of) {
-            Some(_) => self.put_faulty(location, payload, opts).await,
+        let name = location.filename().unwrap_or_default();
+        match entry::version_of(name) {
+            Some(_) => self.put_faulty(location, payload, opts, &self.puts).await,
+            None if name.ends_with(".state") => {
+                self.put_faulty(location, payload, opts, &self.states).await
+            }
             None => self.inner.put_opts(location, payload, opts).await,
         }
     }

@@ -12,6 +12,8 @@ mod open;
 mod restore;
 mod rows;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +30,9 @@ use super::table::Table;
 use crate::chunk::SourcePartition;
 use crate::config::{Emit, Output};
 use crate::observability::WindowMetrics;
-use crate::sink::error::SinkError;
+use crate::sink::Committed;
+use crate::sink::error::CommitError;
+use crate::sink::history::PartitionInfo;
 use crate::sink::keyed::open_windows::{EndsAfter, OpenFile};
 use crate::sink::state::{StateCleaner, StateStore, StateVersion};
 use crate::transform::window::{
@@ -76,7 +80,7 @@ impl Windowed {
     pub(super) async fn restore(
         shape: Arc<WindowShape>,
         output: &Output,
-        table: &Table,
+        table: &mut Table,
         metrics: WindowMetrics,
     ) -> Result<Self, EngineError> {
         let meaning = shape.meaning();
@@ -114,6 +118,7 @@ impl Windowed {
             changes,
             late: None,
         };
+        table.hold_files(restored.held_files());
         restored.tell();
         Ok(restored)
     }
@@ -226,13 +231,28 @@ impl Windowed {
         Some(EndsAfter { column: column.to_owned(), time })
     }
 
-    /// Commits an epoch's state object, so that the table's commit can name it.
-    pub(super) async fn put(&self, done: &mut EpochDone) -> Result<(), SinkError> {
-        self.states.put(done.version, std::mem::take(&mut done.object)).await
+    /// Commits an epoch: its state object, then the table's entry that names it. The inner result is the entry's.
+    ///
+    /// # Errors
+    /// When the state can't be written, or the entry: windows are to be restored then.
+    pub(super) async fn commit(
+        &mut self,
+        mut done: EpochDone,
+        infos: Vec<PartitionInfo>,
+        table: &mut Table,
+    ) -> Result<Result<Committed, CommitError>, EngineError> {
+        self.states.put(done.version, std::mem::take(&mut done.object)).await?;
+        let (files, info) = (std::mem::take(&mut done.files), done.info.clone());
+        let committed = table.commit_windows(infos, files, done.version, info).await;
+        if committed.is_ok() {
+            self.landed(done).await?;
+            table.hold_files(self.held_files());
+        }
+        Ok(committed)
     }
 
     /// The files that no other writer may touch.
-    pub(super) fn held_files(&self) -> BTreeSet<String> {
+    fn held_files(&self) -> BTreeSet<String> {
         let changes = self.changes.iter();
         changes.flat_map(|changes| changes.open.windows.files()).map(OpenFile::held).collect()
     }
@@ -252,7 +272,7 @@ impl Windowed {
     ///
     /// # Errors
     /// When the state on disk can't be written. Windows are to be restored then.
-    pub(super) async fn landed(&mut self, done: EpochDone) -> Result<(), EngineError> {
+    async fn landed(&mut self, done: EpochDone) -> Result<(), EngineError> {
         let nothing = Arc::new(Windows::new(self.windows.plan().clone()));
         let windows = std::mem::replace(&mut self.windows, nothing);
         let mut windows = Arc::into_inner(windows).expect("the epoch is finished");

@@ -7,25 +7,25 @@ use proptest::prelude::*;
 
 /// A record of a partition; its offset is its position.
 #[derive(Debug, Clone)]
-pub(super) struct Record {
-    pub(super) time: Option<i64>,
+pub(crate) struct Record {
+    pub(crate) time: Option<i64>,
     /// How far the Kafka timestamp is behind the event time; `None`: the record has none.
-    pub(super) behind: Option<i64>,
-    pub(super) key: Option<u8>,
-    pub(super) amount: Option<i64>,
-    pub(super) flag: Option<bool>,
-    pub(super) kept: bool,
+    pub(crate) behind: Option<i64>,
+    pub(crate) key: Option<u8>,
+    pub(crate) amount: Option<i64>,
+    pub(crate) flag: Option<bool>,
+    pub(crate) kept: bool,
 }
 
 impl Record {
-    pub(super) fn record_time(&self) -> Option<i64> {
+    pub(crate) fn record_time(&self) -> Option<i64> {
         Some(self.time.unwrap_or(0) - self.behind?)
     }
 }
 
 /// Windows as they are configured.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Windowing {
+pub(crate) enum Windowing {
     Sliding {
         size: i64,
         slide: i64,
@@ -48,7 +48,7 @@ pub(super) enum Windowing {
 
 impl Windowing {
     /// How long a session goes on after a row; `None`: it is in no session.
-    pub(super) fn gap(self, record: &Record) -> Option<i64> {
+    pub(crate) fn gap(self, record: &Record) -> Option<i64> {
         match self {
             Self::Session { gap } => Some(gap),
             Self::OwnGaps { gap } => record.amount.map(|amount| gap * (1 + amount.rem_euclid(3))),
@@ -58,7 +58,7 @@ impl Windowing {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Reads some rows of a partition, as a chunk.
     Read { partition: usize, rows: usize },
     /// Ends the epoch; it is committed.
@@ -68,20 +68,20 @@ pub(super) enum Step {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Case {
-    pub(super) windowing: Windowing,
-    pub(super) delay: i64,
-    pub(super) max_future: Option<i64>,
-    pub(super) partitions: Vec<Vec<Record>>,
-    pub(super) steps: Vec<Step>,
+pub(crate) struct Case {
+    pub(crate) windowing: Windowing,
+    pub(crate) delay: i64,
+    pub(crate) max_future: Option<i64>,
+    pub(crate) partitions: Vec<Vec<Record>>,
+    pub(crate) steps: Vec<Step>,
     /// Partitions that the first commit doesn't know yet.
-    pub(super) strangers: BTreeSet<usize>,
+    pub(crate) strangers: BTreeSet<usize>,
 }
 
 /// Of the units that a kind's times are made in.
 const HOUR: i64 = 3_600_000_000;
 
-pub(super) fn tumbling() -> impl Strategy<Value = Windowing> {
+pub(crate) fn tumbling() -> impl Strategy<Value = Windowing> {
     (1..30_i64, -40..40_i64).prop_map(|(size, offset)| Windowing::Sliding {
         size,
         slide: size,
@@ -89,7 +89,7 @@ pub(super) fn tumbling() -> impl Strategy<Value = Windowing> {
     })
 }
 
-pub(super) fn sliding() -> impl Strategy<Value = Windowing> {
+pub(crate) fn sliding() -> impl Strategy<Value = Windowing> {
     (1..30_i64, 1..30_i64, -40..40_i64).prop_map(|(a, b, offset)| Windowing::Sliding {
         size: a.max(b),
         slide: a.min(b),
@@ -97,19 +97,19 @@ pub(super) fn sliding() -> impl Strategy<Value = Windowing> {
     })
 }
 
-pub(super) fn session() -> impl Strategy<Value = Windowing> {
+pub(crate) fn session() -> impl Strategy<Value = Windowing> {
     (1..15_i64).prop_map(|gap| Windowing::Session { gap })
 }
 
-pub(super) fn own_gaps() -> impl Strategy<Value = Windowing> {
+pub(crate) fn own_gaps() -> impl Strategy<Value = Windowing> {
     (1..10_i64).prop_map(|gap| Windowing::OwnGaps { gap })
 }
 
-pub(super) fn unbounded() -> impl Strategy<Value = Windowing> {
+pub(crate) fn unbounded() -> impl Strategy<Value = Windowing> {
     Just(Windowing::Unbounded)
 }
 
-pub(super) fn days() -> impl Strategy<Value = Windowing> {
+pub(crate) fn days() -> impl Strategy<Value = Windowing> {
     const ZONES: [Tz; 4] =
         [Tz::UTC, Tz::Europe__Berlin, Tz::America__New_York, Tz::Australia__Lord_Howe];
     (1..4_i64, 1..4_i64, prop::sample::select(&ZONES[..]))
@@ -117,7 +117,7 @@ pub(super) fn days() -> impl Strategy<Value = Windowing> {
 }
 
 /// Cases of one kind. With `clock`, partitions join late, become idle and come back.
-pub(super) fn cases(
+pub(crate) fn cases(
     windowing: impl Strategy<Value = Windowing>,
     clock: bool,
 ) -> impl Strategy<Value = Case> {

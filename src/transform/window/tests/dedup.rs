@@ -21,15 +21,15 @@ use crate::transform::window::*;
 
 /// What came out.
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
-    rows: BTreeSet<Place>,
+pub(crate) struct Found {
+    pub(crate) rows: BTreeSet<Place>,
     duplicates: u64,
     /// Rows with times, but late.
     late: u64,
 }
 
 /// A column of a row: its place.
-fn place(number: usize, offset: usize) -> i64 {
+pub(crate) fn place(number: usize, offset: usize) -> i64 {
     number as i64 * 1_000 + offset as i64
 }
 
@@ -225,7 +225,7 @@ fn epoch_schema() -> Arc<Schema> {
 }
 
 /// Every time that was kept is compared with; nothing is forgotten.
-fn model(case: &Case, commits: &[Recorded], first: First, apart: bool) -> Found {
+pub(crate) fn model(case: &Case, commits: &[Recorded], first: First, apart: bool) -> Found {
     let Windowing::Session { gap: within } = case.windowing else { unreachable!("as it is made") };
     let mut on_time = Vec::new();
     let outcome =

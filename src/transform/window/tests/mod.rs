@@ -2,13 +2,13 @@
 //!
 //! `SLUICE_WINDOW_CASES=100000 cargo test …` runs more cases. A failure is shrunk and printed.
 
-mod case;
-mod dedup;
+pub(crate) mod case;
+pub(crate) mod dedup;
 mod examples;
 mod floats;
 mod measures;
-mod model;
-mod run;
+pub(crate) mod model;
+pub(crate) mod run;
 
 use std::cell::Cell;
 

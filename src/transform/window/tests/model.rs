@@ -8,28 +8,28 @@ use super::case::{Case, Record, Windowing};
 
 /// What was committed with an epoch: how far each partition was read, and what the clock had decided.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Recorded {
-    pub(super) ends: Vec<usize>,
-    pub(super) joined: BTreeSet<usize>,
-    pub(super) idle: BTreeSet<usize>,
-    pub(super) back: BTreeSet<usize>,
+pub(crate) struct Recorded {
+    pub(crate) ends: Vec<usize>,
+    pub(crate) joined: BTreeSet<usize>,
+    pub(crate) idle: BTreeSet<usize>,
+    pub(crate) back: BTreeSet<usize>,
 }
 
 /// One row of the table; `bounds` are `None` without windows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Result {
-    pub(super) bounds: Option<(i64, i64)>,
-    pub(super) key: Option<String>,
-    pub(super) rows: i64,
+pub(crate) struct Result {
+    pub(crate) bounds: Option<(i64, i64)>,
+    pub(crate) key: Option<String>,
+    pub(crate) rows: i64,
     pub(super) flagged: i64,
-    pub(super) sum: Option<i64>,
+    pub(crate) sum: Option<i64>,
     /// Bits of a double.
     pub(super) mean: Option<u64>,
     /// Of the rows that are flagged.
     pub(super) least: Option<i64>,
     pub(super) most: Option<i64>,
-    pub(super) first: Option<String>,
-    pub(super) last: Option<String>,
+    pub(crate) first: Option<String>,
+    pub(crate) last: Option<String>,
     /// Of the amounts.
     pub(super) distinct: i64,
     /// Of the amounts of rows that are flagged.
@@ -44,9 +44,9 @@ pub(super) struct Result {
 pub(super) const NAMES: usize = 3;
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) closed: Vec<Result>,
-    pub(super) open: Vec<Result>,
+pub(crate) struct Outcome {
+    pub(crate) closed: Vec<Result>,
+    pub(crate) open: Vec<Result>,
     pub(super) counted: u64,
     pub(super) late: u64,
     pub(super) late_partial: u64,
@@ -63,7 +63,7 @@ enum Standing {
     Idle,
 }
 
-pub(super) type Place = (usize, usize);
+pub(crate) type Place = (usize, usize);
 
 /// Reads the case's partitions as the commits say, each up to its `ends`. `on_time` is told of each row with a usable time,
 /// and of its partition's watermark with it.
@@ -130,7 +130,7 @@ pub(super) fn walk(
 }
 
 /// What windows come to.
-pub(super) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
+pub(crate) fn run(case: &Case, commits: &[Recorded]) -> Outcome {
     // The rows of each window; of sessions, the rows of each key.
     let mut windows: BTreeMap<(i64, i64, Option<u8>), Vec<Place>> = BTreeMap::new();
     let mut outcome = walk(case, commits, |outcome, place, time, watermark| {
@@ -274,7 +274,7 @@ fn median(mut amounts: Vec<i64>) -> Option<f64> {
     Some(middle.copysign(exact).clamp(least, most))
 }
 
-pub(super) fn name((partition, offset): Place) -> String {
+pub(crate) fn name((partition, offset): Place) -> String {
     format!("{partition}/{offset}")
 }
 

@@ -14,7 +14,7 @@ use crate::chunk::SourcePartition;
 use crate::offsets::{TopicId, TopicPartition};
 use crate::transform::window::*;
 
-pub(super) fn partition(number: usize) -> SourcePartition {
+pub(crate) fn partition(number: usize) -> SourcePartition {
     let id = TopicPartition::new("orders", number as i32);
     SourcePartition { id, topic_id: TopicId::unknown() }
 }
