@@ -8,6 +8,7 @@ mod examples;
 mod floats;
 mod measures;
 mod model;
+mod ranked;
 mod run;
 
 use std::cell::Cell;

@@ -34,6 +34,10 @@ pub(super) struct Result {
     pub(super) distinct: i64,
     /// Of the amounts of rows that are flagged.
     pub(super) exact: i64,
+    /// Of the row with the largest amount.
+    pub(super) richest: Option<String>,
+    /// Of the flagged rows with the smallest amounts.
+    pub(super) poorest: Option<Vec<String>>,
     /// Bits of a double: about the middle one of the amounts.
     pub(super) median: Option<u64>,
     /// The first of the rows that are flagged.
@@ -225,6 +229,13 @@ fn result(
     let amounts: Vec<_> = places.iter().filter_map(|place| record(place).amount).collect();
     let flagged = || places.iter().filter(|place| record(place).flag == Some(true));
     let sum = (!amounts.is_empty()).then(|| amounts.iter().sum::<i64>());
+    let amount = |place: &&Place| record(place).amount;
+    let priced = places.iter().filter(|place| amount(place).is_some());
+    // The first of those with the largest.
+    let richest = priced.min_by_key(|place| std::cmp::Reverse(amount(place)));
+    let mut poorest: Vec<_> = flagged().filter(|place| amount(place).is_some()).collect();
+    poorest.sort_by_key(amount);
+    let poorest: Vec<_> = poorest.into_iter().take(NAMES).map(|place| name(*place)).collect();
     let names: Vec<_> = flagged().take(NAMES).map(|place| name(*place)).collect();
     Result {
         bounds,
@@ -240,6 +251,8 @@ fn result(
         distinct: amounts.iter().collect::<BTreeSet<_>>().len() as i64,
         exact: flagged().filter_map(|place| record(place).amount).collect::<BTreeSet<_>>().len()
             as i64,
+        richest: richest.copied().map(name),
+        poorest: (!poorest.is_empty()).then_some(poorest),
         median: median(amounts).map(f64::to_bits),
         names: (!names.is_empty()).then_some(names),
     }
