@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone};
 
 use super::case::{Case, Record, Windowing};
+use super::floats::fsum;
 
 /// What was committed with an epoch: how far each partition was read, and what the clock had decided.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,10 @@ pub(super) struct Result {
     pub(super) poorest: Option<Vec<String>>,
     /// Bits of a double: about the middle one of the amounts.
     pub(super) median: Option<u64>,
+    /// Bits of a double: the sum of tenths of the amounts.
+    pub(super) tenths: Option<u64>,
+    /// Bits of a double: the variance of the amounts.
+    pub(super) spread: Option<u64>,
     /// The first of the rows that are flagged.
     pub(super) names: Option<Vec<String>>,
 }
@@ -253,9 +258,23 @@ fn result(
             as i64,
         richest: richest.copied().map(name),
         poorest: (!poorest.is_empty()).then_some(poorest),
+        tenths: sum
+            .map(|_| fsum(&amounts.iter().copied().map(tenth).collect::<Vec<_>>()).to_bits()),
+        spread: sum.map(|sum| variance(&amounts, sum).to_bits()),
         median: median(amounts).map(f64::to_bits),
         names: (!names.is_empty()).then_some(names),
     }
+}
+
+/// Of which the sum depends on the order, if it is rounded in between.
+pub(super) fn tenth(amount: i64) -> f64 {
+    amount as f64 / 10.0
+}
+
+fn variance(amounts: &[i64], sum: i64) -> f64 {
+    let count = amounts.len() as i64;
+    let squares: i64 = amounts.iter().map(|amount| amount * amount).sum();
+    (count * squares - sum * sum) as f64 / (count * count) as f64
 }
 
 /// The middle of the 64th of a power of two that the median is in; the ends are exact.

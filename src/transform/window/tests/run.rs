@@ -55,6 +55,8 @@ fn plan(case: &Case) -> WindowPlan {
         measure("median", Function::ApproxPercentile(500_000), int),
         measure("richest", Function::MaxBy(None), Some(&pair)),
         measure("poorest", Function::MinBy(Some(model::NAMES as u32)), Some(&pair)),
+        measure("tenths", Function::Sum, Some(&DataType::Float64)),
+        measure("spread", Function::VarPop, int),
         measure("names", Function::ArrayAgg(model::NAMES as u32), text),
     ];
     let lateness = Lateness { delay: case.delay, max_future: case.max_future };
@@ -212,6 +214,9 @@ fn read(epoch: &mut Epoch, number: usize, from: usize, records: &[Record]) {
     let ranked = vec![Arc::clone(&names), Arc::clone(&amounts)];
     let ranked: ArrayRef = Arc::new(StructArray::new(pair(), ranked, None));
 
+    let tenths = amounts.as_primitive::<Int64Type>();
+    let tenths: ArrayRef = Arc::new(tenths.unary::<_, Float64Type>(model::tenth));
+
     let argument = |values: &ArrayRef| Argument { values: Some(Arc::clone(values)), filter: None };
     let arguments = [
         Argument { values: None, filter: None },
@@ -227,6 +232,8 @@ fn read(epoch: &mut Epoch, number: usize, from: usize, records: &[Record]) {
         argument(&amounts),
         argument(&ranked),
         Argument { values: Some(ranked), filter: Some(flags.clone()) },
+        argument(&tenths),
+        argument(&amounts),
         Argument { values: Some(names), filter: Some(flags) },
     ];
     let rows = CountedRows {
@@ -278,7 +285,9 @@ fn rows(batch: &RecordBatch) -> Vec<model::Result> {
         median: bits(11, row),
         richest: text(12, row),
         poorest: names(13, row),
-        names: names(14, row),
+        tenths: bits(14, row),
+        spread: bits(15, row),
+        names: names(16, row),
     };
     (0..batch.num_rows()).map(row).collect()
 }
