@@ -16,10 +16,10 @@ from harness.kills import kill_at_random
 from harness.readers import Duck, scan
 from harness.sluice import CONTINUOUS, wait_caught_up
 from harness.waiting import wait_until
-from harness.windows import EXACT, Session, Sliding, Windowed, tumbling
+from harness.windows import MEASURES, Session, Sliding, Windowed, tumbling
 from test_windows import Feeding, configured, fates
 
-MEASURED = tuple(EXACT)
+MEASURED = tuple(MEASURES)
 OUTPUTS = {
     "minutes": Windowed(tumbling(60, offset=10), measures=MEASURED),
     "sliding": Windowed(Sliding(300, 70), measures=MEASURED),

@@ -213,6 +213,11 @@ def _deviation(values: list[float], less: int = 0) -> float | None:
     return None if found is None else math.sqrt(found)
 
 
+def _dearest(rows: list[Event]) -> list[int]:
+    """The ids of orders with a price, the dearest first and of equals the first; `rows` are in order."""
+    return [row.id for row in sorted((row for row in rows if row.price is not None), key=lambda row: -row.price)]
+
+
 EXACT: dict[str, tuple[str, Callable[[list[Event]], Any]]] = {
     "orders": ("count(*)", len),
     "priced": ("count(price)", lambda rows: sum(row.price is not None for row in rows)),
@@ -228,9 +233,12 @@ EXACT: dict[str, tuple[str, Callable[[list[Event]], Any]]] = {
     "all_paid": ("bool_and(paid)", _of("paid", all)),
     "any_paid": ("bool_or(paid)", _of("paid", any)),
     "first_id": ("first(id)", lambda rows: rows[0].id),
+    "shops": ("count(distinct shop)", lambda rows: len({row.shop for row in rows})),
+    "dearest_id": ("max_by(id, price)", lambda rows: next(iter(_dearest(rows)), None)),
+    "dearest_ids": ("max_by(id, price, 3)", lambda rows: _dearest(rows)[:3] or None),
     "last_amount": ("last(amount)", lambda rows: None if rows[-1].amount is None else _amount(rows[-1].amount)),
 }
-# Depend on the order of additions in their last digits.
+# Rounded once, which the model doesn't do.
 ROUNDED: dict[str, tuple[str, Callable[[list[Event]], Any]]] = {
     "var_pop": ("var_pop(price)", _of("price", _variance)),
     "var_samp": ("var_samp(quantity)", _of("quantity", lambda values: _variance(values, 1))),

@@ -20,7 +20,9 @@ pub(super) struct Call {
     pub(super) name: &'static str,
     /// `None`: `count(*)`.
     pub(super) argument: Option<Expr>,
-    /// The number behind it, as written.
+    /// What values are ranked by.
+    pub(super) rank: Option<Expr>,
+    /// The number behind them, as written.
     number: Option<String>,
     pub(super) filter: Option<Expr>,
 }
@@ -33,12 +35,14 @@ pub(in crate::transform) enum Takes {
     Share(fn(u32) -> Function),
     /// A value and how many at most.
     Limit(fn(u32) -> Function),
+    /// A value, what it is ranked by, and how many at most if it is to be an array.
+    Ranked(fn(Option<u32>) -> Function),
 }
 
-use Takes::{Limit, Share, Value};
+use Takes::{Limit, Ranked, Share, Value};
 
 /// The first name is the one that messages and stored meanings use.
-pub(in crate::transform) const AGGREGATES: [(Takes, &[&str]); 16] = [
+pub(in crate::transform) const AGGREGATES: [(Takes, &[&str]); 18] = [
     (Value(Function::Count), &["count"]),
     (Value(Function::Sum), &["sum"]),
     (Value(Function::Avg), &["avg", "mean"]),
@@ -55,6 +59,8 @@ pub(in crate::transform) const AGGREGATES: [(Takes, &[&str]); 16] = [
     (Value(Function::ApproxCountDistinct), &["approx_count_distinct", "approx_distinct"]),
     (Share(Function::ApproxPercentile), &["approx_percentile", "percentile_approx"]),
     (Limit(Function::ArrayAgg), &["array_agg"]),
+    (Ranked(Function::MinBy), &["min_by", "arg_min"]),
+    (Ranked(Function::MaxBy), &["max_by", "arg_max"]),
 ];
 
 /// The most elements of an array: each epoch that a window gets a row in writes all of them.
@@ -108,36 +114,41 @@ impl Call {
         let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
         let filter = call.filter.map(|filter| *filter);
         let refuse = |message| Err(scope.refuse(TYPE, span, message));
-        let (function, argument, number) = match (takes, list.args.as_slice()) {
-            (Value(Function::Count), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)])
-                if !distinct =>
-            {
-                (Function::Count, None, None)
-            }
-            (Value(function), [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))]) => {
-                let function = if distinct { Function::CountDistinct } else { function };
-                (function, Some(value), None)
-            }
-            (
-                Share(of) | Limit(of),
-                [
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(value)),
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(number)),
-                ],
-            ) => {
-                let number = number.to_string();
-                let read = match takes {
-                    Share(_) => millionths(&number),
-                    _ => number.parse().ok().filter(|most| (1..=MOST_ELEMENTS).contains(most)),
-                };
-                match read {
-                    Some(read) => (of(read), Some(value), Some(number)),
-                    None => return refuse(format!("{}; here is `{number}`", wanted(takes, name))),
-                }
-            }
+        if let (Value(Function::Count), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)], false) =
+            (takes, list.args.as_slice(), distinct)
+        {
+            let function = Function::Count;
+            return Ok(Self { function, name, argument: None, rank: None, number: None, filter });
+        }
+        let values: Option<Vec<&Expr>> = list.args.iter().map(value_of).collect();
+        let (argument, rank, number) = match (takes, values.as_deref()) {
+            (Value(_), Some([value])) => (*value, None, None),
+            (Share(_) | Limit(_), Some([value, number])) => (*value, None, Some(*number)),
+            (Ranked(_), Some([value, rank])) => (*value, Some(*rank), None),
+            (Ranked(_), Some([value, rank, number])) => (*value, Some(*rank), Some(*number)),
             _ => return refuse(wanted(takes, name)),
         };
-        Ok(Self { function, name, argument: argument.cloned(), number, filter })
+        let (argument, rank) = (Some(argument.clone()), rank.cloned());
+        let number = number.map(ToString::to_string);
+        let Some(function) = function(takes, distinct, number.as_deref()) else {
+            let number = number.unwrap_or_default();
+            return refuse(format!("{}; here is `{number}`", wanted(takes, name)));
+        };
+        Ok(Self { function, name, argument, rank, number, filter })
+    }
+}
+
+/// `None`: the number is none that it takes.
+fn function(takes: Takes, distinct: bool, number: Option<&str>) -> Option<Function> {
+    match takes {
+        Value(_) if distinct => Some(Function::CountDistinct),
+        Value(function) => Some(function),
+        Share(of) => number.and_then(millionths).map(of),
+        Limit(of) => number.and_then(elements).map(of),
+        Ranked(of) => match number {
+            None => Some(of(None)),
+            Some(number) => elements(number).map(|most| of(Some(most))),
+        },
     }
 }
 
@@ -154,7 +165,22 @@ fn wanted(takes: Takes, name: &str) -> String {
         Limit(_) => format!(
             "`{name}` takes a value and how many it keeps, 1 to {MOST_ELEMENTS}: `{name}(…, 100)`"
         ),
+        Ranked(_) => format!(
+            "`{name}` takes a value and what it is ranked by: `{name}(x, y)`; for an array, also how many it keeps, 1 to {MOST_ELEMENTS}: `{name}(x, y, 10)`"
+        ),
     }
+}
+
+fn value_of(argument: &FunctionArg) -> Option<&Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value),
+        _ => None,
+    }
+}
+
+/// `None`: no number of elements that there can be.
+fn elements(number: &str) -> Option<u32> {
+    number.parse().ok().filter(|most| (1..=MOST_ELEMENTS).contains(most))
 }
 
 /// `0.95` → 950,000; `None`: no share.
@@ -169,11 +195,16 @@ fn millionths(share: &str) -> Option<u32> {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.argument, &self.number) {
-            (Some(argument), Some(number)) => write!(f, "{}({argument}, {number})", self.name)?,
-            (Some(argument), None) if self.function == Function::CountDistinct => {
+            (Some(argument), number) if self.rank.is_some() || number.is_some() => {
+                write!(f, "{}({argument}", self.name)?;
+                self.rank.iter().try_for_each(|rank| write!(f, ", {rank}"))?;
+                number.iter().try_for_each(|number| write!(f, ", {number}"))?;
+                f.write_str(")")?;
+            }
+            (Some(argument), _) if self.function == Function::CountDistinct => {
                 write!(f, "{}(DISTINCT {argument})", self.name)?;
             }
-            (Some(argument), None) => write!(f, "{}({argument})", self.name)?,
+            (Some(argument), _) => write!(f, "{}({argument})", self.name)?,
             (None, _) => write!(f, "{}(*)", self.name)?,
         }
         self.filter.as_ref().map_or(Ok(()), |filter| write!(f, " FILTER (WHERE {filter})"))

@@ -414,7 +414,7 @@ fn aggregates_that_there_are_not() {
     );
     check_measure(
         "corr(amount, price)",
-        "SL6009 `measures.m` (line 1, column 1): there is no measure `corr`; there are count, sum, avg, min, max, bool_and, bool_or, first, last, var_pop, var_samp, stddev_pop, stddev_samp, approx_count_distinct, approx_percentile, array_agg",
+        "SL6009 `measures.m` (line 1, column 1): there is no measure `corr`; there are count, sum, avg, min, max, bool_and, bool_or, first, last, var_pop, var_samp, stddev_pop, stddev_samp, approx_count_distinct, approx_percentile, array_agg, min_by, max_by",
     );
     let order = "SL6009 `measures.m` (line 1, column 1): ORDER BY: leave it out; rows are in the order of event time, topic, partition and offset";
     check_measure("first(amount ORDER BY day)", order);
@@ -480,6 +480,42 @@ fn distinct_values_are_counted_with_a_filter() {
     let aggregation = planned(&aggregate(&[], &[("m", measure)]), None);
     let meaning = format!("{measure} BIGINT, states [BINARY of STRING]");
     assert_eq!(aggregation.meaning()["measures.m"], meaning);
+}
+
+#[test]
+fn values_are_ranked_by_others() {
+    check_columns(
+        &[],
+        &[("a", "max_by(country, amount)"), ("b", "min_by(price, day, 3) FILTER (WHERE paid)")],
+        "a STRING, b ARRAY<DECIMAL(9,2)>",
+    );
+    let measure = "min_by(price, day, 3) FILTER (WHERE paid)";
+    let aggregation = planned(&aggregate(&[], &[("m", measure)]), None);
+    let meaning = format!(
+        "{measure} ARRAY<DECIMAL(9,2)>, states [BINARY of STRUCT<x: DECIMAL(9,2), y: DATE>]"
+    );
+    assert_eq!(aggregation.meaning()["measures.m"], meaning);
+
+    let takes = "SL6005 `measures.m` (line 1, column 1): `max_by` takes a value and what it is ranked by: `max_by(x, y)`; for an array, also how many it keeps, 1 to 1000: `max_by(x, y, 10)`";
+    for wrong in ["max_by(amount)", "max_by(*, amount)", "arg_max(amount, day, 2, 3)"] {
+        check_measure(wrong, takes);
+    }
+    for wrong in ["0", "1001", "-1", "2.5", "amount"] {
+        let message = format!("{takes}; here is `{wrong}`");
+        check_measure(&format!("max_by(country, amount, {wrong})"), &message);
+    }
+    check_measure(
+        "max_by(country, tags)",
+        "SL6005 `measures.m` (line 1, column 8): there is no `max_by` of STRING by ARRAY<STRING>; CAST it",
+    );
+    check_measure(
+        "min_by(tags, day)",
+        "SL6005 `measures.m` (line 1, column 8): there is no `min_by` of ARRAY<STRING> by DATE; CAST it",
+    );
+    check_measure(
+        "min_by(DISTINCT country, day)",
+        "SL6009 `measures.m` (line 1, column 1): `min_by(DISTINCT …)`: leave DISTINCT out",
+    );
 }
 
 #[test]

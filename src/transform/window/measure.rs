@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, Schema};
 use arrow::error::ArrowError;
 use datafusion_common::DataFusionError;
 use datafusion_expr::{AggregateUDF, GroupsAccumulator};
@@ -25,6 +25,7 @@ use super::first_last::FirstLast;
 use super::list::List;
 use super::moments::{Moments, Over};
 use super::percentile::Percentile;
+use super::ranked::{self, Ranked};
 use super::sketch::{self, Sketches};
 use super::{codec, extreme};
 use crate::schema::{ddl, list_type};
@@ -51,6 +52,9 @@ pub enum Function {
     ApproxPercentile(u32),
     /// The first values by the one order, so many at most.
     ArrayAgg(u32),
+    /// Of a struct: its first field where the second is smallest. With a number, an array of so many.
+    MinBy(Option<u32>),
+    MaxBy(Option<u32>),
 }
 
 /// A measure of windows: one column of the table.
@@ -78,6 +82,7 @@ enum By {
     DistinctValues,
     Percentile(u32),
     List(u32),
+    Ranked { limit: Option<u32>, largest: bool },
 }
 
 impl Measure {
@@ -170,6 +175,14 @@ impl Measure {
                 let list = list_type(argument.clone());
                 measure(By::List(limit), argument, &list, sketch::state_types())
             }
+            (Function::MinBy(limit) | Function::MaxBy(limit), DataType::Struct(pair)) => {
+                let largest = matches!(function, Function::MaxBy(_));
+                let Some((input, result)) = ranked_types(pair, limit.is_some()) else {
+                    return Ok(None);
+                };
+                let by = By::Ranked { limit, largest };
+                measure(by, &input, &result, sketch::state_types())
+            }
             (Function::VarPop, _) if is_number(argument) => {
                 moments(Moments::Variance(Over::Population))
             }
@@ -218,7 +231,7 @@ impl Measure {
     pub fn stored(&self) -> String {
         let states: Vec<_> = self.states.iter().map(ddl::format_type).collect();
         match (&self.by, &self.input) {
-            (By::Distinct | By::DistinctValues, Some(of)) => {
+            (By::Distinct | By::DistinctValues | By::Ranked { .. }, Some(of)) => {
                 format!("{} of {}", states.join(", "), ddl::format_type(of))
             }
             _ => states.join(", "),
@@ -231,7 +244,7 @@ impl Measure {
 
     /// Whether rows have to be given an [`Order`](super::first_last::Order).
     pub(super) fn is_ordered(&self) -> bool {
-        matches!(self.by, By::First | By::Last | By::List(_))
+        matches!(self.by, By::First | By::Last | By::List(_) | By::Ranked { .. })
     }
 
     /// The argument as the accumulator takes it. No cast that is planned can fail or make a NULL.
@@ -266,6 +279,17 @@ impl Measure {
                 };
                 Box::new(Sketches::new(List { limit: *limit, element: Arc::clone(element) }))
             }
+            By::Ranked { limit, largest } => {
+                let (limit, largest) = (*limit, *largest);
+                let ranked = match &self.result {
+                    DataType::List(element) if limit.is_some() => {
+                        let (value, element) = (element.data_type().clone(), Arc::clone(element));
+                        Ranked { limit, largest, value, element: Some(element) }
+                    }
+                    value => Ranked { limit, largest, value: value.clone(), element: None },
+                };
+                Box::new(Sketches::new(ranked))
+            }
         })
     }
 }
@@ -277,6 +301,19 @@ fn compared(argument: &DataType) -> DataType {
         argument if argument.is_floating() => DataType::Float64,
         argument => argument.clone(),
     }
+}
+
+/// What a struct of value and rank is cast to, and the result; `None`: there is no such.
+fn ranked_types(pair: &Fields, array: bool) -> Option<(DataType, DataType)> {
+    let [value, rank] = &**pair else { return None };
+    let by = compared(rank.data_type());
+    if !codec::encodes(value.data_type()) || !ranked::ranks_by(&by) {
+        return None;
+    }
+    let rank = Arc::new(rank.as_ref().clone().with_data_type(by));
+    let input = DataType::Struct(Fields::from(vec![Arc::clone(value), rank]));
+    let value = value.data_type().clone();
+    Some((input, if array { list_type(value) } else { value }))
 }
 
 fn is_number(data_type: &DataType) -> bool {

@@ -31,6 +31,7 @@ mod list;
 mod measure;
 mod moments;
 mod percentile;
+mod ranked;
 mod session;
 mod sketch;
 mod state;

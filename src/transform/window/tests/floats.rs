@@ -15,7 +15,7 @@ const MOST: f64 = f64::MAX;
 const LEAST: f64 = f64::from_bits(1);
 
 /// The sum, correctly rounded, as CPython's `math.fsum` computes it (Shewchuk 1997). No sum in between may overflow.
-fn fsum(values: &[f64]) -> f64 {
+pub(super) fn fsum(values: &[f64]) -> f64 {
     let mut partials: Vec<f64> = Vec::new();
     for value in values {
         let mut x = *value;

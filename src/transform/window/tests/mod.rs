@@ -8,6 +8,7 @@ mod examples;
 mod floats;
 mod measures;
 pub(crate) mod model;
+mod ranked;
 pub(crate) mod run;
 
 use std::cell::Cell;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone};
 
 use super::case::{Case, Record, Windowing};
+use super::floats::fsum;
 
 /// What was committed with an epoch: how far each partition was read, and what the clock had decided.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +35,16 @@ pub(crate) struct Result {
     pub(super) distinct: i64,
     /// Of the amounts of rows that are flagged.
     pub(super) exact: i64,
+    /// Of the row with the largest amount.
+    pub(super) richest: Option<String>,
+    /// Of the flagged rows with the smallest amounts.
+    pub(super) poorest: Option<Vec<String>>,
     /// Bits of a double: about the middle one of the amounts.
     pub(super) median: Option<u64>,
+    /// Bits of a double: the sum of tenths of the amounts.
+    pub(super) tenths: Option<u64>,
+    /// Bits of a double: the variance of the amounts.
+    pub(super) spread: Option<u64>,
     /// The first of the rows that are flagged.
     pub(super) names: Option<Vec<String>>,
 }
@@ -240,6 +249,13 @@ fn result(
     let amounts: Vec<_> = places.iter().filter_map(|place| record(place).amount).collect();
     let flagged = || places.iter().filter(|place| record(place).flag == Some(true));
     let sum = (!amounts.is_empty()).then(|| amounts.iter().sum::<i64>());
+    let amount = |place: &&Place| record(place).amount;
+    let priced = places.iter().filter(|place| amount(place).is_some());
+    // The first of those with the largest.
+    let richest = priced.min_by_key(|place| std::cmp::Reverse(amount(place)));
+    let mut poorest: Vec<_> = flagged().filter(|place| amount(place).is_some()).collect();
+    poorest.sort_by_key(amount);
+    let poorest: Vec<_> = poorest.into_iter().take(NAMES).map(|place| name(*place)).collect();
     let names: Vec<_> = flagged().take(NAMES).map(|place| name(*place)).collect();
     Result {
         bounds,
@@ -255,9 +271,25 @@ fn result(
         distinct: amounts.iter().collect::<BTreeSet<_>>().len() as i64,
         exact: flagged().filter_map(|place| record(place).amount).collect::<BTreeSet<_>>().len()
             as i64,
+        richest: richest.copied().map(name),
+        poorest: (!poorest.is_empty()).then_some(poorest),
+        tenths: sum
+            .map(|_| fsum(&amounts.iter().copied().map(tenth).collect::<Vec<_>>()).to_bits()),
+        spread: sum.map(|sum| variance(&amounts, sum).to_bits()),
         median: median(amounts).map(f64::to_bits),
         names: (!names.is_empty()).then_some(names),
     }
+}
+
+/// Of which the sum depends on the order, if it is rounded in between.
+pub(super) fn tenth(amount: i64) -> f64 {
+    amount as f64 / 10.0
+}
+
+fn variance(amounts: &[i64], sum: i64) -> f64 {
+    let count = amounts.len() as i64;
+    let squares: i64 = amounts.iter().map(|amount| amount * amount).sum();
+    (count * squares - sum * sum) as f64 / (count * count) as f64
 }
 
 /// The middle of the 64th of a power of two that the median is in; the ends are exact.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, StructArray};
 use arrow::compute::filter;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
 use super::case::{Case, Record, Step, Windowing};
@@ -40,6 +40,7 @@ fn plan(case: &Case) -> WindowPlan {
     let measure = |name, function, argument: Option<&DataType>| {
         Measure::new(name, function, argument).expect("a valid measure")
     };
+    let pair = DataType::Struct(pair());
     let (int, text) = (Some(&DataType::Int64), Some(&DataType::Utf8));
     let measures = vec![
         measure("rows", Function::Count, None),
@@ -53,11 +54,21 @@ fn plan(case: &Case) -> WindowPlan {
         measure("distinct", Function::ApproxCountDistinct, int),
         measure("exact", Function::CountDistinct, int),
         measure("median", Function::ApproxPercentile(500_000), int),
+        measure("richest", Function::MaxBy(None), Some(&pair)),
+        measure("poorest", Function::MinBy(Some(model::NAMES as u32)), Some(&pair)),
+        measure("tenths", Function::Sum, Some(&DataType::Float64)),
+        measure("spread", Function::VarPop, int),
         measure("names", Function::ArrayAgg(model::NAMES as u32), text),
     ];
     let lateness = Lateness { delay: case.delay, max_future: case.max_future };
     let keys = vec![Arc::new(Field::new("key", DataType::Utf8, true))];
     WindowPlan::new(kind, lateness, keys, measures).expect("a valid plan")
+}
+
+/// A name and the amount that it is ranked by.
+fn pair() -> Fields {
+    let field = |name, data_type| Field::new(name, data_type, true);
+    Fields::from(vec![field("x", DataType::Utf8), field("y", DataType::Int64)])
 }
 
 /// What came out, what was recorded with each commit, and the windows as they are then.
@@ -208,6 +219,12 @@ fn read(
 
     let offsets = keep(Arc::new(offsets));
 
+    let ranked = vec![Arc::clone(&names), Arc::clone(&amounts)];
+    let ranked: ArrayRef = Arc::new(StructArray::new(pair(), ranked, None));
+
+    let tenths = amounts.as_primitive::<Int64Type>();
+    let tenths: ArrayRef = Arc::new(tenths.unary::<_, Float64Type>(model::tenth));
+
     let argument = |values: &ArrayRef| Argument { values: Some(Arc::clone(values)), filter: None };
     let arguments = [
         Argument { values: None, filter: None },
@@ -220,6 +237,10 @@ fn read(
         argument(&names),
         argument(&amounts),
         Argument { values: Some(Arc::clone(&amounts)), filter: Some(flags.clone()) },
+        argument(&amounts),
+        argument(&ranked),
+        Argument { values: Some(ranked), filter: Some(flags.clone()) },
+        argument(&tenths),
         argument(&amounts),
         Argument { values: Some(names), filter: Some(flags) },
     ];
@@ -251,8 +272,8 @@ fn rows(batch: &RecordBatch) -> Vec<model::Result> {
         let values = column(position).as_primitive::<Float64Type>();
         values.is_valid(row).then(|| values.value(row).to_bits())
     };
-    let names = |row: usize| {
-        let lists = column(12).as_list::<i32>();
+    let names = |position: usize, row: usize| {
+        let lists = column(position).as_list::<i32>();
         let names = lists.is_valid(row).then(|| lists.value(row))?;
         Some(names.as_string::<i32>().iter().map(|name| name.expect("a name").to_owned()).collect())
     };
@@ -270,7 +291,11 @@ fn rows(batch: &RecordBatch) -> Vec<model::Result> {
         distinct: int(9, row).expect("a count"),
         exact: int(10, row).expect("a count"),
         median: bits(11, row),
-        names: names(row),
+        richest: text(12, row),
+        poorest: names(13, row),
+        tenths: bits(14, row),
+        spread: bits(15, row),
+        names: names(16, row),
     };
     (0..batch.num_rows()).map(row).collect()
 }
