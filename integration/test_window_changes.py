@@ -16,14 +16,13 @@ from harness.kills import kill_at_random
 from harness.readers import Duck, scan
 from harness.sluice import CONTINUOUS, wait_caught_up
 from harness.waiting import wait_until
-from harness.windows import MEASURES, Session, Sliding, Windowed, tumbling
+from harness.windows import Session, Sliding, Windowed, tumbling
 from test_windows import Feeding, configured, fates
 
-MEASURED = tuple(MEASURES)
 OUTPUTS = {
-    "minutes": Windowed(tumbling(60, offset=10), measures=MEASURED),
-    "sliding": Windowed(Sliding(300, 70), measures=MEASURED),
-    "sessions": Windowed(Session(30), ("country", "shop"), measures=MEASURED),
+    "minutes": Windowed(tumbling(60, offset=10)),
+    "sliding": Windowed(Sliding(300, 70)),
+    "sessions": Windowed(Session(30), ("country", "shop")),
 }
 
 

@@ -16,15 +16,15 @@ from harness.s3 import S3
 from harness.s3_proxy import COMMIT, S3Proxy, cut, landed_but, late, refused
 from harness.sluice import CONTINUOUS, FENCED
 from harness.waiting import wait_until
-from harness.windows import MEASURES, Session, Windowed, tumbling
+from harness.windows import Session, Windowed, tumbling
 from test_windows import Feeding, assert_epochs, configured, fates
 
 STATE = r"/_sluice/state/.*\.state$"
-MINUTES = Windowed(tumbling(60), measures=tuple(MEASURES))
+MINUTES = Windowed(tumbling(60))
 OUTPUTS = {
     "minutes": MINUTES,
     "open": replace(MINUTES, emit={"changes": {"every": "0s"}}),
-    "sessions": Windowed(Session(30), ("country", "shop"), measures=tuple(MEASURES)),
+    "sessions": Windowed(Session(30), ("country", "shop")),
 }
 ACTIONS = {
     "500": refused(500),
