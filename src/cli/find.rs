@@ -1,7 +1,7 @@
 //! The tables of a connector, by name: where each is and whose progress is in it.
 
 use super::print;
-use crate::config::Connector;
+use crate::config::{Connector, Output};
 use crate::disposition::Exit;
 use crate::engine::view::View;
 use crate::sink::error::SinkError;
@@ -20,6 +20,11 @@ pub struct FoundTable {
 }
 
 impl FoundTable {
+    /// The stream of late rows of an output, in the dead-letter table.
+    pub fn is_late_rows(&self) -> bool {
+        self.owner.is_late_rows()
+    }
+
     pub fn is_dead_letters(&self) -> bool {
         self.name == DEAD_LETTERS
     }
@@ -83,6 +88,20 @@ pub fn tables(spec: &Connector, wanted: Option<&str>) -> Result<Vec<FoundTable>,
         return Err(Exit::Usage);
     }
     Ok(tables)
+}
+
+/// The streams of late rows in the dead-letter table, of the outputs that keep them.
+pub fn late_rows(spec: &Connector, wanted: Option<&str>) -> Result<Vec<FoundTable>, Exit> {
+    let Some(letters) = &spec.dead_letters else { return Ok(Vec::new()) };
+    let keeping = spec.outputs.iter().filter(|(name, output)| {
+        output.keeps_late_rows() && wanted.is_none_or(|wanted| wanted == **name)
+    });
+    let stream = |(_, output): (&String, &Output)| {
+        let owner = Owner::late_rows(&spec.name, &output.name);
+        let store = TableStore::open(&letters.table, &letters.storage).map_err(failure)?;
+        Ok(FoundTable { name: owner.stream().to_owned(), owner, store })
+    };
+    keeping.map(stream).collect()
 }
 
 /// Prints what failed in a table, and gives the exit code.

@@ -52,8 +52,11 @@ pub(super) async fn verify(args: VerifyArgs) -> Exit {
 /// Whether all tables are clean; each is printed as soon as it is known.
 async fn tables(spec: &Connector, args: &VerifyArgs) -> Result<bool, Exit> {
     let mut clean = true;
-    for table in find::tables(spec, args.output.as_deref())? {
-        let proof = prove(&table, args.deep).await.map_err(find::failure)?;
+    let wanted = args.output.as_deref();
+    for table in find::tables(spec, wanted)?.into_iter().chain(find::late_rows(spec, wanted)?) {
+        // Rows of a dead-letter table are looked at once.
+        let deep = args.deep && !table.is_late_rows();
+        let proof = prove(&table, deep).await.map_err(find::failure)?;
         let Some(proof) = proof else {
             // A run makes every table before it reads anything: without one there is nothing to prove.
             clean = false;
@@ -93,8 +96,9 @@ pub(super) struct Proof {
     /// Dead letters that became rows after all; `None`: none did.
     pub replay: Option<Report>,
     pub deep: Option<DeepReport>,
+    /// A stream of what is no row of an output.
     #[serde(skip)]
-    is_dead_letters: bool,
+    is_side: bool,
 }
 
 /// Walks a table's kept log; `None`: there is no table.
@@ -131,7 +135,7 @@ pub(super) async fn prove(table: &FoundTable, deep: bool) -> Result<Option<Proof
         report,
         replay,
         deep,
-        is_dead_letters: table.is_dead_letters(),
+        is_side: table.is_dead_letters() || table.is_late_rows(),
     }))
 }
 
@@ -172,8 +176,8 @@ impl Proof {
         let Self { output, report, .. } = self;
         let versions = format!("(versions {}–{})", self.first_version, self.last_version);
         let duplicates = count(report.duplicates, "duplicate");
-        if self.is_dead_letters {
-            // What isn't a dead letter is a gap to this table.
+        if self.is_side {
+            // What isn't a dead letter, or late, is a gap to this stream.
             let (rows, of) =
                 (count(report.fates.rows, "row"), count(report.fates.total(), "offset"));
             return format!("{output}: {rows} of {of} judged; {duplicates} {versions}");
@@ -264,7 +268,7 @@ mod tests {
             report: Report { records: fates.records(), fates, reread, ..Report::default() },
             replay: None,
             deep: None,
-            is_dead_letters: false,
+            is_side: false,
         }
     }
 

@@ -22,6 +22,9 @@ const MIN_TXN_RETENTION: Duration = Duration::from_secs(60 * 60);
 /// What the stream of an output's replays adds to its name.
 const REPLAY: &str = ".replay";
 
+/// What the stream of an output's late rows adds.
+const LATE_ROWS: &str = ".late";
+
 /// Whose progress it is: an output of a connector, or one of its side streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -36,7 +39,7 @@ impl Owner {
 
     /// The late rows of an output. No output's name has a dot.
     pub fn late_rows(connector: &str, output: &str) -> Self {
-        Self { connector: connector.to_owned(), stream: format!("{output}.late") }
+        Self { connector: connector.to_owned(), stream: format!("{output}{LATE_ROWS}") }
     }
 
     /// The dead letters of a connector.
@@ -47,6 +50,10 @@ impl Owner {
     /// The dead letters that became rows of an output after all.
     pub fn replay(connector: &str, output: &str) -> Self {
         Self { connector: connector.to_owned(), stream: format!("{output}{REPLAY}") }
+    }
+
+    pub fn is_late_rows(&self) -> bool {
+        self.stream.ends_with(LATE_ROWS)
     }
 
     pub fn connector(&self) -> &str {
