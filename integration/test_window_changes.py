@@ -161,4 +161,6 @@ def test_kills_keep_each_late_row_once(
         assert len(found) == len(set(found)), "none twice"
         assert set(found) == model.refused
         print(f"{name}: {kills} kills, {len(found)} rows that no window takes")
-    sluice.verify()
+    proof = sluice.verify().stdout
+    assert all(f"{name}.late: " in proof for name in kept), proof
+    print(proof)
