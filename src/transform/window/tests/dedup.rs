@@ -14,6 +14,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::case::{Case, Step, Windowing, cases, session};
+#[cfg(feature = "rocksdb")]
+use super::for_a_tenth;
 use super::for_all;
 use super::model::{self, Place, Recorded};
 use super::run::{partition, partitions};
@@ -284,7 +286,7 @@ fn duplicates_are_the_models_given_the_recorded_commits() {
 fn duplicates_are_the_models_with_state_on_disk() {
     let folder = tempfile::tempdir().expect("a folder");
     for first in [First::ByArrival, First::ByEventTime] {
-        for_all(cases(session(), true), |case| {
+        for_a_tenth(cases(session(), true), |case| {
             let run = Run::new(&case, first, false).on_disk(folder.path()).all();
             let expected = model(&case, &run.commits, first, false);
             prop_assert_eq!(&run.found, &expected, "found (left), the model's (right)");
