@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::super::error::WindowError;
 use super::super::keys::KEY_GROUPS;
 use super::super::watermark::Micros;
-use super::{ROWS, expiry_of, group_in, ordered, rows_after};
+use super::entry::{ROWS, expiry_of, group_in, ordered, rows_after};
 
 const MIB: usize = 1 << 20;
 /// Blocks that were read, their indexes and filters.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::keys::KEY_GROUPS;
 use super::super::watermark::Micros;
-use super::{Bytes, group_in, rows_after, span};
+use super::Bytes;
+use super::entry::{group_in, rows_after, span};
 
 #[derive(Debug)]
 pub(super) struct Memory {
