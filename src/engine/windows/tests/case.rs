@@ -46,9 +46,9 @@ pub(super) enum Event {
 pub(super) enum Mishap {
     None,
     /// The put of the state object meets this.
-    State(Trouble),
+    State(Fault),
     /// The puts of the log entry meet these.
-    Entry(Vec<Trouble>),
+    Entry(Vec<Fault>),
     /// No answer, however often it is tried, and the entry lands when nobody waits for it any more.
     Late,
     /// So many reads fail.
@@ -63,31 +63,6 @@ pub(super) struct Rewrite {
     pub(super) files: u16,
     /// It says no more of the file than how many rows there are.
     pub(super) without_stats: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Trouble {
-    Refused,
-    TimeoutBefore,
-    TimeoutAfter,
-    Conflict,
-    PreconditionAfter,
-    ServerError,
-    CutThenLands,
-}
-
-impl Trouble {
-    pub(super) fn fault(self) -> Fault {
-        match self {
-            Self::Refused => Fault::Refused,
-            Self::TimeoutBefore => Fault::TimeoutBefore,
-            Self::TimeoutAfter => Fault::TimeoutAfter,
-            Self::Conflict => Fault::Conflict,
-            Self::PreconditionAfter => Fault::PreconditionAfter,
-            Self::ServerError => Fault::ServerError,
-            Self::CutThenLands => Fault::CutThenLands,
-        }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -134,16 +109,16 @@ fn event() -> impl Strategy<Value = Event> {
 fn mishap() -> impl Strategy<Value = Mishap> {
     prop_oneof![
         8 => Just(Mishap::None),
-        1 => trouble().prop_map(Mishap::State),
-        3 => prop::collection::vec(trouble(), 1..6).prop_map(Mishap::Entry),
+        1 => fault().prop_map(Mishap::State),
+        3 => prop::collection::vec(fault(), 1..6).prop_map(Mishap::Entry),
         1 => Just(Mishap::Late),
         1 => (1..4_u32).prop_map(Mishap::Reads),
         1 => rewrite().prop_map(Mishap::Raced),
     ]
 }
 
-fn trouble() -> impl Strategy<Value = Trouble> {
-    use Trouble::*;
+fn fault() -> impl Strategy<Value = Fault> {
+    use Fault::*;
     let all = [
         Refused,
         TimeoutBefore,

@@ -181,10 +181,8 @@ impl<'a> World<'a> {
         let faults = &self.fixture.faults;
         match mishap {
             Mishap::None => {}
-            Mishap::State(trouble) => faults.fail_states([trouble.fault()]),
-            Mishap::Entry(troubles) => {
-                faults.fail_puts(troubles.iter().map(|trouble| trouble.fault()));
-            }
+            Mishap::State(fault) => faults.fail_states([fault.clone()]),
+            Mishap::Entry(all) => faults.fail_puts(all.iter().cloned()),
             Mishap::Late => {
                 let lost = std::iter::repeat_n(Fault::TimeoutBefore, PUT_TRIES as usize - 1);
                 faults.fail_puts(lost.chain([Fault::CutThenLands]));

@@ -18,7 +18,7 @@ use super::case::{Case, Step, Windowing, cases, session};
 use super::for_a_tenth;
 use super::for_all;
 use super::model::{self, Place, Recorded};
-use super::run::{partition, partitions};
+use super::run::{partition, partitions, toggle};
 use crate::transform::window::*;
 
 /// What came out.
@@ -93,25 +93,12 @@ impl<'a> Run<'a> {
             match step {
                 Step::Read { partition, rows } => self.pending.push((*partition, *rows)),
                 Step::Fail => drop(self.attempt(&Recorded::default())),
-                Step::Commit { toggled } => self.commit(self.toggle(toggled)),
+                Step::Commit { toggled } => self.commit(toggle(&self.windows, toggled)),
             }
         }
         self.pending.extend((0..count).rev().map(|partition| (partition, usize::MAX)));
         self.commit(Recorded::default());
         self
-    }
-
-    fn toggle(&self, toggled: &BTreeSet<usize>) -> Recorded {
-        let mut recorded = Recorded::default();
-        for number in toggled {
-            let known = self.windows.watermarks().partitions().get(&partition(*number));
-            match known {
-                None => recorded.joined.insert(*number),
-                Some(known) if known.idle => recorded.back.insert(*number),
-                Some(_) => recorded.idle.insert(*number),
-            };
-        }
-        recorded
     }
 
     fn attempt(&mut self, recorded: &Recorded) -> Attempted {

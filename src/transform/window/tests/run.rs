@@ -23,6 +23,19 @@ pub(super) fn partitions(numbers: &BTreeSet<usize>) -> BTreeSet<SourcePartition>
     numbers.iter().map(|number| partition(*number)).collect()
 }
 
+/// Who is idle comes back, and who isn't becomes idle. Partitions that nobody knows join.
+pub(super) fn toggle(windows: &Windows, toggled: &BTreeSet<usize>) -> Recorded {
+    let mut recorded = Recorded::default();
+    for number in toggled {
+        match windows.watermarks().partitions().get(&partition(*number)) {
+            None => recorded.joined.insert(*number),
+            Some(known) if known.idle => recorded.back.insert(*number),
+            Some(_) => recorded.idle.insert(*number),
+        };
+    }
+    recorded
+}
+
 fn plan(case: &Case) -> WindowPlan {
     let aligned = |size, slide, offset, zone| {
         Kind::Aligned(Aligned::new(size, slide, offset, zone).expect("valid windows"))
@@ -86,7 +99,7 @@ pub(super) fn run_in(case: &Case, state: State) -> (Outcome, Vec<Recorded>, Wind
         match step {
             Step::Read { partition, rows } => run.pending.push((*partition, *rows)),
             Step::Fail => run.fail(),
-            Step::Commit { toggled } => run.commit(run.toggle(toggled)),
+            Step::Commit { toggled } => run.commit(toggle(&run.windows, toggled)),
         }
     }
     // What is left, the last partition first.
@@ -120,20 +133,6 @@ impl<'a> Run<'a> {
             outcome: Outcome::default(),
             commits: Vec::new(),
         }
-    }
-
-    /// Who is idle comes back, and who isn't becomes idle. Partitions that nobody knows join.
-    fn toggle(&self, toggled: &BTreeSet<usize>) -> Recorded {
-        let mut recorded = Recorded::default();
-        for number in toggled {
-            let known = self.windows.watermarks().partitions().get(&partition(*number));
-            match known {
-                None => recorded.joined.insert(*number),
-                Some(known) if known.idle => recorded.back.insert(*number),
-                Some(_) => recorded.idle.insert(*number),
-            };
-        }
-        recorded
     }
 
     fn attempt(&mut self, recorded: &Recorded) -> (Finished, Vec<model::Result>, Vec<usize>) {
