@@ -16,7 +16,7 @@ from harness.kafka import Kafka
 from harness.kills import kill_at_random
 from harness.readers import Duck, scan
 from harness.sluice import CONTINUOUS, Sluice, wait_caught_up
-from test_windows import Feeding, fates, windows_of
+from test_windows import KILLS, Feeding, fates, late_rows_kept, windows_of
 
 Place = tuple[int, int]
 
@@ -125,8 +125,8 @@ def assert_each_once(lake: Lake, everything: Callable[[], Iterable[Iterable[Even
         told = [commit.sluice["windows"] for commit in windows_of(log)]
         waited = sum(each.get("duplicates", 0) for each in told)
         assert waited == (model.duplicates if asked.order == "event_time" else 0)
-        dead = Duck(lake.storage).rows(f"SELECT {columns} FROM {scan(lake.table('dead'))} WHERE output = '{name}'")
-        assert len(dead) == len(set(dead)) and set(dead) == model.refused, f"{name}: late rows"
+        dead = late_rows_kept(lake, name)
+        assert dead == model.refused, f"{name}: late rows"
         print(f"{name}: {len(found)} rows, {model.duplicates} duplicates, {len(dead)} late, {len(told)} epochs")
         assert min(len(found), model.duplicates, len(dead)) > 100, "the feed has it all"
 
@@ -143,9 +143,6 @@ def test_rows_are_the_models_also_when_another_writer_optimizes(
             readers.delta_rs(lake.table(name), lake.storage).optimize.compact()
     assert_each_once(lake, orders.everything)
     sluice.verify()
-
-
-KILLS = [pytest.param(8, id="8-kills"), pytest.param(100, id="100-kills", marks=pytest.mark.soak)]
 
 
 @pytest.mark.parametrize("kills", KILLS)

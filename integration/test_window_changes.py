@@ -17,7 +17,7 @@ from harness.readers import Duck, scan
 from harness.sluice import CONTINUOUS, wait_caught_up
 from harness.waiting import wait_until
 from harness.windows import Session, Sliding, Windowed, tumbling
-from test_windows import Feeding, configured, fates
+from test_windows import KILLS, Feeding, configured, fates, late_rows_kept
 
 OUTPUTS = {
     "minutes": Windowed(tumbling(60, offset=10)),
@@ -113,9 +113,6 @@ def test_another_writers_optimize_moves_open_windows_and_none_comes_twice(
     sluice.verify()
 
 
-KILLS = [pytest.param(8, id="8-kills"), pytest.param(100, id="100-kills", marks=pytest.mark.soak)]
-
-
 @pytest.mark.parametrize("kills", KILLS)
 def test_kills_leave_each_window_once_and_as_it_stands(
     kafka: Kafka, eight: str, lake: Lake, connector: Connector, seed: int, kills: int
@@ -156,10 +153,8 @@ def test_kills_keep_each_late_row_once(
         model = asked.model(feeding.everything())
         assert fates(lake.log(name)) == Counter(model.fates)
         asked.assert_equal(asked.read(lake.table(name), lake.storage), asked.rows(model.closed()))
-        columns = "kafka_partition, kafka_offset"
-        found = Duck(lake.storage).rows(f"SELECT {columns} FROM {scan(lake.table('dead'))} WHERE output = '{name}'")
-        assert len(found) == len(set(found)), "none twice"
-        assert set(found) == model.refused
+        found = late_rows_kept(lake, name)
+        assert found == model.refused
         print(f"{name}: {kills} kills, {len(found)} rows that no window takes")
     proof = sluice.verify().stdout
     assert all(f"{name}.late: " in proof for name in kept), proof

@@ -64,6 +64,14 @@ def fates(log: DeltaLog) -> Counter[str]:
     return found
 
 
+def late_rows_kept(lake: Lake, name: str) -> set[tuple[int, int]]:
+    """Partition and offset of an output's rows in the table `dead`, where none is twice."""
+    columns = "kafka_partition, kafka_offset"
+    found = Duck(lake.storage).rows(f"SELECT {columns} FROM {scan(lake.table('dead'))} WHERE output = '{name}'")
+    assert len(found) == len(set(found)), f"{name}: twice"
+    return set(found)
+
+
 def millis(time: str | None) -> int | None:
     return None if time is None else (datetime.fromisoformat(time) - EPOCH) // timedelta(milliseconds=1)
 
