@@ -1,7 +1,8 @@
 //! One Parquet file in the making.
 //!
 //! Guarantees: a row group's pages leave memory when the row group ends; an error of the store comes out
-//! as the store's error, not as one of Parquet.
+//! as the store's error, not as one of Parquet. One that is dropped unfinished takes itself back, and may be
+//! dropped on any thread.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -105,7 +106,7 @@ impl ParquetFile {
         let footer = self.writer.finish();
         let footer = footer.map_err(|error| self.failure(error))?;
         let stats = self.statistics.render(&footer);
-        let path = self.path;
+        let path = std::mem::take(&mut self.path);
         // `into_inner` would want to finish the file once more.
         let upload = self.writer.inner_mut().upload.take().expect("a file is finished once");
         let upload = upload.finish()?;
@@ -128,6 +129,14 @@ impl ParquetFile {
     }
 }
 
+impl Drop for ParquetFile {
+    /// Parquet's writer buffers, and would write what it holds as it goes: to a store that is a wait, which no
+    /// thread of a runtime can do.
+    fn drop(&mut self) {
+        self.writer.inner_mut().upload = None;
+    }
+}
+
 fn now_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -135,14 +144,16 @@ fn now_millis() -> i64 {
 
 /// Keeps the upload's own error, which Parquet turns into text.
 struct Tracked {
-    /// Until the file is whole.
+    /// Until the file is whole or given up.
     upload: Option<Upload>,
     failure: Option<io::Error>,
 }
 
 impl Write for Tracked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let upload = self.upload.as_mut().expect("bytes come before the finish");
+        let Some(upload) = &mut self.upload else {
+            return Err(io::Error::other("the file was given up"));
+        };
         upload.write(bytes).map_err(|error| {
             let kind = error.kind();
             self.failure = Some(error);

@@ -64,6 +64,17 @@ fn no_rows_make_no_file() {
     assert_eq!(bench.names(), [""; 0]);
 }
 
+#[test]
+fn a_runtimes_own_thread_may_drop_what_is_unfinished() {
+    for bench in [Bench::in_memory(), Bench::on_disk()] {
+        let batch = orders(0, 100);
+        let mut writer = bench.writer(&spec(&batch.schema()));
+        writer.write(&batch).expect("a store that works");
+        bench.runtime.block_on(async { drop(writer) });
+        assert_eq!(bench.names(), [""; 0]);
+    }
+}
+
 /// `orders` with a partition column `c` that takes these values in turn.
 fn orders_by(values: &[Option<&str>], rows: i64) -> RecordBatch {
     let orders = orders(0, rows);
