@@ -172,6 +172,7 @@ fn add(epoch: &mut Epoch, time: i64, keys: &[u64]) {
     let rows = CountedRows {
         partition: &partition,
         offsets: &column(&|key| key as i64),
+        distinct: &[],
         keys: &[names],
         arguments: &[
             Argument { values: None, filter: None },

@@ -90,6 +90,7 @@ fn run(kind: &Kind, chunks: &[Rows]) -> usize {
             let rows = CountedRows {
                 partition: &partition,
                 offsets: &rows.offsets,
+                distinct: &[],
                 keys: &[Arc::clone(&rows.keys)],
                 arguments: &arguments,
             };

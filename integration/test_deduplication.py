@@ -1,4 +1,5 @@
-"""`deduplicate`: of the rows of a key that are near to each other only the first is there, whatever the batches and kills."""
+"""`deduplicate`: of the rows of a key that are near to each other only the first is there, or in windows, whatever the batches
+and kills."""
 
 import random
 from bisect import bisect
@@ -16,6 +17,7 @@ from harness.kafka import Kafka
 from harness.kills import kill_at_random
 from harness.readers import Duck, scan
 from harness.sluice import CONTINUOUS, Sluice, wait_caught_up
+from harness.windows import Session, Windowed, tumbling
 from test_windows import KILLS, Feeding, fates, late_rows_kept, windows_of
 
 Place = tuple[int, int]
@@ -31,19 +33,15 @@ class Deduplicated:
     backend: str
     within: int = 5
     delay: int = 60
+    # What takes the rows that stay; none: the table.
+    into: Windowed | None = None
 
     def output(self, table: str) -> dict[str, Any]:
-        return {
-            "table": table,
-            "deduplicate": {
-                "keys": list(self.keys),
-                "within": f"{self.within}s",
-                "order": self.order,
-                "late_rows": "dead_letter",
-                "watermark": {"column": "event_time", "delay": f"{self.delay}s"},
-            },
-            "state": {"backend": self.backend},
-        }
+        step = {"keys": list(self.keys), "within": f"{self.within}s", "order": self.order}
+        if self.into is not None:
+            return self.into.output(table, deduplicate=step, state={"backend": self.backend})
+        step |= {"late_rows": "dead_letter", "watermark": {"column": "event_time", "delay": f"{self.delay}s"}}
+        return {"table": table, "deduplicate": step, "state": {"backend": self.backend}}
 
 
 @dataclass
@@ -81,7 +79,8 @@ class Model:
         self.rows = {(event.partition, event.offset) for event in first}
         self.duplicates = len(on_time) - len(first)
         if not waits:
-            self.fates.update(rows=len(first), duplicates=self.duplicates)
+            become = "rows" if self.asked.into is None else "aggregated"
+            self.fates.update({become: len(first), "duplicates": self.duplicates})
         return self
 
     def _first(self, events: list[Event]) -> list[Event]:
@@ -103,6 +102,21 @@ OUTPUTS = {
     ),
     "earliest": Deduplicated(("country", "shop"), lambda event: (event.country, event.shop), "event_time", "memory"),
     "waiting": Deduplicated(("shop",), lambda event: event.shop, "event_time", "rocksdb", within=20),
+    "minutes": Deduplicated(
+        ("kafka_partition", "shop"),
+        lambda event: (event.partition, event.shop),
+        "arrival",
+        "memory",
+        into=Windowed(tumbling(60), late_rows="dead_letter"),
+    ),
+    "sessions": Deduplicated(
+        ("shop",),
+        lambda event: event.shop,
+        "event_time",
+        "rocksdb",
+        within=2,
+        into=Windowed(Session(4), late_rows="dead_letter", emit={"changes": {"every": "1s"}}),
+    ),
 }
 
 
@@ -115,20 +129,38 @@ def configured(connector: Connector, topic: str, lake: Lake, **top: Any) -> Slui
 def assert_each_once(lake: Lake, everything: Callable[[], Iterable[Iterable[Event]]]) -> None:
     for name, asked in OUTPUTS.items():
         model = Model(asked).read(everything())
-        columns = "kafka_partition, kafka_offset"
-        found = Duck(lake.storage).rows(f"SELECT {columns} FROM {scan(lake.table(name))}")
-        assert len(found) == len(set(found)), f"{name}: twice"
-        missing, invented = model.rows - set(found), set(found) - model.rows
-        assert not (missing or invented), f"{name}: missing {sorted(missing)[:5]}, invented {sorted(invented)[:5]}"
+        if asked.into is None:
+            found = assert_rows(lake, name, model)
+        else:
+            found = assert_windows(lake, name, model, asked.into, everything())
         log = lake.log(name)
         assert fates(log) == +model.fates
         told = [commit.sluice["windows"] for commit in windows_of(log)]
         waited = sum(each.get("duplicates", 0) for each in told)
         assert waited == (model.duplicates if asked.order == "event_time" else 0)
+        taken = sum(each.get("aggregated", 0) for each in told)
+        assert taken == (len(model.rows) if asked.order == "event_time" and asked.into is not None else 0)
         dead = late_rows_kept(lake, name)
         assert dead == model.refused, f"{name}: late rows"
-        print(f"{name}: {len(found)} rows, {model.duplicates} duplicates, {len(dead)} late, {len(told)} epochs")
-        assert min(len(found), model.duplicates, len(dead)) > 100, "the feed has it all"
+        print(f"{name}: {found} rows, {model.duplicates} duplicates, {len(dead)} late, {len(told)} epochs")
+        assert min(found, model.duplicates, len(dead)) > 100, "the feed has it all"
+
+
+def assert_rows(lake: Lake, name: str, model: Model) -> int:
+    found = Duck(lake.storage).rows(f"SELECT kafka_partition, kafka_offset FROM {scan(lake.table(name))}")
+    assert len(found) == len(set(found)), f"{name}: twice"
+    missing, invented = model.rows - set(found), set(found) - model.rows
+    assert not (missing or invented), f"{name}: missing {sorted(missing)[:5]}, invented {sorted(invented)[:5]}"
+    return len(found)
+
+
+def assert_windows(
+    lake: Lake, name: str, model: Model, into: Windowed, partitions: Iterable[Iterable[Event]]
+) -> int:
+    """Windows of distinct rows are windows where all others are left out: these move watermarks all the same."""
+    windows = into.model(partitions, where=lambda event: (event.partition, event.offset) in model.rows)
+    wanted = windows.closed() if into.emit == "final" else windows.windows()
+    return into.assert_equal(into.read(lake.table(name), lake.storage), into.rows(wanted))
 
 
 def test_rows_are_the_models_also_when_another_writer_optimizes(
@@ -156,6 +188,7 @@ def test_kills_keep_each_row_once(
     for name in OUTPUTS:
         wait_caught_up(process, lake.log(name), kafka, eight, seconds=120)
     assert process.terminate() == 0
+    sluice.run("--set", "trigger.mode=available_now")
     assert_each_once(lake, feeding.everything)
     print(f"{kills} kills, {before} before a commit")
     sluice.verify()

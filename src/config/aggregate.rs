@@ -27,7 +27,7 @@ impl Aggregate {
     }
 }
 
-/// Rows of a key that are near to each other in event time, of which only the first is written.
+/// Rows of a key that are near to each other in event time, of which only the first is written, or goes into windows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deduplicate {
     /// SQL expressions over a record; never empty.
@@ -35,8 +35,9 @@ pub struct Deduplicate {
     /// Rows of a key are duplicates that are less than this apart.
     pub within: Duration,
     pub order: DuplicateOrder,
-    /// Late rows go into the table of `dead_letters`.
+    /// Late rows go into the table of `dead_letters`. Before windows, that is for these to say.
     pub keeps_late_rows: bool,
+    /// That of the windows, if there are any.
     pub watermark: Watermark,
 }
 

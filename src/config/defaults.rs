@@ -174,7 +174,8 @@ fn of_output(explicit: &Value) -> Value {
         output["aggregate"] = of_aggregate(&explicit["aggregate"]);
     }
     if explicit["deduplicate"].is_object() {
-        output["deduplicate"] = of_deduplicate(&explicit["deduplicate"]);
+        output["deduplicate"] =
+            of_deduplicate(&explicit["deduplicate"], explicit["aggregate"].is_object());
     }
     if explicit["aggregate"].is_object() || explicit["deduplicate"].is_object() {
         let max_bytes = match explicit["state"]["backend"].as_str() {
@@ -190,8 +191,12 @@ fn of_output(explicit: &Value) -> Value {
     output
 }
 
-fn of_deduplicate(explicit: &Value) -> Value {
-    let mut deduplicate = json!({"order": DUPLICATE_ORDER, "late_rows": LATE_ROWS});
+/// `aggregated`: what is of event time stands under `aggregate`.
+fn of_deduplicate(explicit: &Value, aggregated: bool) -> Value {
+    let mut deduplicate = json!({"order": DUPLICATE_ORDER});
+    if !aggregated {
+        deduplicate["late_rows"] = LATE_ROWS.into();
+    }
     if explicit["watermark"].is_object() {
         deduplicate["watermark"] = of_watermark();
     }

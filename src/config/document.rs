@@ -11,13 +11,19 @@ use super::{client, defaults, later, raw};
 
 /// A connector that has everything the defaults depend on.
 fn sample_defaults() -> Value {
-    let output = json!({
+    let of_output = |output: Value| {
+        let explicit =
+            json!({"name": "<name>", "http": {}, "decode": {}, "outputs": {"*": output}});
+        defaults::layer(&explicit)
+    };
+    let mut sample = of_output(json!({
         "decode": {},
         "aggregate": {"watermark": {}, "window": {"kind": "tumbling"}},
-        "deduplicate": {"watermark": {}},
-    });
-    let explicit = json!({"name": "<name>", "http": {}, "decode": {}, "outputs": {"*": output}});
-    defaults::layer(&explicit)
+    }));
+    // Beside `aggregate` it has fewer.
+    let rows = of_output(json!({"deduplicate": {"watermark": {}}}));
+    sample["outputs"]["*"]["deduplicate"] = rows["outputs"]["*"]["deduplicate"].clone();
+    sample
 }
 
 /// The JSON Schema of a configuration file, for editors. (`${..}` references are allowed wherever a value may be.)

@@ -349,7 +349,7 @@ pub(super) struct Output {
     /// after it.
     pub(super) aggregate: Option<Aggregate>,
     /// Duplicates are left out: of the rows of a key that are near to each other in event time, only the first is written.
-    /// With `mode: append` and without `aggregate`.
+    /// With `mode: append`; or before `aggregate`, whose windows take the first only.
     pub(super) deduplicate: Option<Deduplicate>,
     /// With `aggregate` or `deduplicate`: what they need between commits.
     pub(super) state: Option<State>,

@@ -329,7 +329,7 @@ pub(super) fn collection(text: &str) -> Option<Value> {
 }
 
 fn example(path: &Path) -> &'static str {
-    const EXAMPLES: [(&str, &str); 23] = [
+    const EXAMPLES: [(&str, &str); 22] = [
         ("name", "for example `name: orders`"),
         ("source.brokers", "for example `brokers: [kafka-0:9092]`"),
         ("decode.value.format", "write `format: json`"),
@@ -352,10 +352,6 @@ fn example(path: &Path) -> &'static str {
         ("outputs.*.aggregate.emit.changes", "write `{changes: {every: 10s}}`"),
         ("outputs.*.deduplicate.keys", "for example `keys: [order_id]`"),
         ("outputs.*.deduplicate.within", "for example `within: 1h`"),
-        (
-            "outputs.*.deduplicate.watermark",
-            "for example `watermark: {column: event_time, delay: 10m}`",
-        ),
         ("outputs.*.deduplicate.watermark.column", "for example `column: event_time`"),
         ("outputs.*.deduplicate.watermark.delay", "how late a row may come: `delay: 10m`"),
         ("outputs.*.aggregate.late_rows.update", "write `{update: {allowed_lateness: 1h}}`"),

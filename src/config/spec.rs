@@ -429,7 +429,7 @@ pub struct Output {
     pub mode: Mode,
     /// `None`: records become rows as they are.
     pub aggregate: Option<Aggregate>,
-    /// Not with `aggregate`. `None`: every record becomes a row.
+    /// Before `aggregate`, if that is there. `None`: every record becomes a row, or counts.
     pub deduplicate: Option<Deduplicate>,
     /// Raw rows have none.
     pub state: State,

@@ -69,9 +69,12 @@ pub struct WindowsInfo {
     /// Rows that were written again as they were, since another writer had put them beside rows of open windows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub copied: u64,
-    /// Of the records that were held back before: those that are rows of this commit, and those that are duplicates.
+    /// Of the records that were held back before: those that are rows of this commit, those that windows took instead, and
+    /// those that are duplicates.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub released: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub aggregated: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub duplicates: u64,
     /// Of the records that count, those that some of their windows were closed to.

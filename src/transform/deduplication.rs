@@ -11,11 +11,11 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef, Timestam
 use arrow::record_batch::RecordBatch;
 use datafusion_sql::sqlparser::ast::Spanned;
 
-use super::aggregation::{event_time, meaning, micros};
+use super::aggregation::{Sight, event_time, meaning, micros};
 use super::error::{RESULT_TYPE, TYPE};
-use super::expression::{Expression, Planner, refused, type_name};
-use super::resolve::{Scope, Unseen};
-use super::window::{First, Lateness, WindowPlan};
+use super::expression::{Expression, refused, type_name};
+use super::resolve::Unseen;
+use super::window::{First, Lateness, Micros, WindowPlan};
 use super::{Clause, Plan, Refusal, TransformError, parse};
 use crate::config::{self, DuplicateOrder};
 use crate::schema::ddl;
@@ -25,7 +25,7 @@ pub struct Deduplication {
     rows: Plan,
     /// The column with event times.
     time: usize,
-    keys: Vec<Expression>,
+    distinct: Distinct,
     windows: Arc<WindowPlan>,
     meaning: BTreeMap<String, String>,
 }
@@ -50,16 +50,21 @@ impl Deduplication {
     ) -> Result<Self, Refusal> {
         let time = event_time(rows, &deduplicate.watermark.column)?;
         let planner = super::planner(&Clause::Window, rows)?;
-        let keys = deduplicate.keys.iter().enumerate();
-        let keys = keys.map(|(index, text)| Key::new(&planner, rows, index, text));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let sight = Sight { planner: &planner, rows, unseen: Unseen::NONE };
+        let distinct = Distinct::new(&sight, deduplicate)?;
         let plan = Plan::refusing(rows, select, filter)?;
-        let windows = windows(deduplicate, &keys, plan.schema());
+        let watermark = &deduplicate.watermark;
+        let lateness = Lateness {
+            delay: micros(watermark.delay),
+            max_future: watermark.max_future.map(micros),
+        };
+        let keys = distinct.keys.iter().map(Key::field).collect();
+        let by = (distinct.within, distinct.first);
+        let windows = WindowPlan::deduplicating(by, lateness, keys, plan.schema());
         let windows =
             windows.map_err(|error| refused(&Clause::Window, error.code(), error.to_string()))?;
-        let meaning = meaning_of(deduplicate, &keys, plan.schema());
-        let keys = keys.into_iter().map(|key| key.expression).collect();
-        Ok(Self { rows: plan, time, keys, windows: Arc::new(windows), meaning })
+        let meaning = meaning_of(deduplicate, &distinct, plan.schema());
+        Ok(Self { rows: plan, time, distinct, windows: Arc::new(windows), meaning })
     }
 
     /// The table's columns.
@@ -83,8 +88,8 @@ impl Deduplication {
     }
 
     /// What rows are told apart by. Give it rows that count: an expression may have no value for others.
-    pub fn keys(&self, counted: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
-        self.keys.iter().map(|key| key.evaluate(counted)).collect()
+    pub fn distinct(&self, counted: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
+        self.distinct.columns(counted)
     }
 
     /// Rows as the table has them. The same holds.
@@ -98,6 +103,48 @@ impl Deduplication {
     }
 }
 
+/// Which rows are duplicates of each other.
+pub(super) struct Distinct {
+    keys: Vec<Key>,
+    pub(super) within: Micros,
+    pub(super) first: First,
+    meaning: BTreeMap<String, String>,
+}
+
+impl Distinct {
+    pub(super) fn new(
+        sight: &Sight<'_>,
+        deduplicate: &config::Deduplicate,
+    ) -> Result<Self, Refusal> {
+        let config::Deduplicate { keys, within, order, .. } = deduplicate;
+        let keys = keys.iter().enumerate();
+        let keys = keys.map(|(index, text)| Key::new(sight, index, text));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let first = match order {
+            DuplicateOrder::Arrival => First::ByArrival,
+            DuplicateOrder::EventTime => First::ByEventTime,
+        };
+        let each =
+            keys.iter().map(|key| format!("{} {}", key.text, ddl::format_type(&key.data_type)));
+        let meaning = BTreeMap::from([
+            ("deduplicate.keys".to_owned(), each.collect::<Vec<_>>().join(", ")),
+            ("deduplicate.within".to_owned(), meaning::long(*within)),
+            ("deduplicate.order".to_owned(), order.word().to_owned()),
+        ]);
+        Ok(Self { keys, within: micros(*within), first, meaning })
+    }
+
+    /// What rows are told apart by.
+    pub(super) fn columns(&self, counted: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
+        self.keys.iter().map(|key| key.expression.evaluate(counted)).collect()
+    }
+
+    /// What gives the state of deduplication its meaning.
+    pub(super) fn meaning(&self) -> BTreeMap<String, String> {
+        self.meaning.clone()
+    }
+}
+
 /// An item of `keys`.
 struct Key {
     expression: Expression,
@@ -106,12 +153,12 @@ struct Key {
 }
 
 impl Key {
-    fn new(planner: &Planner, rows: &SchemaRef, index: usize, text: &str) -> Result<Self, Refusal> {
+    fn new(sight: &Sight<'_>, index: usize, text: &str) -> Result<Self, Refusal> {
         let clause = &Clause::Key(index);
-        let scope = Scope { clause, columns: rows.fields(), unseen: Unseen::NONE };
+        let scope = sight.scope(clause);
         let expr = parse::expression(clause, text)?;
         let (span, text) = (Spanned::span(&expr), expr.to_string());
-        let expression = Expression::planned(planner, rows, scope, expr, text.clone())?;
+        let expression = Expression::planned(sight.planner, sight.rows, scope, expr, text.clone())?;
         let data_type = match expression.result() {
             Ok(field) => field.data_type().clone(),
             Err(why) => return Err(scope.refuse(RESULT_TYPE, span, format!("`{text}` {why}"))),
@@ -131,38 +178,17 @@ impl Key {
     }
 }
 
-fn windows(
-    deduplicate: &config::Deduplicate,
-    keys: &[Key],
-    columns: &SchemaRef,
-) -> Result<WindowPlan, super::window::WindowError> {
-    let config::Deduplicate { within, order, watermark, .. } = deduplicate;
-    let first = match order {
-        DuplicateOrder::Arrival => First::ByArrival,
-        DuplicateOrder::EventTime => First::ByEventTime,
-    };
-    let max_future = watermark.max_future.map(micros);
-    let lateness = Lateness { delay: micros(watermark.delay), max_future };
-    let keys = keys.iter().map(Key::field).collect();
-    WindowPlan::deduplicating((micros(*within), first), lateness, keys, columns)
-}
-
 /// As for windows: neither `where` nor the delay is part of it.
 fn meaning_of(
     deduplicate: &config::Deduplicate,
-    keys: &[Key],
+    distinct: &Distinct,
     columns: &SchemaRef,
 ) -> BTreeMap<String, String> {
-    let config::Deduplicate { within, order, watermark, .. } = deduplicate;
-    let keys = keys.iter().map(|key| format!("{} {}", key.text, ddl::format_type(&key.data_type)));
-    let mut parts = BTreeMap::from([
-        ("state".to_owned(), meaning::STATE_FORM.to_string()),
-        ("watermark.column".to_owned(), watermark.column.to_lowercase()),
-        ("deduplicate.keys".to_owned(), keys.collect::<Vec<_>>().join(", ")),
-        ("deduplicate.within".to_owned(), meaning::long(*within)),
-        ("deduplicate.order".to_owned(), order.word().to_owned()),
-    ]);
-    if *order == DuplicateOrder::EventTime {
+    let mut parts = distinct.meaning();
+    parts.insert("state".to_owned(), meaning::STATE_FORM.to_string());
+    let column = deduplicate.watermark.column.to_lowercase();
+    parts.insert("watermark.column".to_owned(), column);
+    if distinct.first == First::ByEventTime {
         // Rows wait as the table is to have them.
         let columns = columns.fields().iter();
         let columns = columns

@@ -156,7 +156,7 @@ pub(in crate::config) struct Update {
     pub(in crate::config) allowed_lateness: Option<DurationText>,
 }
 
-/// Of the rows of a key that are near to each other in event time, only the first is written.
+/// Of the rows of a key that are near to each other in event time, only the first is written, or goes into windows.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Deduplicate {
@@ -168,10 +168,11 @@ pub(in crate::config) struct Deduplicate {
     pub(in crate::config) within: Option<DurationText>,
     /// Which of the rows of a key is the first.
     pub(in crate::config) order: Option<DuplicateOrder>,
-    /// What becomes of rows that are late: whether they are duplicates is no longer known.
+    /// What becomes of rows that are late: whether they are duplicates is no longer known. Beside `aggregate`, its `late_rows`
+    /// holds for both.
     pub(in crate::config) late_rows: Option<LateRowsWord>,
-    /// How far event time has come: what makes rows late, and when keys are forgotten.
-    #[schemars(required)]
+    /// How far event time has come: what makes rows late, and when keys are forgotten. It must be set, but for beside `aggregate`,
+    /// whose `watermark` holds for both.
     pub(in crate::config) watermark: Option<Watermark>,
 }
 

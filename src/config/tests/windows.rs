@@ -397,6 +397,11 @@ fn deduplication_has_what_it_needs_and_nothing_beside_it() {
             "10: SL1006 deduplicate.order: `first` is not `arrival` or `event_time`",
         ),
         (
+            "      watermark: {column: at, delay: 10m}\n",
+            "",
+            "7: SL1004 deduplicate.watermark: must be set; for example `watermark: {column: event_time, delay: 10m}`",
+        ),
+        (
             ", delay: 10m",
             "",
             "10: SL1004 deduplicate.watermark.delay: must be set; how late a row may come: `delay: 10m`",
@@ -409,7 +414,7 @@ fn deduplication_has_what_it_needs_and_nothing_beside_it() {
         (
             "    deduplicate:",
             "    aggregate:\n      watermark: {column: at, delay: 1m}\n      window: {kind: tumbling, size: 1m}\n      measures: {n: count(*)}\n    deduplicate:",
-            "11: SL1002 deduplicate: is not available yet together with `aggregate`; remove one of them",
+            "14: SL1008 deduplicate.watermark: beside `aggregate`, the one there holds for both; remove it",
         ),
     ] {
         assert_eq!(told(from, to), expected, "{to:?}");

@@ -73,13 +73,32 @@ pub(super) fn read(
     })
 }
 
+/// `windows`: those that rows go into next, if they do.
 pub(super) fn deduplicate(
     raw: &raw::Deduplicate,
+    windows: Option<&Option<Aggregate>>,
     path: &Path,
     report: &mut Report<'_>,
 ) -> Option<Deduplicate> {
-    let watermark =
-        raw.watermark.as_ref().and_then(|raw| watermark(raw, &path.key("watermark"), report));
+    let at_watermark = path.key("watermark");
+    let of_rows = raw.watermark.as_ref().and_then(|raw| watermark(raw, &at_watermark, report));
+    let watermark = match windows {
+        None if raw.watermark.is_none() => {
+            let hint = "for example `watermark: {column: event_time, delay: 10m}`";
+            report.refuse(Code::Missing, &at_watermark, "must be set", hint);
+            None
+        }
+        None => of_rows,
+        Some(windows) => {
+            let own =
+                [("watermark", raw.watermark.is_some()), ("late_rows", raw.late_rows.is_some())];
+            for (key, _) in own.into_iter().filter(|(_, is_set)| *is_set) {
+                let what = "beside `aggregate`, the one there holds for both";
+                report.refuse(Code::Contradiction, &path.key(key), what, "remove it");
+            }
+            windows.as_ref().map(|windows| windows.watermark.clone())
+        }
+    };
     let (at_keys, at_within) = (path.key("keys"), path.key("within"));
     let keys = raw.keys.clone();
     refuse_empty_keys(keys.as_deref().unwrap_or_default(), &at_keys, report);
@@ -95,7 +114,10 @@ pub(super) fn deduplicate(
         raw::DuplicateOrder::Arrival => DuplicateOrder::Arrival,
         raw::DuplicateOrder::EventTime => DuplicateOrder::EventTime,
     });
-    let keeps_late_rows = matches!(raw.late_rows?, raw::LateRowsWord::DeadLetter);
+    let keeps_late_rows = match windows {
+        None => matches!(raw.late_rows?, raw::LateRowsWord::DeadLetter),
+        Some(_) => false,
+    };
     Some(Deduplicate {
         keys: keys?,
         within: within?,

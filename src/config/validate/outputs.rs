@@ -110,10 +110,15 @@ fn output(
         }
     };
     let at_deduplicate = path.key("deduplicate");
-    let deduplicate =
-        raw.deduplicate.as_ref().map(|raw| aggregate::deduplicate(raw, &at_deduplicate, report));
-    if raw.deduplicate.is_some() {
-        refuse_beside_deduplicate(raw, path, report);
+    let deduplicate = raw
+        .deduplicate
+        .as_ref()
+        .map(|raw| aggregate::deduplicate(raw, windows.as_ref(), &at_deduplicate, report));
+    // Where keys are those of the table, no row is there twice anyway.
+    let by_key = raw.mode.is_some_and(|mode| mode != ModeWord::Append);
+    if raw.deduplicate.is_some() && windows.is_none() && by_key {
+        let what = "needs `mode: append`";
+        report.refuse(Code::Contradiction, &at_deduplicate, what, "remove one of them");
     }
     let state = aggregate::state(raw, path, report);
     let files = raw.files.as_ref().and_then(|raw| files(raw, &path.key("files"), report));
@@ -233,17 +238,6 @@ fn refuse_keys(raw: &raw::Output, path: &Path, report: &mut Report<'_>) {
             let what = "has no effect with `aggregate`";
             report.refuse(Code::Contradiction, &path.key(key), what, "remove it");
         }
-    }
-}
-
-/// Where keys are those of the table, no row is there twice anyway.
-fn refuse_beside_deduplicate(raw: &raw::Output, path: &Path, report: &mut Report<'_>) {
-    if raw.aggregate.is_some() {
-        let what = "is not available yet together with `aggregate`";
-        report.refuse(Code::NotAvailableYet, &path.key("deduplicate"), what, "remove one of them");
-    } else if raw.mode.is_some_and(|mode| mode != ModeWord::Append) {
-        let what = "needs `mode: append`";
-        report.refuse(Code::Contradiction, &path.key("deduplicate"), what, "remove one of them");
     }
 }
 

@@ -69,17 +69,13 @@ impl Finishing {
         })?;
         let mut files = WindowFiles { adds: closed.finish()?, removes: Vec::new() };
         let mut next = finished.next;
-        let count = finished.closed.count as u64;
         let mut info = info(version, finished.counts, &next.watermarks, &decisions);
-        let becomes = shape.becomes();
-        match becomes {
-            Becomes::Aggregated => info.closed = count,
-            // These are counted as the records that they are.
-            Becomes::Rows => {}
-            Becomes::Held => {
-                info.released = count;
-                info.duplicates = finished.duplicates.waited;
-            }
+        info.closed = finished.closed.count as u64;
+        info.duplicates = finished.duplicates.waited;
+        let released = finished.released as u64;
+        match shape.windows().aggregates() {
+            true => info.aggregated = released,
+            false => info.released = released,
         }
         let (mut open, mut rest) = (None, Value::Null);
         if let (Some(emitting), Computes::Aggregation(of)) = (self.emitting, &shape.computes) {
@@ -106,7 +102,7 @@ impl Finishing {
             info,
             version,
             late,
-            becomes,
+            becomes: shape.becomes(),
             judged,
             duplicates,
             object,
@@ -123,15 +119,14 @@ impl EpochDone {
         let filtered = counts.filtered - tombstones;
         fates.rows -= counts.counted + counts.late + counts.future + counts.timeless + filtered;
         fates.filtered += filtered;
+        let duplicates = self.duplicates.get(partition).copied().unwrap_or(0);
+        let first = counts.counted - duplicates;
         match self.becomes {
-            Becomes::Aggregated => fates.aggregated += counts.counted,
-            Becomes::Rows => {
-                let duplicates = self.duplicates.get(partition).copied().unwrap_or(0);
-                fates.rows += counts.counted - duplicates;
-                fates.duplicates += duplicates;
-            }
-            Becomes::Held => fates.held += counts.counted,
+            Becomes::Aggregated => fates.aggregated += first,
+            Becomes::Rows => fates.rows += first,
+            Becomes::Held => fates.held += first,
         }
+        fates.duplicates += duplicates;
         fates.late += counts.late;
         fates.future += counts.future;
         fates.timeless += counts.timeless;
@@ -161,6 +156,7 @@ fn info(
         replaced: 0,
         copied: 0,
         released: 0,
+        aggregated: 0,
         duplicates: 0,
         late_partial: counts.late_partial,
         watermarks: each.collect(),

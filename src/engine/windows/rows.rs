@@ -84,14 +84,16 @@ impl WindowRows {
         let partition = &chunk.partition;
         match &shape.computes {
             Computes::Aggregation(of) => {
+                let distinct = &of.distinct(&rows).map_err(failed)?;
                 let (offsets, keys) = (&offsets, &of.keys(&rows).map_err(failed)?);
                 let arguments = &of.arguments(&rows).map_err(failed)?;
-                epoch.add(verdicts, CountedRows { partition, offsets, keys, arguments })?;
+                let rows = CountedRows { partition, offsets, distinct, keys, arguments };
+                epoch.add(verdicts, rows)?;
             }
             Computes::Deduplication(of) => {
-                let keys = &of.keys(&rows).map_err(failed)?;
+                let distinct = &of.distinct(&rows).map_err(failed)?;
                 let rows = of.select(&rows).map_err(failed)?;
-                epoch.arrive(verdicts, ArrivedRows { partition, offsets, keys, rows });
+                epoch.arrive(verdicts, ArrivedRows { partition, offsets, distinct, rows });
             }
         }
         Ok(())
@@ -99,7 +101,7 @@ impl WindowRows {
 
     /// Rows wait in memory for the end of the batch.
     pub(in crate::engine) fn wait_in_memory(&self) -> bool {
-        matches!(self.shape.computes, Computes::Deduplication(_))
+        self.shape.windows().first().is_some()
     }
 }
 

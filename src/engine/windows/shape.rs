@@ -43,8 +43,9 @@ impl WindowShape {
         let seen = SchemaRef::from(rows.project(&visible).map_err(FilesError::Rows)?);
         let (select, filter) = (output.select.as_deref(), output.filter.as_deref());
         let computes = match (&output.aggregate, &output.deduplicate) {
-            (Some(aggregate), _) => {
-                let planned = Aggregation::new(&seen, aggregate, filter, select)?;
+            (Some(aggregate), deduplicate) => {
+                let deduplicate = deduplicate.as_ref();
+                let planned = Aggregation::new(&seen, aggregate, deduplicate, filter, select)?;
                 Computes::Aggregation(Box::new(planned))
             }
             (None, Some(deduplicate)) => {
@@ -120,22 +121,22 @@ impl WindowShape {
     }
 }
 
-/// What rows that count become.
+/// What rows that count become, but for duplicates among them.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Becomes {
     Aggregated,
-    /// Rows at once, but for duplicates.
     Rows,
-    /// Rows or duplicates later on.
+    /// It is told later on.
     Held,
 }
 
 impl WindowShape {
     pub(super) fn becomes(&self) -> Becomes {
-        match self.windows().first() {
-            None => Becomes::Aggregated,
-            Some(First::ByArrival) => Becomes::Rows,
+        let windows = self.windows();
+        match windows.first() {
             Some(First::ByEventTime) => Becomes::Held,
+            Some(First::ByArrival) | None if windows.aggregates() => Becomes::Aggregated,
+            Some(First::ByArrival) | None => Becomes::Rows,
         }
     }
 

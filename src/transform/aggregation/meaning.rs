@@ -12,7 +12,7 @@ use crate::config::{self, Window};
 use crate::schema::ddl;
 
 /// The form that states are stored in. Raise it when keys, states, hashes or sketches are written in another way.
-pub(in crate::transform) const STATE_FORM: u32 = 1;
+pub(in crate::transform) const STATE_FORM: u32 = 2;
 
 /// Part by part. `where`, the delay and what becomes of late rows are none of it: they may change, and count from then on.
 pub(super) fn of(

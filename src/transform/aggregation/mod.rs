@@ -23,6 +23,7 @@ use datafusion_sql::sqlparser::ast::{Ident, SelectItem, Spanned};
 pub(super) use self::call::AGGREGATES;
 use self::gap::Gap;
 use self::measure::Planned;
+use super::deduplication::Distinct;
 use super::error::{NAME, SYNTAX, TYPE};
 use super::expression::{Expression, Planner, refused, type_name};
 use super::projection::{self, Projection};
@@ -40,6 +41,8 @@ pub struct Aggregation {
     filter: Option<Expression>,
     /// The column with event times.
     time: usize,
+    /// Where duplicates are dropped before.
+    distinct: Option<Distinct>,
     /// Where rows have gaps of their own.
     gap: Option<Gap>,
     /// Each of one column.
@@ -57,20 +60,23 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    /// `rows`: the columns of a chunk that the output sees. `filter`: the text of `where`; `select` is over the results.
+    /// `rows`: the columns of a chunk that the output sees. `deduplicate`: the step before. `filter`: the text of `where`, which
+    /// comes first; `select` is over the results.
     pub fn new(
         rows: &SchemaRef,
         aggregate: &config::Aggregate,
+        deduplicate: Option<&config::Deduplicate>,
         filter: Option<&str>,
         select: Option<&str>,
     ) -> Result<Self, TransformError> {
-        Self::refusing(rows, aggregate, filter, select)
+        Self::refusing(rows, aggregate, deduplicate, filter, select)
             .map_err(|refusal| TransformError::Refused(Box::new(refusal)))
     }
 
     fn refusing(
         rows: &SchemaRef,
         aggregate: &config::Aggregate,
+        deduplicate: Option<&config::Deduplicate>,
         filter: Option<&str>,
         select: Option<&str>,
     ) -> Result<Self, Refusal> {
@@ -84,6 +90,7 @@ impl Aggregation {
         let filter =
             filter.map(|text| super::filter_of(&planner, rows, unseen, text)).transpose()?;
         let sight = Sight { planner: &planner, rows, unseen };
+        let distinct = deduplicate.map(|of| Distinct::new(&sight, of)).transpose()?;
         let gap = match &aggregate.window {
             config::Window::Session { gap: config::Gap::OfRecord { seconds } } => {
                 Some(Gap::new(&sight, seconds)?)
@@ -100,9 +107,10 @@ impl Aggregation {
         let measures = measures.collect::<Result<Vec<_>, _>>()?;
         refuse_names(&keys, aggregate)?;
 
-        let meaning = meaning::of(aggregate, gap.as_ref(), &keys, &measures);
+        let mut meaning = meaning::of(aggregate, gap.as_ref(), &keys, &measures);
+        meaning.extend(distinct.iter().flat_map(Distinct::meaning));
         let keys: Vec<_> = keys.into_iter().map(|key| key.column).collect();
-        let windows = Arc::new(windows(aggregate, &keys, &measures)?);
+        let windows = Arc::new(windows(aggregate, distinct.as_ref(), &keys, &measures)?);
         let names = rows.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
         let why = " in the results: add it to `group_by`, or make a measure of it";
         let unseen = Unseen { names: &names, why };
@@ -116,6 +124,7 @@ impl Aggregation {
         Ok(Self {
             filter,
             time,
+            distinct,
             gap,
             keys,
             measures,
@@ -155,6 +164,12 @@ impl Aggregation {
         kept: Option<&BooleanArray>,
     ) -> Result<Option<Int64Array>, TransformError> {
         self.gap.as_ref().map(|gap| gap.micros(rows, kept)).transpose()
+    }
+
+    /// What rows are told apart by, if duplicates are dropped before they count.
+    pub fn distinct(&self, counted: &RecordBatch) -> Result<Vec<ArrayRef>, TransformError> {
+        let columns = self.distinct.as_ref().map(|distinct| distinct.columns(counted));
+        Ok(columns.transpose()?.unwrap_or_default())
     }
 
     /// The columns of `group_by`. Give it rows that count: an expression may have no value for others.
@@ -209,14 +224,14 @@ fn as_written(windows: &SchemaRef, aggregate: &config::Aggregate) -> (Vec<usize>
 }
 
 /// What expressions over a record are planned with.
-struct Sight<'a> {
-    planner: &'a Planner,
-    rows: &'a SchemaRef,
-    unseen: Unseen<'a>,
+pub(super) struct Sight<'a> {
+    pub(super) planner: &'a Planner,
+    pub(super) rows: &'a SchemaRef,
+    pub(super) unseen: Unseen<'a>,
 }
 
 impl<'a> Sight<'a> {
-    fn scope(&self, clause: &'a Clause) -> Scope<'a> {
+    pub(super) fn scope(&self, clause: &'a Clause) -> Scope<'a> {
         Scope { clause, columns: self.rows.fields(), unseen: self.unseen }
     }
 }
@@ -335,6 +350,7 @@ fn refuse_lost_ends(
 
 fn windows(
     aggregate: &config::Aggregate,
+    distinct: Option<&Distinct>,
     keys: &[Projection],
     measures: &[Planned],
 ) -> Result<WindowPlan, Refusal> {
@@ -368,7 +384,12 @@ fn windows(
     };
     let keys = keys.iter().map(|key| Arc::clone(field(key))).collect();
     let measures = measures.iter().map(|planned| planned.measure.clone()).collect();
-    kind.and_then(|kind| WindowPlan::new(kind, lateness, keys, measures)).map_err(refuse)
+    let plan = kind.and_then(|kind| WindowPlan::new(kind, lateness, keys, measures));
+    let plan = plan.and_then(|plan| match distinct {
+        Some(distinct) => plan.of_distinct(distinct.within, distinct.first),
+        None => Ok(plan),
+    });
+    plan.map_err(refuse)
 }
 
 /// Whoever plans windows refuses what is too long.

@@ -46,7 +46,8 @@ fn schema() -> SchemaRef {
 }
 
 fn planned(aggregate: &config::Aggregate, select: Option<&str>) -> Aggregation {
-    Aggregation::new(&schema(), aggregate, None, select).unwrap_or_else(|error| panic!("{error}"))
+    Aggregation::new(&schema(), aggregate, None, None, select)
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The columns of the table, without the bounds of windows.
@@ -63,7 +64,7 @@ fn ddl_of(schema: &SchemaRef) -> String {
 }
 
 fn refused(aggregate: &config::Aggregate, filter: Option<&str>, select: Option<&str>) -> String {
-    match Aggregation::new(&schema(), aggregate, filter, select) {
+    match Aggregation::new(&schema(), aggregate, None, filter, select) {
         Ok(aggregation) => panic!("accepted {aggregate:?}: {}", aggregation.schema()),
         Err(error) => {
             assert!(matches!(error, TransformError::Refused(_)));
@@ -139,7 +140,7 @@ fn windows_are_given_times_keys_and_arguments() {
         &["lower(country) AS land", "paid"],
         &[("n", "count(*)"), ("s", "sum(amount * 2) FILTER (WHERE paid)"), ("m", "max(amount)")],
     );
-    let aggregation = Aggregation::new(&rows.schema(), &aggregate, Some("amount < 2"), None);
+    let aggregation = Aggregation::new(&rows.schema(), &aggregate, None, Some("amount < 2"), None);
     let aggregation = aggregation.unwrap_or_else(|error| panic!("{error}"));
 
     let kept = aggregation.kept(&rows).expect("a condition").expect("some are left out");
@@ -182,7 +183,7 @@ fn a_filter_keeps_rows_from_failing() {
     );
     let argument = |text: &str| -> Result<Argument, TransformError> {
         let aggregate = aggregate(&[], &[("m", text)]);
-        let aggregation = Aggregation::new(&rows.schema(), &aggregate, None, None)?;
+        let aggregation = Aggregation::new(&rows.schema(), &aggregate, None, None, None)?;
         Ok(aggregation.arguments(&rows)?.swap_remove(0))
     };
     let kept = argument("sum(a / b) FILTER (WHERE b <> 0)").expect("nothing is divided by zero");
@@ -579,7 +580,7 @@ fn a_records_own_gap_is_a_number_of_seconds() {
             &["2026-11-01T10:00:00Z | de | 2 | 1.25", "2026-11-01T10:00:00Z | de | 0 | NULL"],
         );
         let kept = kept.map(|kept| BooleanArray::from(kept.to_vec()));
-        let planned = Aggregation::new(&rows.schema(), &of_record(text), None, None);
+        let planned = Aggregation::new(&rows.schema(), &of_record(text), None, None, None);
         let gaps = planned.expect("it is planned").gaps(&rows, kept.as_ref());
         let gaps = gaps.expect("numbers").expect("it has gaps");
         assert_eq!(gaps.iter().collect::<Vec<_>>(), expected, "{text}");
@@ -624,7 +625,7 @@ fn the_meaning_of_state_is_told_part_by_part() {
             "measures: mean, orders",
             "measures.mean: avg(amount) DOUBLE, states [Decimal256(76, 0), BIGINT]",
             "measures.orders: count(*) FILTER (WHERE paid) BIGINT, states [BIGINT]",
-            "state: 1",
+            "state: 2",
             "watermark.column: event_time",
             "window: tumbling 60 s, offset 0 s",
         ]

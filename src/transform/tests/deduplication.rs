@@ -38,7 +38,7 @@ fn keys_are_of_the_record_whatever_select_shows() {
     let planned = Deduplication::new(&record.schema(), &spec, Some("amount > 0"), Some("at"));
     let planned = planned.expect("it can be planned");
     assert!(planned.kept(&record).expect("a condition").is_none(), "all are kept");
-    let keys = planned.keys(&record).expect("keys");
+    let keys = planned.distinct(&record).expect("keys");
     let shown: Vec<_> = keys.iter().map(|key| format!("{key:?}")).collect();
     assert!(shown[0].contains("\"A\"") && shown[1].contains('8'), "{shown:?}");
     let selected = planned.select(&record).expect("rows");

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array};
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use datafusion_common::DataFusionError;
@@ -33,9 +33,17 @@ pub(super) struct Aggregates {
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
 }
 
-/// The rows that an accumulator is to take: of one partition, in the order of offsets.
+/// Which partition rows are from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sources<'a> {
+    One(&'a SourcePartition),
+    /// Of each row, as [`first_last::source`](super::first_last::source) writes it.
+    Each(&'a BinaryArray),
+}
+
+/// The rows that an accumulator is to take.
 pub(super) struct Rows<'a> {
-    pub(super) partition: &'a SourcePartition,
+    pub(super) sources: Sources<'a>,
     pub(super) times: &'a Int64Array,
     pub(super) offsets: &'a Int64Array,
     /// One per measure.
@@ -58,7 +66,7 @@ impl Aggregates {
         total: usize,
     ) -> Result<(), WindowError> {
         let ordered = self.measures.iter().any(Measure::is_ordered);
-        let order = ordered.then(|| Order::new(rows.partition, rows.times, rows.offsets));
+        let order = ordered.then(|| Order::new(rows.sources, rows.times, rows.offsets));
         let each = self.accumulators.iter_mut().zip(&*self.measures).zip(rows.arguments);
         for ((accumulator, measure), argument) in each {
             let values = match &argument.values {

@@ -10,25 +10,26 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, Int64Array};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array};
+use arrow::compute::filter;
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
-use super::WindowPlan;
+use super::aggregate::Sources;
 use super::codec::{self, Encoder};
 use super::emit::{broken, some_groups};
 use super::error::WindowError;
 use super::first_last::source;
 use super::keys::{KEY_GROUPS, Keys};
-use super::state::{Attempt, Bytes, Place, Row, Size, entry_of_source, row_entry};
+use super::state::{Attempt, Bytes, Place, Row, Size, Table, entry_of_source, row_entry};
 use super::watermark::Micros;
+use super::{Deduplicated, WindowPlan};
 use crate::chunk::{MAX_CHUNK_ROWS, SourcePartition};
 
 /// Which of the rows of a key is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// In the order of offsets. Rows are written at once.
+    /// In the order of offsets. It is told at once.
     ByArrival,
     /// By event time, topic, partition, offset. Rows wait until W has passed them.
     ByEventTime,
@@ -43,62 +44,100 @@ pub struct Duplicates {
     pub waited: u64,
 }
 
-/// The rows of an epoch that are not late, by partition and in the order of offsets.
-pub(super) type Arrived = BTreeMap<SourcePartition, Vec<Part>>;
+/// The rows of an epoch that are not late.
+#[derive(Default)]
+pub(super) struct Arrived {
+    keys: Keys,
+    /// By partition and in the order of offsets.
+    parts: BTreeMap<SourcePartition, Vec<Part>>,
+}
 
 /// Rows of one chunk.
-pub(super) struct Part {
+struct Part {
+    times: Vec<Micros>,
+    offsets: Int64Array,
+    /// Numbers of keys.
+    keys: Vec<u32>,
+    columns: Vec<ArrayRef>,
+}
+
+impl Arrived {
+    /// Adds rows of a partition. `keys`: the columns that they are told apart by.
+    pub(super) fn add(
+        &mut self,
+        partition: &SourcePartition,
+        (times, offsets): (Vec<Micros>, Int64Array),
+        keys: &[ArrayRef],
+        columns: Vec<ArrayRef>,
+    ) {
+        let mut numbers = Vec::with_capacity(times.len());
+        self.keys.number(keys, times.len(), &mut numbers);
+        let part = Part { times, offsets, keys: numbers, columns };
+        match self.parts.get_mut(partition) {
+            Some(parts) => parts.push(part),
+            None => drop(self.parts.insert(partition.clone(), vec![part])),
+        }
+    }
+}
+
+/// Rows that are the first of their keys.
+pub(super) struct Firsts<'a> {
+    pub(super) sources: Sources<'a>,
     pub(super) times: Vec<Micros>,
     pub(super) offsets: Int64Array,
-    /// Numbers of keys.
-    pub(super) keys: Vec<u32>,
-    pub(super) rows: RecordBatch,
+    pub(super) columns: Vec<ArrayRef>,
+}
+
+impl Firsts<'_> {
+    /// As the table has them, where they stay rows.
+    pub(super) fn rows(self, plan: &WindowPlan) -> Result<RecordBatch, WindowError> {
+        RecordBatch::try_new(Arc::clone(plan.schema()), self.columns).map_err(broken)
+    }
 }
 
 /// In the place of an offset, where a kept time has none.
 const KEPT: i64 = -1;
 
 /// What became of rows, of this epoch and of those before.
+#[derive(Default)]
 pub(super) struct Settled {
-    /// Rows that waited and were written.
+    /// Rows that waited, and are the first.
     pub(super) released: usize,
     pub(super) duplicates: Duplicates,
+    /// What of the state expires, which is for the caller to do.
+    pub(super) gone: Size,
 }
 
-/// Gives `write` what an epoch writes, of which these rows `arrived`. `passed`: W before it and after it.
+/// Gives `take` the rows that are known to be the first when these `arrived`. `passed`: W before the epoch and after it.
 pub(super) fn settle<E: From<WindowError>>(
-    plan: &WindowPlan,
+    deduplicated: &Deduplicated,
     attempt: &mut Attempt<'_>,
-    (within, first): (Micros, First),
-    keys: &Keys,
     arrived: Arrived,
     passed: (Option<Micros>, Option<Micros>),
-    mut write: impl FnMut(RecordBatch) -> Result<(), E>,
+    mut take: impl FnMut(Firsts<'_>) -> Result<(), E>,
 ) -> Result<Settled, E> {
-    let mut duplicates = Duplicates::default();
-    match first {
+    let mut settled = Settled::default();
+    match deduplicated.first {
         First::ByArrival => {
-            let by = (within, passed.1);
-            duplicates.arrived = take_first(attempt, by, keys, arrived, &mut write)?;
+            let by = (deduplicated.within, passed.1);
+            settled.duplicates.arrived = take_first(attempt, by, arrived, &mut take)?;
         }
-        First::ByEventTime => hold(attempt, keys, &arrived),
+        First::ByEventTime => hold(attempt, &arrived),
     }
-    let (released, waited) = release(plan, within, attempt, passed, write)?;
-    duplicates.waited = waited;
-    Ok(Settled { released, duplicates })
+    release(deduplicated, attempt, passed, &mut settled, take)?;
+    Ok(settled)
 }
 
-/// Writes the first of the rows that arrived, by partition; how many of each were not.
+/// Gives the first of the rows that arrived, by partition; how many of each were not.
 fn take_first<E: From<WindowError>>(
     attempt: &mut Attempt<'_>,
     (within, watermark): (Micros, Option<Micros>),
-    keys: &Keys,
-    arrived: Arrived,
-    write: &mut impl FnMut(RecordBatch) -> Result<(), E>,
+    Arrived { keys, parts }: Arrived,
+    take: &mut impl FnMut(Firsts<'_>) -> Result<(), E>,
 ) -> Result<BTreeMap<SourcePartition, u64>, E> {
     let mut duplicates = BTreeMap::new();
     let mut seen: Vec<Option<Vec<Micros>>> = vec![None; keys.len()];
-    for (partition, parts) in arrived {
+    for (partition, parts) in parts {
         let mut dropped = 0;
         for part in parts {
             let mut mask = Vec::with_capacity(part.times.len());
@@ -114,15 +153,10 @@ fn take_first<E: From<WindowError>>(
                 }
                 mask.push(is_first);
             }
-            let mask = BooleanArray::from(mask);
-            let some = mask.false_count();
-            dropped += some as u64;
-            let rows = match some {
-                0 => part.rows,
-                _ => filter_record_batch(&part.rows, &mask).map_err(broken)?,
-            };
-            if rows.num_rows() > 0 {
-                write(rows)?;
+            dropped += mask.iter().filter(|is_first| !**is_first).count() as u64;
+            let firsts = part.firsts(&partition, mask)?;
+            if !firsts.times.is_empty() {
+                take(firsts)?;
             }
         }
         if dropped > 0 {
@@ -132,18 +166,37 @@ fn take_first<E: From<WindowError>>(
     Ok(duplicates)
 }
 
+impl Part {
+    fn firsts(
+        self,
+        partition: &SourcePartition,
+        mask: Vec<bool>,
+    ) -> Result<Firsts<'_>, WindowError> {
+        let Self { mut times, mut offsets, mut columns, .. } = self;
+        if mask.contains(&false) {
+            let mut kept = mask.iter();
+            times.retain(|_| kept.next().copied().unwrap_or(false));
+            let mask = BooleanArray::from(mask);
+            offsets = filter(&offsets, &mask).map_err(broken)?.as_primitive::<Int64Type>().clone();
+            let filtered = columns.iter().map(|column| filter(column, &mask).map_err(broken));
+            columns = filtered.collect::<Result<_, _>>()?;
+        }
+        Ok(Firsts { sources: Sources::One(partition), times, offsets, columns })
+    }
+}
+
 /// Puts rows where they wait.
-fn hold(attempt: &mut Attempt<'_>, keys: &Keys, arrived: &Arrived) {
-    for (partition, parts) in arrived {
+fn hold(attempt: &mut Attempt<'_>, Arrived { keys, parts }: &Arrived) {
+    for (partition, parts) in parts {
         let (number, source) = (i64::from(partition.id.partition), source(partition));
         for part in parts {
-            let columns = Encoder::new(part.rows.columns());
+            let columns = Encoder::new(&part.columns);
             for (row, (time, key)) in part.times.iter().zip(&part.keys).enumerate() {
                 let place = Place { expiry: time + 1, at: [number, part.offsets.value(row)] };
                 let mut waiting = (source.len() as u16).to_le_bytes().to_vec();
                 waiting.extend_from_slice(&source);
                 columns.append(row, &mut waiting);
-                let entry = entry_of_source(place, keys.key(*key), &source);
+                let entry = entry_of_source(Table::Firsts, place, keys.key(*key), &source);
                 attempt.put_row(entry, waiting.into(), None);
             }
         }
@@ -151,22 +204,18 @@ fn hold(attempt: &mut Attempt<'_>, keys: &Keys, arrived: &Arrived) {
 }
 
 /// Judges the rows that W has passed, and forgets the times that no row can be near to any more. All rows of a key are in its
-/// group, so it is done by some groups at a time. How many rows were written, and how many were duplicates.
+/// group, so it is done by some groups at a time.
 fn release<E: From<WindowError>>(
-    plan: &WindowPlan,
-    within: Micros,
+    Deduplicated { within, columns: types, .. }: &Deduplicated,
     attempt: &mut Attempt<'_>,
     (before, after): (Option<Micros>, Option<Micros>),
-    mut write: impl FnMut(RecordBatch) -> Result<(), E>,
-) -> Result<(usize, u64), E> {
-    let (mut released, mut duplicates) = (0, 0);
-    let Some(watermark) = after.filter(|after| Some(*after) != before) else {
-        return Ok((released, duplicates));
-    };
-    let types: Vec<_> = plan.schema().fields().iter().map(|f| f.data_type().clone()).collect();
-    let (mut group, mut gone) = (0, Size::default());
+    settled: &mut Settled,
+    mut take: impl FnMut(Firsts<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(watermark) = after.filter(|after| Some(*after) != before) else { return Ok(()) };
+    let mut group = 0;
     while group < KEY_GROUPS {
-        let passed = some_groups(attempt, group..KEY_GROUPS, watermark)?;
+        let passed = some_groups(attempt, Table::Firsts, group..KEY_GROUPS, watermark)?;
         group = passed.next;
         let is_kept = |row: &&Row<'_>| row.place.at[1] == KEPT;
         let forgotten = passed.rows.iter().filter(is_kept);
@@ -175,22 +224,30 @@ fn release<E: From<WindowError>>(
         let waiting = passed.rows.iter().filter(|row| !is_kept(row)).map(Waiting::read);
         let mut waiting = waiting.collect::<Result<Vec<_>, _>>()?;
         waiting.sort_unstable_by_key(|row| (row.time, row.source, row.offset));
-        let (first, kept) = first_of(attempt, within, &waiting)?;
-        released += first.len();
-        duplicates += (waiting.len() - first.len()) as u64;
-        for rows in first.chunks(MAX_CHUNK_ROWS) {
-            write(batch(plan, &types, rows)?)?;
+        let firsts = first_of(attempt, *within, &waiting)?;
+        settled.released += firsts.len();
+        settled.duplicates.waited += (waiting.len() - firsts.len()) as u64;
+        for rows in firsts.chunks(MAX_CHUNK_ROWS) {
+            let columns: Vec<_> = rows.iter().map(|row| row.columns).collect();
+            let sources = rows.iter().map(|row| row.source);
+            take(Firsts {
+                sources: Sources::Each(&BinaryArray::from_iter_values(sources)),
+                times: rows.iter().map(|row| row.time).collect(),
+                offsets: rows.iter().map(|row| Some(row.offset)).collect(),
+                columns: codec::decode(&columns, types)?,
+            })?;
         }
-        gone = passed.rows.iter().fold(gone, |sum, row| sum + row.size());
-        forgotten.iter().for_each(|(key, time)| attempt.delete_session(key, *time));
+        let kept: Vec<(Bytes, Micros)> =
+            firsts.iter().map(|row| (Box::from(row.key), row.time)).collect();
+        settled.gone = passed.rows.iter().fold(settled.gone, |sum, row| sum + row.size());
+        for (key, time) in forgotten {
+            attempt.delete_session(Table::Firsts, &key, time);
+        }
         for (key, time) in kept {
-            remember(attempt, &key, time, within, after);
+            remember(attempt, &key, time, *within, after);
         }
     }
-    if gone != Size::default() {
-        attempt.expire(watermark, gone);
-    }
-    Ok((released, duplicates))
+    Ok(())
 }
 
 /// A row that waited.
@@ -215,15 +272,13 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// The columns of rows that are the first of their keys, and their keys and times. `waiting`: in the one order.
-type FirstRows<'a> = (Vec<&'a [u8]>, Vec<(Bytes, Micros)>);
-
+/// The rows that are the first of their keys. `waiting`: in the one order.
 fn first_of<'a>(
     attempt: &Attempt<'_>,
     within: Micros,
-    waiting: &[Waiting<'a>],
-) -> Result<FirstRows<'a>, WindowError> {
-    let (mut first, mut kept) = (Vec::new(), Vec::new());
+    waiting: &'a [Waiting<'a>],
+) -> Result<Vec<&'a Waiting<'a>>, WindowError> {
+    let mut firsts = Vec::new();
     let mut seen: HashMap<&[u8], Vec<Micros>> = HashMap::new();
     for row in waiting {
         if !seen.contains_key(row.key) {
@@ -231,25 +286,15 @@ fn first_of<'a>(
         }
         let times = seen.get_mut(row.key).expect("it was put there");
         if keep(times, row.time, within) {
-            first.push(row.columns);
-            kept.push((Box::from(row.key), row.time));
+            firsts.push(row);
         }
     }
-    Ok((first, kept))
-}
-
-fn batch(
-    plan: &WindowPlan,
-    types: &[DataType],
-    rows: &[&[u8]],
-) -> Result<RecordBatch, WindowError> {
-    let columns = codec::decode(rows, types)?;
-    RecordBatch::try_new(Arc::clone(plan.schema()), columns).map_err(broken)
+    Ok(firsts)
 }
 
 /// The times of a key that were kept before this epoch, in order.
 fn kept_times(attempt: &Attempt<'_>, key: &[u8]) -> Result<Vec<Micros>, WindowError> {
-    Ok(attempt.committed_sessions(key)?.into_iter().map(|(time, _)| time).collect())
+    Ok(attempt.committed_sessions(Table::Firsts, key)?.into_iter().map(|(time, _)| time).collect())
 }
 
 /// Adds a time to others in order, unless it is near to one of them.
@@ -272,9 +317,9 @@ fn remember(
 ) {
     let expiry = time + within;
     if watermark.is_none_or(|watermark| watermark < expiry) {
-        let entry = row_entry(Place { expiry, at: [time, KEPT] }, key);
+        let entry = row_entry(Table::Firsts, Place { expiry, at: [time, KEPT] }, key);
         attempt.put_row(entry, Bytes::default(), None);
-        attempt.put_session(key, time, time);
+        attempt.put_session(Table::Firsts, key, time, time);
     }
 }
 

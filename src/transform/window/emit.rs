@@ -14,7 +14,7 @@ use super::assign::Aligned;
 use super::codec;
 use super::error::WindowError;
 use super::keys::KEY_GROUPS;
-use super::state::{Attempt, Bytes, Place, Row, Size};
+use super::state::{Attempt, Bytes, Place, Row, Size, Table};
 use super::watermark::Micros;
 use super::{Kind, WindowPlan};
 use crate::chunk::MAX_CHUNK_ROWS;
@@ -27,7 +27,8 @@ pub struct Closed {
     pub groups: BTreeSet<u8>,
 }
 
-/// The windows that end after `before` and not after `after`, which leave the state. `before` is W of the last commit, so
+/// The windows that end after `before` and not after `after`, and how much of the state expires with them, which is for the
+/// caller to do. `before` is W of the last commit, so
 /// that each window is here once. All rows of a key are in its group, so it is done by some groups at a time, whose results
 /// `write` takes.
 pub(super) fn close<E: From<WindowError>>(
@@ -35,20 +36,22 @@ pub(super) fn close<E: From<WindowError>>(
     attempt: &mut Attempt<'_>,
     (before, after): (Option<Micros>, Option<Micros>),
     mut write: impl FnMut(RecordBatch) -> Result<(), E>,
-) -> Result<Closed, E> {
-    let mut closed = Closed::default();
-    let Some(after) = after.filter(|after| Some(*after) != before) else { return Ok(closed) };
+) -> Result<(Closed, Size), E> {
+    let (mut closed, mut gone) = (Closed::default(), Size::default());
+    let Some(after) = after.filter(|after| Some(*after) != before) else {
+        return Ok((closed, gone));
+    };
     let until = match &plan.kind {
         // Most epochs move W and close nothing.
         Kind::Aligned(aligned)
             if first_open(aligned, before) == first_open(aligned, Some(after)) =>
         {
-            return Ok(closed);
+            return Ok((closed, gone));
         }
         // Of a sliding window's panes, some are needed longer than the window.
         Kind::Aligned(aligned) => aligned.expiry(aligned.pane(after) - 1),
         Kind::Session(_) => after,
-        Kind::Unbounded | Kind::Deduplicated { .. } => return Ok(closed),
+        Kind::Unbounded | Kind::Rows => return Ok((closed, gone)),
     };
     let windows = |place: Place| match &plan.kind {
         Kind::Aligned(aligned) => {
@@ -56,11 +59,11 @@ pub(super) fn close<E: From<WindowError>>(
                 ..first_open(aligned, Some(after)).min(aligned.last_with(place.at[0]) + 1)
         }
         Kind::Session(_) | Kind::Unbounded => 0..1,
-        Kind::Deduplicated { .. } => 0..0,
+        Kind::Rows => 0..0,
     };
-    let (mut group, mut gone) = (0, Size::default());
+    let mut group = 0;
     while group < KEY_GROUPS {
-        let rows = some_groups(attempt, group..KEY_GROUPS, until)?;
+        let rows = some_groups(attempt, Table::Windows, group..KEY_GROUPS, until)?;
         group = rows.next;
         let rows = rows.rows;
         let closing = rows.iter().filter(|row| !windows(row.place).is_empty());
@@ -77,12 +80,11 @@ pub(super) fn close<E: From<WindowError>>(
                 sessions.push((row.key().into(), row.place.at[0]));
             }
         }
-        sessions.iter().for_each(|(key, first)| attempt.delete_session(key, *first));
+        sessions
+            .iter()
+            .for_each(|(key, first)| attempt.delete_session(Table::Windows, key, *first));
     }
-    if gone != Size::default() {
-        attempt.expire(after, gone);
-    }
-    Ok(closed)
+    Ok((closed, gone))
 }
 
 /// The current value of every window of some key groups that W has not closed.
@@ -97,11 +99,11 @@ pub(super) fn open(
             first_open(aligned, watermark).max(place.at[1])..aligned.last_with(place.at[0]) + 1
         }
         Kind::Session(_) | Kind::Unbounded => 0..1,
-        Kind::Deduplicated { .. } => 0..0,
+        Kind::Rows => 0..0,
     };
     let (mut open, mut group) = (Vec::new(), groups.start);
     while group < groups.end {
-        let rows = some_groups(attempt, group..groups.end, Micros::MAX)?;
+        let rows = some_groups(attempt, Table::Windows, group..groups.end, Micros::MAX)?;
         group = rows.next;
         open.extend(results(plan, &rows.rows, windows)?);
     }
@@ -115,15 +117,16 @@ pub(super) struct SomeGroups<'a> {
     pub(super) next: usize,
 }
 
-/// The rows of the first of these key groups, until there are as many as in a chunk.
+/// A table's rows of the first of these key groups, until there are as many as in a chunk.
 pub(super) fn some_groups<'a>(
     attempt: &'a Attempt<'_>,
+    table: Table,
     groups: Range<usize>,
     until: Micros,
 ) -> Result<SomeGroups<'a>, WindowError> {
     let mut some = SomeGroups { rows: Vec::new(), next: groups.start };
     while some.next < groups.end && some.rows.len() < MAX_CHUNK_ROWS {
-        attempt.rows_until(some.next as u8, until, &mut some.rows)?;
+        attempt.rows_until(some.next as u8, table, until, &mut some.rows)?;
         some.next += 1;
     }
     Ok(some)
@@ -155,7 +158,7 @@ fn results(
             let (start, end) = match &plan.kind {
                 Kind::Aligned(aligned) => aligned.bounds(window),
                 Kind::Session(_) => (row.place.at[0], row.place.expiry),
-                Kind::Unbounded | Kind::Deduplicated { .. } => (Micros::MIN, Micros::MAX),
+                Kind::Unbounded | Kind::Rows => (Micros::MIN, Micros::MAX),
             };
             members.push(((end, start, row.key()), states.len() as u64 - 1));
         }

@@ -11,18 +11,18 @@ use arrow::record_batch::RecordBatch;
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
-use super::aggregate::{Aggregates, Argument, Rows, state_types};
+use super::aggregate::{Aggregates, Argument, Rows, Sources, state_types};
 use super::assign::Slot;
-use super::dedup::{self, Arrived, Duplicates, Part};
+use super::dedup::{self, Arrived, Duplicates, Firsts, Settled};
 use super::emit::Closed;
 use super::error::WindowError;
-use super::judge::{self, Counts, Judged, Times};
+use super::judge::{self, Counts, Judged, Placed, Times};
 use super::keys::{KEY_GROUPS, Keys};
 use super::session::{self, Interval};
-use super::state::{Attempt, Bytes, Changes, Place, State, row_entry};
+use super::state::{Attempt, Bytes, Changes, Place, Size, State, Table, row_entry};
 use super::stored::{self, ToStore};
 use super::watermark::{Decisions, Micros, Watermarks};
-use super::{Kind, WindowPlan, codec, emit};
+use super::{Kind, WindowPlan, codec, emit, packed};
 use crate::chunk::SourcePartition;
 
 /// The windows of an output, as of its last commit.
@@ -38,6 +38,8 @@ pub struct Epoch {
     plan: Arc<WindowPlan>,
     watermarks: Watermarks,
     counts: Counts,
+    /// Rows that are told from duplicates before they count.
+    arrived: Arrived,
     keys: Keys,
     groups: Groups,
     aggregates: Aggregates,
@@ -48,19 +50,21 @@ pub struct Epoch {
 pub struct CountedRows<'a> {
     pub partition: &'a SourcePartition,
     pub offsets: &'a Int64Array,
+    /// The columns that they are told apart by, where duplicates are dropped before.
+    pub distinct: &'a [ArrayRef],
     /// The columns of `group_by`.
     pub keys: &'a [ArrayRef],
     /// One per measure.
     pub arguments: &'a [Argument],
 }
 
-/// The rows of a chunk that count where duplicates are dropped, in the order of offsets.
+/// The rows of a chunk that count where they stay rows, in the order of offsets.
 #[derive(Debug)]
 pub struct ArrivedRows<'a> {
     pub partition: &'a SourcePartition,
     pub offsets: Int64Array,
     /// The columns that they are told apart by.
-    pub keys: &'a [ArrayRef],
+    pub distinct: &'a [ArrayRef],
     /// The table's columns.
     pub rows: RecordBatch,
 }
@@ -68,9 +72,10 @@ pub struct ArrivedRows<'a> {
 /// An epoch to be committed.
 #[derive(Debug)]
 pub struct Finished {
-    /// What this epoch closes; where duplicates are dropped, the rows that it writes.
     pub closed: Closed,
     pub counts: Counts,
+    /// Rows that waited until it was known that they are no duplicates.
+    pub released: usize,
     pub duplicates: Duplicates,
     pub next: Next,
 }
@@ -88,8 +93,6 @@ enum Groups {
     Sessions(Vec<Interval>),
     /// A group per key, of the same number.
     Keys,
-    /// There are none: rows stay rows.
-    Rows(Arrived),
 }
 
 impl Windows {
@@ -126,7 +129,7 @@ impl Windows {
         &self,
         mut epoch: Epoch,
         decisions: &Decisions,
-        write: impl FnMut(RecordBatch) -> Result<(), E>,
+        mut write: impl FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<Finished, E> {
         let Self { plan, watermarks: before, state } = self;
         let mut attempt = Attempt::new(state);
@@ -135,28 +138,26 @@ impl Windows {
         let after = watermarks.overall();
         let counts = epoch.counts;
         let passed = (before.overall(), after);
-        let mut duplicates = Duplicates::default();
-        let closed = match (&plan.kind, &mut epoch.groups) {
-            (Kind::Deduplicated { within, first }, Groups::Rows(arrived)) => {
-                let (arrived, by) = (std::mem::take(arrived), (*within, *first));
-                let settled =
-                    dedup::settle(plan, &mut attempt, by, &epoch.keys, arrived, passed, write)?;
-                duplicates = settled.duplicates;
-                Closed { count: settled.released, ..Closed::default() }
-            }
-            (Kind::Session(_), Groups::Sessions(intervals)) => {
-                let drained = epoch.aggregates.drain()?;
-                let (keys, measures) = (&epoch.keys, &plan.measures);
-                session::settle(&mut attempt, measures, keys, intervals, &drained)?;
-                emit::close(plan, &mut attempt, passed, write)?
-            }
-            _ => {
-                epoch.settle(&mut attempt)?;
-                emit::close(plan, &mut attempt, passed, write)?
-            }
-        };
+        let mut settled = Settled::default();
+        if let Some(deduplicated) = &plan.deduplicated {
+            let arrived = std::mem::take(&mut epoch.arrived);
+            settled =
+                dedup::settle(deduplicated, &mut attempt, arrived, passed, |firsts| {
+                    match plan.kind {
+                        Kind::Rows => write(firsts.rows(plan)?),
+                        _ => Ok(epoch.count_firsts(firsts)?),
+                    }
+                })?;
+        }
+        epoch.settle(&mut attempt)?;
+        let (closed, gone) = emit::close(plan, &mut attempt, passed, write)?;
+        let gone = gone + settled.gone;
+        if let Some(after) = after.filter(|_| gone != Size::default()) {
+            attempt.expire(after, gone);
+        }
         let next = Next { watermarks, changes: attempt.into_changes() };
-        Ok(Finished { closed, counts, duplicates, next })
+        let Settled { released, duplicates, .. } = settled;
+        Ok(Finished { closed, counts, released, duplicates, next })
     }
 
     /// What the commit of a finished epoch keeps.
@@ -199,12 +200,12 @@ impl Epoch {
             plan: Arc::clone(plan),
             watermarks,
             counts: Counts::default(),
+            arrived: Arrived::default(),
             keys: Keys::default(),
             groups: match plan.kind {
                 Kind::Aligned(_) => Groups::Aligned(IndexSet::default()),
                 Kind::Session(_) => Groups::Sessions(Vec::new()),
-                Kind::Unbounded => Groups::Keys,
-                Kind::Deduplicated { .. } => Groups::Rows(Arrived::new()),
+                Kind::Unbounded | Kind::Rows => Groups::Keys,
             },
             aggregates: Aggregates::new(&plan.measures)?,
         })
@@ -212,9 +213,9 @@ impl Epoch {
 
     /// Judges the next rows of a partition. Each row is judged once, those of a partition in the order of offsets.
     pub fn judge(&mut self, partition: &SourcePartition, times: Times<'_>) -> Judged {
-        let WindowPlan { kind, lateness, .. } = &*self.plan;
+        let WindowPlan { lateness, .. } = &*self.plan;
         let mut watermark = self.watermarks.before_next_row(partition);
-        let judged = judge::judge(kind, *lateness, times, &mut watermark);
+        let judged = judge::judge(self.plan.late_by(), *lateness, times, &mut watermark);
         if let (true, Some(watermark)) = (judged.awake, watermark) {
             self.watermarks.advance(partition, watermark);
         }
@@ -224,36 +225,53 @@ impl Epoch {
 
     /// Adds the rows that count of those that were judged.
     pub fn add(&mut self, judged: Judged, rows: CountedRows<'_>) -> Result<(), WindowError> {
-        let count = judged.times.len();
+        let CountedRows { partition, offsets, distinct, keys, arguments } = rows;
+        let (at, count) = (judged.at, judged.counts.counted as usize);
+        if self.plan.deduplicated.is_none() {
+            return self.count(at, Sources::One(partition), offsets, keys, arguments);
+        }
+        if count > 0 {
+            let columns = packed::pack(&self.plan, keys, arguments, at.ends, count)?;
+            self.arrived.add(partition, (at.times, offsets.clone()), distinct, columns);
+        }
+        Ok(())
+    }
+
+    /// Adds the rows that count of those that were judged, where they stay rows.
+    pub fn arrive(&mut self, judged: Judged, arrived: ArrivedRows<'_>) {
+        let ArrivedRows { partition, offsets, distinct, rows } = arrived;
+        if rows.num_rows() > 0 {
+            let columns = rows.columns().to_vec();
+            self.arrived.add(partition, (judged.at.times, offsets), distinct, columns);
+        }
+    }
+
+    fn count(
+        &mut self,
+        at: Placed,
+        sources: Sources<'_>,
+        offsets: &Int64Array,
+        keys: &[ArrayRef],
+        arguments: &[Argument],
+    ) -> Result<(), WindowError> {
+        let count = at.times.len();
         if count == 0 {
             return Ok(());
         }
-        let mut keys = Vec::with_capacity(count);
-        self.keys.number(rows.keys, count, &mut keys);
-        let groups = self.groups.of(&self.plan.kind, &judged, keys);
-        let rows = Rows {
-            partition: rows.partition,
-            times: &Int64Array::from(judged.times),
-            offsets: rows.offsets,
-            arguments: rows.arguments,
-        };
+        let mut numbers = Vec::with_capacity(count);
+        self.keys.number(keys, count, &mut numbers);
+        let groups = self.groups.of(&at, numbers);
+        let times = &Int64Array::from(at.times);
+        let rows = Rows { sources, times, offsets, arguments };
         self.aggregates.add(&rows, &groups, self.groups.len(&self.keys))
     }
 
-    /// Adds the rows that count of those that were judged, where duplicates are dropped.
-    pub fn arrive(&mut self, judged: Judged, arrived: ArrivedRows<'_>) {
-        let Groups::Rows(all) = &mut self.groups else { unreachable!("windows take no rows") };
-        let (times, count) = (judged.times, arrived.rows.num_rows());
-        if count == 0 {
-            return;
-        }
-        let mut keys = Vec::with_capacity(count);
-        self.keys.number(arrived.keys, count, &mut keys);
-        let part = Part { times, offsets: arrived.offsets, keys, rows: arrived.rows };
-        match all.get_mut(arrived.partition) {
-            Some(parts) => parts.push(part),
-            None => drop(all.insert(arrived.partition.clone(), vec![part])),
-        }
+    /// W has reached no window of them: a row that is told from others isn't behind its partition's watermark.
+    fn count_firsts(&mut self, firsts: Firsts<'_>) -> Result<(), WindowError> {
+        let Firsts { sources, times, offsets, columns } = firsts;
+        let (keys, arguments, ends) = packed::unpack(&self.plan, columns);
+        let at = Placed::before_all_ends(&self.plan.kind, times, ends);
+        self.count(at, sources, &offsets, &keys, &arguments)
     }
 
     /// The watermarks with the rows so far, for the clock to decide by.
@@ -261,9 +279,13 @@ impl Epoch {
         &self.watermarks
     }
 
-    /// Merges groups that are stored where they are.
+    /// Merges what was added into the state.
     fn settle(&mut self, attempt: &mut Attempt<'_>) -> Result<(), WindowError> {
         let plan = Arc::clone(&self.plan);
+        if let Groups::Sessions(intervals) = &self.groups {
+            let drained = self.aggregates.drain()?;
+            return session::settle(attempt, &plan.measures, &self.keys, intervals, &drained);
+        }
         let total = self.groups.len(&self.keys);
         let entry = |group| (self.groups.entry(&plan.kind, group, &self.keys), group);
         let mut entries: Vec<_> = (0..total).map(entry).collect();
@@ -297,16 +319,14 @@ impl Epoch {
 
 impl Groups {
     /// The group of each row that counts.
-    fn of(&mut self, kind: &Kind, judged: &Judged, keys: Vec<u32>) -> Vec<usize> {
-        match (self, kind) {
-            (Self::Aligned(groups), _) => {
-                let rows = judged.slots.iter().copied().zip(keys);
+    fn of(&mut self, at: &Placed, keys: Vec<u32>) -> Vec<usize> {
+        match self {
+            Self::Aligned(groups) => {
+                let rows = at.slots.iter().copied().zip(keys);
                 rows.map(|group| groups.insert_full(group).0).collect()
             }
-            (Self::Sessions(intervals), _) => {
-                session::cut(&judged.times, &judged.ends, &keys, intervals)
-            }
-            (Self::Keys | Self::Rows(_), _) => keys.into_iter().map(|key| key as usize).collect(),
+            Self::Sessions(intervals) => session::cut(&at.times, &at.ends, &keys, intervals),
+            Self::Keys => keys.into_iter().map(|key| key as usize).collect(),
         }
     }
 
@@ -315,7 +335,6 @@ impl Groups {
             Self::Aligned(groups) => groups.len(),
             Self::Sessions(intervals) => intervals.len(),
             Self::Keys => keys.len(),
-            Self::Rows(_) => 0,
         }
     }
 
@@ -325,9 +344,12 @@ impl Groups {
             (Self::Aligned(groups), Kind::Aligned(aligned)) => {
                 let (Slot { pane, first }, key) = groups[group];
                 let place = Place { expiry: aligned.expiry(pane), at: [pane, first] };
-                row_entry(place, keys.key(key))
+                row_entry(Table::Windows, place, keys.key(key))
             }
-            _ => row_entry(Place { expiry: Micros::MAX, at: [0, 0] }, keys.key(group as u32)),
+            _ => {
+                let place = Place { expiry: Micros::MAX, at: [0, 0] };
+                row_entry(Table::Windows, place, keys.key(group as u32))
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::{Result, internal_err};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 
+use super::aggregate::Sources;
 use crate::chunk::SourcePartition;
 
 /// What rows are ordered by: columns of one length, as long as the values.
@@ -24,14 +25,14 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Of rows of one partition.
-    pub(super) fn new(
-        partition: &SourcePartition,
-        times: &Int64Array,
-        offsets: &Int64Array,
-    ) -> Self {
-        let source = source(partition);
-        let sources = BinaryArray::from_iter_values(std::iter::repeat_n(source, times.len()));
+    pub(super) fn new(sources: Sources<'_>, times: &Int64Array, offsets: &Int64Array) -> Self {
+        let sources = match sources {
+            Sources::One(partition) => {
+                let source = source(partition);
+                BinaryArray::from_iter_values(std::iter::repeat_n(source, times.len()))
+            }
+            Sources::Each(sources) => sources.clone(),
+        };
         Self {
             times: Arc::new(times.clone()),
             sources: Arc::new(sources),

@@ -80,11 +80,34 @@ pub struct Judged {
     /// Whether any row had a usable event time: the partition is not idle.
     pub awake: bool,
     /// Of the rows that count.
+    pub(super) at: Placed,
+}
+
+/// Where rows are in event time.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
     pub(super) times: Vec<Micros>,
-    /// Of the rows that count, where windows are sessions: when a session of this row alone ends.
+    /// Where windows are sessions: when a session of this row alone ends.
     pub(super) ends: Vec<Micros>,
-    /// Of the rows that count, where windows are tumbling or sliding.
+    /// Where windows are tumbling or sliding.
     pub(super) slots: Vec<Slot>,
+}
+
+impl Placed {
+    /// Rows that no window is closed to. `ends` are theirs where rows have gaps of their own.
+    pub(super) fn before_all_ends(kind: &Kind, times: Vec<Micros>, mut ends: Vec<Micros>) -> Self {
+        let mut slots = Vec::new();
+        match kind {
+            Kind::Aligned(aligned) => {
+                let mut panes = Panes::new(aligned);
+                let slot = |pane| Slot { pane, first: aligned.first_with(pane) };
+                slots.extend(times.iter().map(|time| slot(panes.find(*time))));
+            }
+            Kind::Session(Gap::Fixed(gap)) => ends = times.iter().map(|time| time + gap).collect(),
+            Kind::Session(Gap::OfRow) | Kind::Unbounded | Kind::Rows => {}
+        }
+        Self { times, ends, slots }
+    }
 }
 
 impl Judged {
@@ -119,13 +142,11 @@ pub(super) fn judge(
         verdicts: Vec::with_capacity(rows),
         counts: Counts::default(),
         awake: false,
-        times: Vec::with_capacity(rows),
-        ends: Vec::new(),
-        slots: Vec::new(),
+        at: Placed { times: Vec::with_capacity(rows), ..Placed::default() },
     };
     match kind {
         Kind::Aligned(aligned) => {
-            judged.slots.reserve(rows);
+            judged.at.slots.reserve(rows);
             let (mut panes, mut closed) = (Panes::new(aligned), Panes::new(aligned));
             each_row(&mut judged, by, times, watermark, |judged, _, time, watermark| {
                 let pane = panes.find(time);
@@ -135,17 +156,17 @@ pub(super) fn judge(
                     return false;
                 }
                 judged.counts.late_partial += u64::from(open > first);
-                judged.slots.push(Slot { pane, first: open });
+                judged.at.slots.push(Slot { pane, first: open });
                 true
             });
         }
         Kind::Session(gap) => {
-            judged.ends.reserve(rows);
+            judged.at.ends.reserve(rows);
             each_row(&mut judged, by, times, watermark, |judged, row, time, watermark| {
                 let of_row = || times.gap(row).expect("a row without one has no event time");
                 let on_time = time >= watermark;
                 if on_time {
-                    judged.ends.push(match gap {
+                    judged.at.ends.push(match gap {
                         Gap::Fixed(gap) => time + gap,
                         Gap::OfRow => time + of_row(),
                     });
@@ -153,8 +174,14 @@ pub(super) fn judge(
                 on_time
             });
         }
-        Kind::Deduplicated { .. } => {
-            each_row(&mut judged, by, times, watermark, |_, _, time, watermark| time >= watermark);
+        Kind::Rows => {
+            each_row(&mut judged, by, times, watermark, |judged, row, time, watermark| {
+                let on_time = time >= watermark;
+                if on_time {
+                    judged.at.ends.extend(times.gap(row).map(|gap| time + gap));
+                }
+                on_time
+            })
         }
         Kind::Unbounded => each_row(&mut judged, by, times, watermark, |_, _, _, _| true),
     }
@@ -202,7 +229,7 @@ fn each_row(
         };
         let count = match verdict {
             Verdict::Counted => {
-                judged.times.push(time);
+                judged.at.times.push(time);
                 &mut judged.counts.counted
             }
             Verdict::Late => &mut judged.counts.late,

@@ -247,6 +247,11 @@ impl Measure {
         matches!(self.by, By::First | By::Last | By::List(_) | By::Ranked { .. })
     }
 
+    /// The type of the values that the accumulator takes; `None`: it counts rows.
+    pub(super) fn takes(&self) -> Option<&DataType> {
+        self.input.as_ref()
+    }
+
     /// The argument as the accumulator takes it. No cast that is planned can fail or make a NULL.
     pub(super) fn input(&self, argument: &ArrayRef) -> Result<ArrayRef, WindowError> {
         cast(argument, self.input.as_ref().unwrap_or(argument.data_type()))

@@ -7,8 +7,7 @@
 //! stores nothing, and commits nothing.
 //!
 //! An epoch: [`Windows::begin`]; per chunk [`Epoch::judge`], which says what rows count, and [`Epoch::add`] or
-//! [`Epoch::arrive`] for those;
-//! [`Windows::finish`]; and when its commit has landed, [`Windows::commit`].
+//! [`Epoch::arrive`] for those; [`Windows::finish`]; and when its commit has landed, [`Windows::commit`].
 
 mod aggregate;
 mod assign;
@@ -30,6 +29,7 @@ mod keys;
 mod list;
 mod measure;
 mod moments;
+mod packed;
 mod percentile;
 mod ranked;
 mod session;
@@ -70,6 +70,8 @@ const GAPS: std::ops::RangeInclusive<Micros> = 1..=LONGEST_WINDOW;
 #[derive(Debug, Clone)]
 pub struct WindowPlan {
     kind: Kind,
+    /// Before rows count. `None`: all do.
+    deduplicated: Option<Deduplicated>,
     lateness: Lateness,
     measures: Arc<[Measure]>,
     keys: Vec<FieldRef>,
@@ -85,8 +87,27 @@ pub enum Kind {
     Session(Gap),
     /// One window per key that never closes.
     Unbounded,
-    /// No windows: rows, but for those of a key that are nearer than `within` to the first of it.
-    Deduplicated { within: Micros, first: First },
+    /// No windows: rows stay rows. There are duplicates to be dropped.
+    Rows,
+}
+
+/// Of the rows of a key that are nearer to each other than `within`, only the first counts.
+#[derive(Debug, Clone)]
+struct Deduplicated {
+    within: Micros,
+    first: First,
+    /// Of a row while it isn't known whether it is one of these.
+    columns: Vec<DataType>,
+}
+
+impl Deduplicated {
+    fn new(within: Micros, first: First, columns: Vec<DataType>) -> Result<Self, WindowError> {
+        if (1..=LONGEST_WINDOW).contains(&within) {
+            return Ok(Self { within, first, columns });
+        }
+        let message = "`within` is longer than nothing and at most 100 years long";
+        Err(WindowError::Refused(message.to_owned()))
+    }
 }
 
 /// How long a session goes on after a row.
@@ -116,18 +137,23 @@ impl WindowPlan {
         keys: Vec<FieldRef>,
         rows: &SchemaRef,
     ) -> Result<Self, WindowError> {
-        if !(1..=LONGEST_WINDOW).contains(&within) {
-            let message = "`within` is longer than nothing and at most 100 years long";
-            return Err(WindowError::Refused(message.to_owned()));
-        }
         let waits = first == First::ByEventTime;
         let unfit = rows.fields().iter().find(|column| !codec::encodes_rows(column.data_type()));
         if let Some(column) = unfit.filter(|_| waits) {
             let message = format!("`{}`: such columns can't wait in the state", column.name());
             return Err(WindowError::Refused(message));
         }
-        let kind = Kind::Deduplicated { within, first };
-        Self::of_schema(kind, lateness, keys, Vec::new(), rows.clone())
+        let columns = rows.fields().iter().map(|field| field.data_type().clone()).collect();
+        let deduplicated = Some(Deduplicated::new(within, first, columns)?);
+        let plan = Self::of_schema(Kind::Rows, lateness, keys, Vec::new(), rows.clone())?;
+        Ok(Self { deduplicated, ..plan })
+    }
+
+    /// The same windows of rows of which duplicates are dropped before.
+    pub fn of_distinct(self, within: Micros, first: First) -> Result<Self, WindowError> {
+        let columns = packed::types(&self);
+        let deduplicated = Some(Deduplicated::new(within, first, columns)?);
+        Ok(Self { deduplicated, ..self })
     }
 
     fn of_schema(
@@ -150,7 +176,7 @@ impl WindowPlan {
             let message = format!("`{}`: rows can't be grouped by nested columns", key.name());
             return Err(WindowError::Refused(message));
         }
-        Ok(Self { kind, lateness, measures: measures.into(), keys, schema })
+        Ok(Self { kind, deduplicated: None, lateness, measures: measures.into(), keys, schema })
     }
 
     /// The table's columns: `window_start` and `window_end` where windows have them, the keys, the measures.
@@ -163,12 +189,19 @@ impl WindowPlan {
         matches!(self.kind, Kind::Aligned(_) | Kind::Session(_)).then_some(BOUNDS[1])
     }
 
-    /// Which rows stay where duplicates are dropped; `None`: rows are aggregated.
+    /// Which rows stay where duplicates are dropped; `None`: all do.
     pub fn first(&self) -> Option<First> {
-        match self.kind {
-            Kind::Deduplicated { first, .. } => Some(first),
-            _ => None,
-        }
+        self.deduplicated.as_ref().map(|deduplicated| deduplicated.first)
+    }
+
+    /// Rows are aggregated; otherwise they stay rows.
+    pub fn aggregates(&self) -> bool {
+        self.kind != Kind::Rows
+    }
+
+    /// By whose windows rows are late: what is told apart has to be so before it counts.
+    fn late_by(&self) -> &Kind {
+        if self.deduplicated.is_some() { &Kind::Rows } else { &self.kind }
     }
 
     fn key_types(&self) -> Vec<DataType> {
@@ -180,7 +213,7 @@ fn schema(kind: &Kind, keys: &[FieldRef], measures: &[Measure]) -> Schema {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let bounds = match kind {
         Kind::Aligned(_) | Kind::Session(_) => BOUNDS.as_slice(),
-        Kind::Unbounded | Kind::Deduplicated { .. } => &[],
+        Kind::Unbounded | Kind::Rows => &[],
     };
     let bounds = bounds.iter().map(|name| Arc::new(Field::new(*name, instant.clone(), false)));
     let keys = keys.iter().map(Arc::clone);

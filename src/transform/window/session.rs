@@ -14,7 +14,7 @@ use super::codec;
 use super::error::WindowError;
 use super::keys::Keys;
 use super::measure::Measure;
-use super::state::{Attempt, Place, row_entry};
+use super::state::{Attempt, Place, Table, row_entry};
 use super::watermark::Micros;
 
 /// Rows of a key within a chunk that are of one session.
@@ -82,12 +82,12 @@ pub(super) fn settle(
     for (group, session) in merged.iter().enumerate() {
         let key = keys.key(session.interval.key);
         for (first, end) in &session.stored {
-            let entry = row_entry(place(*first, *end), key);
+            let entry = row_entry(Table::Windows, place(*first, *end), key);
             let states = attempt.committed_row(&entry)?.ok_or(WindowError::Corrupt)?;
             attempt.delete_row(entry, states.len());
             rows.push(states);
             groups.push(group);
-            attempt.delete_session(key, *first);
+            attempt.delete_session(Table::Windows, key, *first);
         }
     }
     if !rows.is_empty() {
@@ -103,8 +103,9 @@ pub(super) fn settle(
         states.append(group, &mut bytes);
         let key = keys.key(key);
         // Where one of these bounds was stored, it is deleted by now.
-        attempt.put_row(row_entry(place(first, end), key), bytes.into(), None);
-        attempt.put_session(key, first, end);
+        let entry = row_entry(Table::Windows, place(first, end), key);
+        attempt.put_row(entry, bytes.into(), None);
+        attempt.put_session(Table::Windows, key, first, end);
     }
     Ok(())
 }
@@ -121,7 +122,7 @@ fn merge(
     }
     let mut merged: Vec<Merged> = Vec::new();
     for (key, mut parts) in by_key {
-        let stored = attempt.committed_sessions(keys.key(key))?;
+        let stored = attempt.committed_sessions(Table::Windows, keys.key(key))?;
         parts.extend(stored.into_iter().map(|(first, end)| (first, end, None)));
         parts.sort_unstable();
         let own = merged.len();

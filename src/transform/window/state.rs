@@ -7,7 +7,7 @@
 //! - rows: `group, 0, expiry, place, key` → states. In the order of expiry, so that what closes is at the front.
 //! - sessions: `group, 1, key, start` → the end. Finds the open sessions of a key.
 //!
-//! What deduplication keeps are rows and sessions too.
+//! What deduplication keeps are rows and sessions too, under 2 and 3.
 //!
 //! Encoded keys of the same columns are never the beginning of each other, so a key can stand before other bytes.
 
@@ -29,8 +29,10 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::attempt::Attempt;
 use self::disk::Disk;
-pub(super) use self::entry::{Place, Row, entry_of_source, row_entry};
-use self::entry::{ROWS, expiry_of, group_end, rows_after, span};
+pub(super) use self::entry::{Place, Row, Table, entry_of_source, row_entry};
+use self::entry::{
+    expiry_of, group_and_table, is_row, rows_after, span, table_end, table_of, table_start,
+};
 use self::memory::Memory;
 use super::error::WindowError;
 use super::watermark::Micros;
@@ -83,9 +85,10 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// The key groups that entries were put to or taken from, but for those that expired.
+    /// The key groups that windows were put to or taken from, but for those that expired.
     pub fn groups(&self) -> BTreeSet<u8> {
-        self.entries.keys().filter_map(|key| key.first().copied()).collect()
+        let places = self.entries.keys().map(|key| group_and_table(table_of(key)));
+        places.filter(|(_, table)| *table == Table::Windows).map(|(group, _)| group).collect()
     }
 }
 
@@ -133,9 +136,9 @@ impl State {
     pub fn summary(&self) -> Result<Vec<GroupSummary>, WindowError> {
         let summary = |number| {
             let mut group = GroupSummary::default();
-            self.each(&[number, ROWS], &group_end(number), |entry, states| {
+            self.each_of_group(number, |entry, states| {
                 group.bytes += entry.len() + states.len();
-                if entry.get(1) == Some(&ROWS) {
+                if is_row(&entry) {
                     let expiry = expiry_of(&entry).ok_or(WindowError::Corrupt)?;
                     group.rows += 1;
                     // What never closes has no end.
@@ -160,7 +163,7 @@ impl State {
     pub(super) fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut entries = Vec::new();
         for group in 0..=u8::MAX {
-            let each = self.each(&[group, ROWS], &group_end(group), |key, value| {
+            let each = self.each_of_group(group, |key, value| {
                 entries.push((key.into_owned(), value.into_owned()));
                 Ok(())
             });
@@ -181,22 +184,24 @@ impl State {
         changes: &'a Changes,
     ) -> Result<Vec<Entry<'a>>, WindowError> {
         let mut entries = Vec::new();
-        self.each_after(changes, group, &group_end(group), |key, value| {
-            entries.push((key, value));
-            Ok(())
-        })?;
+        for table in Table::ALL {
+            self.each_after(changes, (group, table), &table_end(group, table), |key, value| {
+                entries.push((key, value));
+                Ok(())
+            })?;
+        }
         Ok(entries)
     }
 
-    /// Shows what `changes` leave of a key group up to before a key: what they don't touch, then what they put.
+    /// Shows what `changes` leave of a table of a key group up to before a key: what they don't touch, then what they put.
     fn each_after<'a>(
         &'a self,
         changes: &'a Changes,
-        group: u8,
+        of: (u8, Table),
         end: &[u8],
         mut show: impl FnMut(Cow<'a, [u8]>, Cow<'a, [u8]>) -> Result<(), WindowError>,
     ) -> Result<(), WindowError> {
-        let from = changes.first_row(group);
+        let from = changes.first_row(of);
         if *from >= *end {
             return Ok(());
         }
@@ -249,7 +254,19 @@ impl State {
         }
     }
 
-    /// Shows the entries from one key to before another, of one key group.
+    /// Shows the entries of a key group.
+    fn each_of_group<'a>(
+        &'a self,
+        group: u8,
+        mut show: impl FnMut(Cow<'a, [u8]>, Cow<'a, [u8]>) -> Result<(), WindowError>,
+    ) -> Result<(), WindowError> {
+        for table in Table::ALL {
+            self.each(&table_start(group, table), &table_end(group, table), &mut show)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the entries from one key to before another, of one table.
     fn each<'a>(
         &'a self,
         from: &[u8],
@@ -271,9 +288,10 @@ impl State {
 }
 
 impl Changes {
-    /// Where a key group begins, but for the rows that go.
-    fn first_row(&self, group: u8) -> Vec<u8> {
-        self.expired.map_or_else(|| vec![group, ROWS], |expired| rows_after(group, expired))
+    /// Where a table of a key group begins, but for the rows that go.
+    fn first_row(&self, (group, table): (u8, Table)) -> Vec<u8> {
+        let start = || table_start(group, table).to_vec();
+        self.expired.map_or_else(start, |expired| rows_after(group, table, expired))
     }
 }
 

@@ -403,7 +403,7 @@ fn take_number(from: &mut &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::{Attempt, Place, Row, row_entry};
+    use super::super::state::{Attempt, Place, Row, Table, row_entry};
     use super::*;
 
     fn partition(number: i32) -> SourcePartition {
@@ -419,7 +419,8 @@ mod tests {
             let mut attempt = Attempt::new(&state);
             for _ in 0..50 {
                 let (key, expiry) = (random.u16(0..keys), epoch as i64 + random.i64(0..50));
-                let entry = row_entry(Place { expiry, at: [0, 0] }, &key.to_le_bytes());
+                let place = Place { expiry, at: [0, 0] };
+                let entry = row_entry(Table::Windows, place, &key.to_le_bytes());
                 let committed = attempt.committed_row(&entry).expect("in memory");
                 let committed = committed.map(|states| states.len());
                 match committed.filter(|_| random.bool()) {
@@ -455,7 +456,7 @@ mod tests {
     fn rows_until<'a>(attempt: &'a Attempt<'_>, expiry: Micros) -> Vec<Row<'a>> {
         let mut rows = Vec::new();
         for group in 0..=u8::MAX {
-            attempt.rows_until(group, expiry, &mut rows).expect("whole rows");
+            attempt.rows_until(group, Table::Windows, expiry, &mut rows).expect("whole rows");
         }
         rows
     }

@@ -13,7 +13,9 @@ use crate::config::{
     StateBackend, Storage, TableLocation, Watermark, Window,
 };
 use crate::sink::testing::Fault;
+use crate::transform::window::First;
 use crate::transform::window::tests::case::{Case, Windowing, cases};
+use crate::transform::window::tests::run::Distinct;
 
 /// What the topic becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,22 @@ pub(super) enum Becomes {
     Changes { slow: bool },
     /// Rows, of which duplicates are dropped.
     Distinct(DuplicateOrder),
+    /// Windows of these.
+    DistinctWindows { order: DuplicateOrder, changes: bool },
+}
+
+impl Becomes {
+    /// The table has open windows at once.
+    pub(super) fn shows_open(self) -> bool {
+        matches!(self, Self::Changes { .. } | Self::DistinctWindows { changes: true, .. })
+    }
+}
+
+pub(super) fn first(order: DuplicateOrder) -> First {
+    match order {
+        DuplicateOrder::Arrival => First::ByArrival,
+        DuplicateOrder::EventTime => First::ByEventTime,
+    }
 }
 
 /// Steps are those of one of two instances, which are started when they are first needed. Each takes itself for the only one.
@@ -146,7 +164,18 @@ impl Story {
                 let every = Duration::from_secs(if slow { 3_600 } else { 0 });
                 (Some(self.aggregate(Emit::Changes { every })), None)
             }
-            Becomes::Distinct(order) => (None, Some(self.deduplicate(order))),
+            Becomes::Distinct(order) => {
+                let Windowing::Session { gap } = self.case.windowing else {
+                    unreachable!("as it is made")
+                };
+                (None, Some(self.deduplicate(order, "key", gap)))
+            }
+            Becomes::DistinctWindows { order, changes } => {
+                let every = Duration::ZERO;
+                let emit = if changes { Emit::Changes { every } } else { Emit::Final };
+                let before = self.deduplicate(order, Distinct::KEY, self.distinct(order).within);
+                (Some(self.aggregate(emit)), Some(before))
+            }
         };
         Output {
             name: "story".to_owned(),
@@ -156,11 +185,11 @@ impl Story {
             per_topic: false,
             storage: Storage::default(),
             create: CreateTable::IfMissing,
-            select: deduplicate.is_some().then(|| "place".to_owned()),
+            select: aggregate.is_none().then(|| "place".to_owned()),
             filter: Some("kept".to_owned()),
-            mode: match self.becomes {
-                Becomes::Changes { .. } => Mode::OpenWindows,
-                _ => Mode::Append,
+            mode: match self.becomes.shows_open() {
+                true => Mode::OpenWindows,
+                false => Mode::Append,
             },
             aggregate,
             deduplicate,
@@ -199,11 +228,15 @@ impl Story {
         }
     }
 
-    fn deduplicate(&self, order: DuplicateOrder) -> Deduplicate {
-        let Windowing::Session { gap } = self.case.windowing else { unreachable!("as it is made") };
+    /// The step before windows.
+    pub(super) fn distinct(&self, order: DuplicateOrder) -> Distinct {
+        Distinct { within: 7 * self.case.windowing.unit(), first: first(order) }
+    }
+
+    fn deduplicate(&self, order: DuplicateOrder, key: &str, within: i64) -> Deduplicate {
         Deduplicate {
-            keys: vec!["key".to_owned()],
-            within: micros(gap),
+            keys: vec![key.to_owned()],
+            within: micros(within),
             order,
             keeps_late_rows: false,
             watermark: self.watermark(),

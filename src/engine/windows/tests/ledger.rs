@@ -10,14 +10,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::case::{Becomes, Story};
+use super::case::{Becomes, Story, first};
 use super::instance::{Plan, TOPIC};
-use crate::config::DuplicateOrder;
 use crate::sink::entry;
 use crate::sink::history::{PartitionInfo, SluiceInfo, WindowsInfo};
 use crate::sink::state::{StateStore, StateVersion};
 use crate::sink::store::TableStore;
-use crate::transform::window::First;
 use crate::transform::window::tests::dedup;
 use crate::transform::window::tests::model::{self, Place, Recorded};
 
@@ -174,19 +172,18 @@ impl<'a> Ledger<'a> {
         let (case, commits) = (&self.story.case, &self.commits);
         let mut rows: Vec<Row> = match self.story.becomes {
             Becomes::Distinct(order) => {
-                let first = match order {
-                    DuplicateOrder::Arrival => First::ByArrival,
-                    DuplicateOrder::EventTime => First::ByEventTime,
-                };
-                let found = dedup::model(case, commits, first, false);
+                let found = dedup::model(case, commits, first(order), false);
                 found.rows.into_iter().map(Row::Record).collect()
             }
             becomes => {
-                let outcome = model::run(case, commits);
-                let open = match becomes {
-                    Becomes::Changes { .. } => outcome.open,
-                    _ => Vec::new(),
+                let outcome = match becomes {
+                    Becomes::DistinctWindows { order, .. } => {
+                        let distinct = self.story.distinct(order);
+                        model::run(&dedup::only_firsts(case, commits, distinct).0, commits)
+                    }
+                    _ => model::run(case, commits),
                 };
+                let open = if becomes.shows_open() { outcome.open } else { Vec::new() };
                 outcome.closed.into_iter().chain(open).map(Row::from).collect()
             }
         };

@@ -84,12 +84,27 @@ fn distinct_rows_are_in_the_table_once_whatever_fails() {
     check(session(), becomes, &StateBackend::Memory, cases());
 }
 
+fn windows_of_distinct_rows() -> impl Strategy<Value = Becomes> {
+    let orders = prop::sample::select(vec![DuplicateOrder::Arrival, DuplicateOrder::EventTime]);
+    (orders, any::<bool>()).prop_map(|(order, changes)| Becomes::DistinctWindows { order, changes })
+}
+
+#[test]
+fn windows_of_distinct_rows_are_in_the_table_once_whatever_fails() {
+    let kinds = prop_oneof![tumbling(), sliding(), session(), own_gaps(), days()];
+    check(kinds, windows_of_distinct_rows(), &StateBackend::Memory, cases());
+}
+
 #[cfg(feature = "rocksdb")]
 #[test]
 fn with_state_on_disk_the_table_is_the_models_whatever_fails() {
     let folder = tempfile::tempdir().expect("a folder");
     let backend = StateBackend::RocksDb { directory: Some(folder.path().to_owned()) };
     let kinds = prop_oneof![tumbling(), sliding(), session(), own_gaps(), unbounded(), days()];
-    let becomes = prop::sample::select(vec![Becomes::Closed, Becomes::Changes { slow: false }]);
+    let becomes = prop_oneof![
+        Just(Becomes::Closed),
+        Just(Becomes::Changes { slow: false }),
+        windows_of_distinct_rows(),
+    ];
     check(kinds, becomes, &backend, cases().div_ceil(10));
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::case::{Becomes, Event, Mishap, Rewrite, Story};
+use super::case::{Event, Mishap, Rewrite, Story};
 use super::instance::{Instance, Plan};
 use super::ledger::{Ledger, Live};
 use crate::disposition::Disposition;
@@ -160,7 +160,7 @@ impl<'a> World<'a> {
     /// Whether nobody has changed anything since the instance looked.
     fn stands(&self, by: usize) -> bool {
         let table = &self.instances[by].as_ref().expect("it has something to commit").table;
-        let minds_files = matches!(self.story.becomes, Becomes::Changes { .. });
+        let minds_files = self.story.becomes.shows_open();
         let files_stand = !minds_files || table.version() + 1 == self.ledger.next;
         let late = self.fixture.faults.has_late_puts();
         !late && table.state() == self.ledger.state && files_stand

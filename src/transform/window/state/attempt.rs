@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use super::super::error::WindowError;
-use super::super::keys::group_of;
 use super::super::watermark::Micros;
-use super::entry::{ROWS, Row, SESSION_BYTES, SESSIONS, rows_after, session_entry, span, time_of};
+use super::entry::{
+    Row, SESSION_BYTES, TABLES, Table, group_and_table, rows_after, session_entry, sessions_end,
+    span, table_start, time_of,
+};
 use super::{Bytes, Changes, Size, State};
 
 /// The committed entries with the changes of an epoch over them.
@@ -54,40 +56,36 @@ impl<'a> Attempt<'a> {
     pub(in crate::transform::window) fn expire(&mut self, until: Micros, rows: Size) {
         self.changes.expired = Some(until);
         self.changes.grown -= rows;
-        for group in 0..=u8::MAX {
-            let (from, end) = (vec![group, ROWS], rows_after(group, until));
+        for (group, table) in (0..TABLES).map(group_and_table) {
+            let (from, end) = (table_start(group, table), rows_after(group, table, until));
             let entries = self.changes.entries.range::<[u8], _>(span(&from, &end));
             let gone: Vec<_> = entries.map(|(entry, _)| entry.clone()).collect();
             gone.iter().for_each(|entry| drop(self.changes.entries.remove(entry)));
         }
     }
 
-    /// Appends the rows of a key group that expire up to a time, this epoch's among them.
+    /// Appends a table's rows of a key group that expire up to a time, this epoch's among them.
     pub(in crate::transform::window) fn rows_until<'b>(
         &'b self,
         group: u8,
+        table: Table,
         expiry: Micros,
         found: &mut Vec<Row<'b>>,
     ) -> Result<(), WindowError> {
-        self.committed.each_after(
-            &self.changes,
-            group,
-            &rows_after(group, expiry),
-            |key, states| {
-                found.push(Row::parse(key, states)?);
-                Ok(())
-            },
-        )
+        let end = rows_after(group, table, expiry);
+        self.committed.each_after(&self.changes, (group, table), &end, |key, states| {
+            found.push(Row::parse(key, states)?);
+            Ok(())
+        })
     }
 
     /// The open sessions of a key before this epoch, as first event times and ends.
     pub(in crate::transform::window) fn committed_sessions(
         &self,
+        table: Table,
         key: &[u8],
     ) -> Result<Vec<(Micros, Micros)>, WindowError> {
-        let from = session_entry(key, Micros::MIN);
-        // Longer than the last that could be.
-        let end = [&[group_of(key), SESSIONS], key, &[u8::MAX; 9]].concat();
+        let (from, end) = (session_entry(table, key, Micros::MIN), sessions_end(table, key));
         let mut sessions = Vec::new();
         self.committed.each(&from, &end, |found, end| {
             let first = found.last_chunk().ok_or(WindowError::Corrupt)?;
@@ -101,15 +99,21 @@ impl<'a> Attempt<'a> {
     /// Of the sessions before this epoch, those that began at `first` are deleted already.
     pub(in crate::transform::window) fn put_session(
         &mut self,
+        table: Table,
         key: &[u8],
         first: Micros,
         end: Micros,
     ) {
-        self.change(session_entry(key, first), Some(Box::from(end.to_le_bytes())), None);
+        self.change(session_entry(table, key, first), Some(Box::from(end.to_le_bytes())), None);
     }
 
-    pub(in crate::transform::window) fn delete_session(&mut self, key: &[u8], first: Micros) {
-        self.change(session_entry(key, first), None, Some(SESSION_BYTES));
+    pub(in crate::transform::window) fn delete_session(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        first: Micros,
+    ) {
+        self.change(session_entry(table, key, first), None, Some(SESSION_BYTES));
     }
 
     fn change(&mut self, entry: Bytes, value: Option<Bytes>, committed: Option<usize>) {
@@ -129,17 +133,18 @@ impl<'a> Attempt<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::keys::group_of;
     use super::super::entry::{Place, row_entry};
     use super::*;
 
     fn entry(expiry: Micros, key: &[u8]) -> Bytes {
-        row_entry(Place { expiry, at: [-1, 1] }, key)
+        row_entry(Table::Windows, Place { expiry, at: [-1, 1] }, key)
     }
 
     fn rows(attempt: &Attempt<'_>, expiry: Micros) -> Vec<(Micros, Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
         for group in [b"a", b"b"].map(|key| group_of(key)) {
-            attempt.rows_until(group, expiry, &mut found).expect("whole rows");
+            attempt.rows_until(group, Table::Windows, expiry, &mut found).expect("whole rows");
         }
         let row = |row: Row<'_>| (row.place.expiry, row.key().to_vec(), row.states.to_vec());
         let mut rows: Vec<_> = found.into_iter().map(row).collect();
@@ -201,17 +206,21 @@ mod tests {
     fn sessions_are_found_by_their_whole_key() {
         let mut state = State::default();
         let mut attempt = Attempt::new(&state);
-        attempt.put_session(b"\x01a", -7, 3);
-        attempt.put_session(b"\x01a", 20, 20);
-        attempt.put_session(b"\x01b", 5, 6);
+        attempt.put_session(Table::Windows, b"\x01a", -7, 3);
+        attempt.put_session(Table::Windows, b"\x01a", 20, 20);
+        attempt.put_session(Table::Windows, b"\x01b", 5, 6);
         let changes = attempt.into_changes();
         state.apply(changes).expect("in memory");
         let mut attempt = Attempt::new(&state);
-        assert_eq!(attempt.committed_sessions(b"\x01a").expect("whole"), [(-7, 3), (20, 20)]);
-        attempt.delete_session(b"\x01a", 20);
+        assert_eq!(
+            attempt.committed_sessions(Table::Windows, b"\x01a").expect("whole"),
+            [(-7, 3), (20, 20)]
+        );
+        attempt.delete_session(Table::Windows, b"\x01a", 20);
         let changes = attempt.into_changes();
         state.apply(changes).expect("in memory");
-        let left = Attempt::new(&state).committed_sessions(b"\x01a").expect("whole");
+        let left =
+            Attempt::new(&state).committed_sessions(Table::Windows, b"\x01a").expect("whole");
         assert_eq!(left, [(-7, 3)]);
     }
 }

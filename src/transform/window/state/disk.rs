@@ -14,9 +14,10 @@ use rocksdb::{
 use uuid::Uuid;
 
 use super::super::error::WindowError;
-use super::super::keys::KEY_GROUPS;
 use super::super::watermark::Micros;
-use super::entry::{ROWS, expiry_of, group_in, ordered, rows_after};
+use super::entry::{
+    TABLES, expiry_of, group_and_table, is_row, rows_after, rows_end, rows_from, table_of,
+};
 
 const MIB: usize = 1 << 20;
 /// Blocks that were read, their indexes and filters.
@@ -30,13 +31,13 @@ const BLOCK_BYTES: usize = 8 << 10;
 const FILTER_BITS: f64 = 10.0;
 /// A batch is in memory as a whole.
 const BATCH_BYTES: usize = 4 * MIB;
-/// Up to so many rows of a key group that expire are deleted one by one: the deletion of a range costs later reads more.
+/// Up to so many rows of a table that expire are deleted one by one: the deletion of a range costs later reads more.
 /// Few in tests, so that they come by both.
 const FEW_ROWS: usize = if cfg!(test) { 1 } else { 16 };
 
 pub(super) struct Disk {
     db: DB,
-    /// The smallest expiry of a group's rows, or less: what closes nothing reads nothing.
+    /// The smallest expiry of a table's rows, or less: what closes nothing reads nothing.
     first: Vec<Micros>,
     unlogged: WriteOptions,
     /// Removed when the database is closed.
@@ -65,24 +66,25 @@ impl Disk {
         let db = DB::open(&options(), &own.0)?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
-        Ok(Self { db, first: vec![Micros::MAX; KEY_GROUPS], unlogged, _folder: own })
+        Ok(Self { db, first: vec![Micros::MAX; TABLES], unlogged, _folder: own })
     }
 
     pub(super) fn get(&self, entry: &[u8]) -> Result<Option<Vec<u8>>, WindowError> {
         Ok(self.db.get(entry)?)
     }
 
-    /// Shows the entries from one key to before another, of one key group.
+    /// Shows the entries from one key to before another, of one table.
     pub(super) fn each(
         &self,
         from: &[u8],
         end: &[u8],
         mut show: impl FnMut(&[u8], &[u8]) -> Result<(), WindowError>,
     ) -> Result<(), WindowError> {
-        // Deleted rows are at the front of a group until files are merged: not to be walked over.
-        let group = group_in(from);
-        let first = rows_from(group as u8, self.first[group]);
-        let from = if from.get(1) == Some(&ROWS) { from.max(&first) } else { from };
+        // Deleted rows are at the front of a table until files are merged: not to be walked over.
+        let number = table_of(from);
+        let (group, table) = group_and_table(number);
+        let first = rows_from(group, table, self.first[number]);
+        let from = if is_row(from) { from.max(&first) } else { from };
         if from >= end {
             return Ok(());
         }
@@ -105,7 +107,7 @@ impl Disk {
                 Some(value) => {
                     batch.put(key, value);
                     if let Some(expiry) = expiry_of(key) {
-                        let first = &mut self.first[group_in(key)];
+                        let first = &mut self.first[table_of(key)];
                         *first = expiry.min(*first);
                     }
                 }
@@ -120,9 +122,10 @@ impl Disk {
     pub(super) fn expire(&mut self, until: Option<Micros>) -> Result<(), WindowError> {
         let Some(until) = until else { return Ok(()) };
         let mut batch = WriteBatch::default();
-        for group in (0..=u8::MAX).filter(|group| self.first[usize::from(*group)] <= until) {
-            let first = rows_from(group, self.first[usize::from(group)]);
-            let end = rows_after(group, until);
+        for number in (0..TABLES).filter(|number| self.first[*number] <= until) {
+            let (group, table) = group_and_table(number);
+            let first = rows_from(group, table, self.first[number]);
+            let end = rows_after(group, table, until);
             let mut rows = self.from(&first, &end);
             let mut few = Vec::new();
             while let Some((row, _)) = rows.item().filter(|_| few.len() <= FEW_ROWS) {
@@ -136,18 +139,19 @@ impl Disk {
             }
         }
         self.db.write_opt(batch, &self.unlogged)?;
-        for group in 0..=u8::MAX {
-            if self.first[usize::from(group)] <= until {
-                self.first[usize::from(group)] = self.first_after(group, until)?;
+        for number in 0..TABLES {
+            if self.first[number] <= until {
+                self.first[number] = self.first_after(number, until)?;
             }
         }
         Ok(())
     }
 
     /// When the first row expires that does so later.
-    fn first_after(&self, group: u8, expiry: Micros) -> Result<Micros, WindowError> {
-        let end = [group, ROWS + 1];
-        let rows = self.from(&rows_after(group, expiry), &end);
+    fn first_after(&self, number: usize, expiry: Micros) -> Result<Micros, WindowError> {
+        let (group, table) = group_and_table(number);
+        let end = rows_end(group, table);
+        let rows = self.from(&rows_after(group, table, expiry), &end);
         let first = rows.item().and_then(|(row, _)| expiry_of(row));
         rows.status()?;
         Ok(first.unwrap_or(Micros::MAX))
@@ -160,11 +164,6 @@ impl Disk {
         entries.seek(from);
         entries
     }
-}
-
-/// Before every row of a key group that expires then or later.
-fn rows_from(group: u8, expiry: Micros) -> Vec<u8> {
-    [&[group, ROWS], &ordered(expiry)[..]].concat()
 }
 
 impl From<rocksdb::Error> for WindowError {

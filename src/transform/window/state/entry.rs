@@ -4,18 +4,58 @@ use std::borrow::Cow;
 use std::ops::Bound;
 
 use super::super::error::WindowError;
-use super::super::keys::group_of;
+use super::super::keys::{KEY_GROUPS, group_of};
 use super::super::watermark::Micros;
 use super::{Bytes, Size};
 
-/// The key group that an entry's key begins with.
-pub(super) fn group_in(entry: &[u8]) -> usize {
-    entry.first().map_or(0, |group| usize::from(*group))
+/// Whose entries there are in a key group: each has rows, and sessions behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::transform::window) enum Table {
+    Windows = 0,
+    /// Of deduplication.
+    Firsts = 2,
 }
 
-/// After every entry of a key group.
-pub(super) fn group_end(group: u8) -> [u8; 2] {
-    [group, u8::MAX]
+impl Table {
+    pub(super) const ALL: [Self; 2] = [Self::Windows, Self::Firsts];
+
+    /// The byte behind the key group.
+    const fn rows(self) -> u8 {
+        self as u8
+    }
+
+    const fn sessions(self) -> u8 {
+        self as u8 + 1
+    }
+}
+
+/// How many tables there are in all key groups.
+pub(super) const TABLES: usize = KEY_GROUPS * Table::ALL.len();
+
+/// The number of the table that an entry is in, in the order of key groups.
+pub(super) fn table_of(entry: &[u8]) -> usize {
+    let byte = |at: usize| entry.get(at).map_or(0, |byte| usize::from(*byte));
+    byte(0) * Table::ALL.len() + (byte(1) / 2).min(Table::ALL.len() - 1)
+}
+
+/// Of a table's number.
+pub(super) fn group_and_table(number: usize) -> (u8, Table) {
+    ((number / Table::ALL.len()) as u8, Table::ALL[number % Table::ALL.len()])
+}
+
+/// Before every entry of a table of a key group.
+pub(super) fn table_start(group: u8, table: Table) -> [u8; 2] {
+    [group, table.rows()]
+}
+
+/// After every row of one.
+pub(super) fn rows_end(group: u8, table: Table) -> [u8; 2] {
+    [group, table.sessions()]
+}
+
+/// After every entry of one.
+pub(super) fn table_end(group: u8, table: Table) -> [u8; 2] {
+    [group, table.sessions() + 1]
 }
 
 pub(super) fn span<'a>(from: &'a [u8], end: &'a [u8]) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
@@ -39,9 +79,6 @@ pub(in crate::transform::window) struct Row<'a> {
     entry: Cow<'a, [u8]>,
 }
 
-pub(super) const ROWS: u8 = 0;
-pub(super) const SESSIONS: u8 = 1;
-
 /// The group, the table, and the place.
 const BEFORE_KEY: usize = 2 + 3 * 8;
 
@@ -49,34 +86,49 @@ const BEFORE_KEY: usize = 2 + 3 * 8;
 pub(super) const SESSION_BYTES: usize = 8;
 
 /// Where a row is found in the state.
-pub(in crate::transform::window) fn row_entry(place: Place, key: &[u8]) -> Bytes {
-    entry_of_source(place, key, &[])
+pub(in crate::transform::window) fn row_entry(table: Table, place: Place, key: &[u8]) -> Bytes {
+    entry_of_source(table, place, key, &[])
 }
 
 /// The same for a row that is told from others of its key by where it is from.
 pub(in crate::transform::window) fn entry_of_source(
+    table: Table,
     Place { expiry, at: [a, b] }: Place,
     key: &[u8],
     source: &[u8],
 ) -> Bytes {
-    let table = [group_of(key), ROWS];
+    let table = table_start(group_of(key), table);
     [&table[..], &ordered(expiry), &ordered(a), &ordered(b), key, source].concat().into()
 }
 
-pub(super) fn session_entry(key: &[u8], first: Micros) -> Bytes {
-    let table = [group_of(key), SESSIONS];
-    [&table[..], key, &ordered(first)].concat().into()
+pub(super) fn session_entry(table: Table, key: &[u8], first: Micros) -> Bytes {
+    [&rows_end(group_of(key), table)[..], key, &ordered(first)].concat().into()
 }
 
-/// After every row of a key group that expires up to a time.
-pub(super) fn rows_after(group: u8, expiry: Micros) -> Vec<u8> {
+/// After every session of a key: longer than the last that could be.
+pub(super) fn sessions_end(table: Table, key: &[u8]) -> Vec<u8> {
+    [&rows_end(group_of(key), table)[..], key, &[u8::MAX; 9]].concat()
+}
+
+/// Before every row of a table that expires then or later.
+pub(super) fn rows_from(group: u8, table: Table, expiry: Micros) -> Vec<u8> {
+    [&table_start(group, table)[..], &ordered(expiry)].concat()
+}
+
+/// After every row of a table that expires up to a time.
+pub(super) fn rows_after(group: u8, table: Table, expiry: Micros) -> Vec<u8> {
     // No place reaches the end: event times are far from the ends of 64 bits.
-    [&[group, ROWS], &ordered(expiry)[..], &[u8::MAX; 16]].concat()
+    [&rows_from(group, table, expiry)[..], &[u8::MAX; 16]].concat()
+}
+
+/// Whether an entry is a row.
+pub(super) fn is_row(entry: &[u8]) -> bool {
+    entry.get(1).is_some_and(|byte| Table::ALL.iter().any(|table| table.rows() == *byte))
 }
 
 /// When the row of an entry expires; `None`: it isn't a row's.
 pub(super) fn expiry_of(entry: &[u8]) -> Option<Micros> {
-    let expiry = entry.get(1..)?.strip_prefix(&[ROWS])?.first_chunk()?;
+    let expiry = entry.get(2..).filter(|_| is_row(entry))?.first_chunk()?;
     Some(time_of(*expiry))
 }
 

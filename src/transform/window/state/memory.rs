@@ -2,39 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use super::super::keys::KEY_GROUPS;
 use super::super::watermark::Micros;
 use super::Bytes;
-use super::entry::{group_in, rows_after, span};
+use super::entry::{TABLES, group_and_table, rows_after, span, table_of};
 
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// By key group; keys are whole, the group included.
-    groups: Vec<BTreeMap<Bytes, Bytes>>,
+    /// Keys are whole, group and table included.
+    tables: Vec<BTreeMap<Bytes, Bytes>>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { groups: vec![BTreeMap::new(); KEY_GROUPS] }
+        Self { tables: vec![BTreeMap::new(); TABLES] }
     }
 }
 
 impl Memory {
     pub(super) fn get(&self, entry: &[u8]) -> Option<&[u8]> {
-        self.groups[group_in(entry)].get(entry).map(|value| &**value)
+        self.tables[table_of(entry)].get(entry).map(|value| &**value)
     }
 
+    /// Entries of one table.
     pub(super) fn range(&self, from: &[u8], end: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let entries = self.groups[group_in(from)].range::<[u8], _>(span(from, end));
+        let entries = self.tables[table_of(from)].range::<[u8], _>(span(from, end));
         entries.map(|(key, value)| (&**key, &**value))
     }
 
     pub(super) fn change(&mut self, entries: impl IntoIterator<Item = (Bytes, Option<Bytes>)>) {
         for (key, value) in entries {
-            let group = &mut self.groups[group_in(&key)];
+            let table = &mut self.tables[table_of(&key)];
             match value {
-                Some(value) => group.insert(key, value),
-                None => group.remove(&key),
+                Some(value) => table.insert(key, value),
+                None => table.remove(&key),
             };
         }
     }
@@ -42,9 +42,10 @@ impl Memory {
     /// Rows are in the order of expiry, before all else.
     pub(super) fn expire(&mut self, until: Option<Micros>) {
         let Some(until) = until else { return };
-        for (number, group) in self.groups.iter_mut().enumerate() {
-            let end = rows_after(number as u8, until);
-            while let Some(first) = group.first_entry().filter(|first| **first.key() < *end) {
+        for (number, entries) in self.tables.iter_mut().enumerate() {
+            let (group, table) = group_and_table(number);
+            let end = rows_after(group, table, until);
+            while let Some(first) = entries.first_entry().filter(|first| **first.key() < *end) {
                 first.remove();
             }
         }

@@ -47,6 +47,11 @@ pub(crate) enum Windowing {
 }
 
 impl Windowing {
+    /// What times of a case are made of.
+    pub(crate) fn unit(self) -> i64 {
+        if matches!(self, Self::Days { .. }) { HOUR } else { 1 }
+    }
+
     /// How long a session goes on after a row; `None`: it is in no session.
     pub(crate) fn gap(self, record: &Record) -> Option<i64> {
         match self {
@@ -124,10 +129,11 @@ pub(crate) fn cases(
     (windowing, 1..4_usize, any::<bool>(), 0..25_i64).prop_flat_map(
         move |(windowing, partitions, bounded, delay)| {
             // Days of March 2026, when clocks go forward in the north, and of October 2026.
-            let (unit, base) = match windowing {
-                Windowing::Days { .. } if bounded => (HOUR, 1_774_400_000_000_000),
-                Windowing::Days { .. } => (HOUR, 1_792_600_000_000_000),
-                _ => (1, 0),
+            let unit = windowing.unit();
+            let base = match windowing {
+                Windowing::Days { .. } if bounded => 1_774_400_000_000_000,
+                Windowing::Days { .. } => 1_792_600_000_000_000,
+                _ => 0,
             };
             let topic = prop::collection::vec(partition(unit, base), partitions);
             let steps = prop::collection::vec(step(partitions, clock), 0..30);

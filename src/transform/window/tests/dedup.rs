@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "rocksdb")]
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,14 +12,17 @@ use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
-use serde_json::Value;
+use proptest::test_runner::TestCaseResult;
 
-use super::case::{Case, Step, Windowing, cases, session};
+use super::case::{
+    Case, Record, Step, Windowing, cases, days, own_gaps, session, sliding, tumbling, unbounded,
+};
 #[cfg(feature = "rocksdb")]
 use super::for_a_tenth;
 use super::for_all;
 use super::model::{self, Place, Recorded};
-use super::run::{partition, partitions, toggle};
+use super::restarts::Restarts;
+use super::run::{self, Distinct, partition, partitions, toggle};
 use crate::transform::window::*;
 
 /// What came out.
@@ -40,13 +44,11 @@ struct Run<'a> {
     case: &'a Case,
     first: First,
     apart: bool,
-    /// Where state is kept that isn't in memory.
-    folder: Option<&'a Path>,
     windows: Windows,
     position: Vec<usize>,
     pending: Vec<(usize, usize)>,
     commits: Vec<Recorded>,
-    objects: Vec<Vec<u8>>,
+    restarts: Restarts<'a>,
     found: Found,
 }
 
@@ -74,14 +76,13 @@ impl<'a> Run<'a> {
         let windows = Windows::new(Arc::new(plan(case, first)));
         let position = vec![0; case.partitions.len()];
         let found = Found { rows: BTreeSet::new(), duplicates: 0, late: 0 };
-        let (pending, commits, objects) = (Vec::new(), Vec::new(), Vec::new());
-        let folder = None;
-        Self { case, first, apart, folder, windows, position, pending, commits, objects, found }
+        let (pending, commits, restarts) = (Vec::new(), Vec::new(), Restarts::default());
+        Self { case, first, apart, windows, position, pending, commits, restarts, found }
     }
 
     #[cfg(feature = "rocksdb")]
     fn on_disk(self, folder: &'a Path) -> Self {
-        Self { folder: Some(folder), ..self }
+        Self { restarts: Restarts::on_disk(folder), ..self }
     }
 
     fn all(mut self) -> Self {
@@ -143,32 +144,7 @@ impl<'a> Run<'a> {
         self.found.duplicates += duplicates.arrived.values().sum::<u64>() + duplicates.waited;
         self.found.late += finished.counts.late;
 
-        let epoch = self.objects.len() as u64 + 1;
-        let before: Vec<_> = (1..epoch as i64).collect();
-        let to_store = ToStore {
-            epoch,
-            begun: 1,
-            meaning: &BTreeMap::new(),
-            decisions: &decisions,
-            before: &before,
-            rest: &Value::Null,
-        };
-        self.objects.push(self.windows.object(&finished.next, to_store).expect("it is stored"));
-        self.windows.commit(finished.next).expect("a disk with room");
-        if epoch.is_multiple_of(2) {
-            let newest = self.objects.last().expect("one");
-            let watermarks = Stored::decode(newest).expect("whole").watermarks;
-            let empty = match self.folder {
-                None => State::default(),
-                Some(folder) => State::on_disk(folder).expect("it opens"),
-            };
-            let mut restoring = Restoring::new(empty);
-            self.objects.iter().for_each(|object| restoring.add(object).expect("the next"));
-            let state = restoring.finish().expect("a chain");
-            assert_eq!(state.dump(), self.windows.state().dump());
-            assert_eq!(state.bytes(), self.windows.state().bytes());
-            self.windows = Windows::restored(self.windows.plan().clone(), watermarks, state);
-        }
+        self.restarts.commit(&mut self.windows, finished.next, &decisions);
         self.position = position;
         recorded.ends.clone_from(&self.position);
         self.commits.push(recorded);
@@ -205,7 +181,7 @@ fn read(
     let offsets: Int64Array = offsets.map(|offset| Some(offset as i64)).collect();
     let offsets = filter(&offsets, &counted).expect("a mask").as_primitive::<Int64Type>().clone();
     let keys = [filter(&keys, &counted).expect("a mask")];
-    epoch.arrive(judged, ArrivedRows { partition: &partition, offsets, keys: &keys, rows });
+    epoch.arrive(judged, ArrivedRows { partition: &partition, offsets, distinct: &keys, rows });
 }
 
 fn epoch_schema() -> Arc<Schema> {
@@ -213,33 +189,95 @@ fn epoch_schema() -> Arc<Schema> {
     Arc::new(Schema::new(vec![place, Field::new("amount", DataType::Int64, true)]))
 }
 
-/// Every time that was kept is compared with; nothing is forgotten.
+/// What comes of rows. `apart`: the key of a row is of its partition.
 pub(crate) fn model(case: &Case, commits: &[Recorded], first: First, apart: bool) -> Found {
     let Windowing::Session { gap: within } = case.windowing else { unreachable!("as it is made") };
-    let mut on_time = Vec::new();
-    let outcome =
-        model::walk(case, commits, |outcome, place, time, watermark| match time < watermark {
+    let key = |place: Place, record: &Record| (record.key, apart.then_some(place.0));
+    firsts(case, commits, (within, first), key).0
+}
+
+/// What comes of rows, and which rows have a time. Every time that was kept is compared with; nothing is forgotten.
+fn firsts<K: PartialEq>(
+    case: &Case,
+    commits: &[Recorded],
+    (within, first): (i64, First),
+    key: impl Fn(Place, &Record) -> K,
+) -> (Found, BTreeSet<Place>) {
+    let (mut on_time, mut timely) = (Vec::new(), BTreeSet::new());
+    let outcome = model::walk(case, commits, |outcome, place, time, watermark| {
+        timely.insert(place);
+        match time < watermark {
             true => outcome.late += 1,
             false => on_time.push((time, place)),
-        });
+        }
+    });
     if first == First::ByEventTime {
         on_time.retain(|(time, _)| outcome.watermark.is_some_and(|w| *time < w));
         on_time.sort_unstable();
     }
-    let mut kept: Vec<(Option<u8>, usize, i64)> = Vec::new();
+    let mut kept: Vec<(K, i64)> = Vec::new();
     let mut found = Found { rows: BTreeSet::new(), duplicates: 0, late: outcome.late };
     for (time, place) in on_time {
-        let key = case.partitions[place.0][place.1].key;
-        let of = if apart { place.0 } else { 0 };
-        let near = |(k, o, t): &(_, _, i64)| *k == key && *o == of && (t - time).abs() < within;
-        if kept.iter().any(near) {
+        let key = key(place, &case.partitions[place.0][place.1]);
+        if kept.iter().any(|(other, t)| *other == key && (t - time).abs() < within) {
             found.duplicates += 1;
         } else {
-            kept.push((key, of, time));
+            kept.push((key, time));
             found.rows.insert(place);
         }
     }
-    found
+    (found, timely)
+}
+
+/// The case with all rows left out by `where` that are not the first of theirs.
+pub(crate) fn only_firsts(
+    case: &Case,
+    commits: &[Recorded],
+    Distinct { within, first }: Distinct,
+) -> (Case, Found) {
+    let key = |_, record: &Record| Distinct::key(record);
+    let (found, timely) = firsts(case, commits, (within, first), key);
+    let mut only = case.clone();
+    for place in timely.difference(&found.rows) {
+        only.partitions[place.0][place.1].kept = false;
+    }
+    (only, found)
+}
+
+fn windows_of_distinct(case: &Case, distinct: Distinct, restarts: Restarts<'_>) -> TestCaseResult {
+    let (found, commits) = run::run_distinct(case, distinct, restarts);
+    let (only, firsts) = only_firsts(case, &commits, distinct);
+    let expected = model::run(&only, &commits);
+    prop_assert_eq!(found.late, firsts.late);
+    prop_assert_eq!(found.watermark, expected.watermark);
+    prop_assert_eq!(found.closed, expected.closed, "closed (left), the model's (right)");
+    prop_assert_eq!(found.open, expected.open, "open (left), the model's (right)");
+    Ok(())
+}
+
+fn any_windows() -> impl Strategy<Value = (Case, Distinct)> {
+    let kinds = prop_oneof![tumbling(), sliding(), session(), own_gaps(), unbounded(), days()];
+    let first = prop_oneof![Just(First::ByArrival), Just(First::ByEventTime)];
+    (cases(kinds, true), 1..15_i64, first).prop_map(|(case, within, first)| {
+        let within = within * case.windowing.unit();
+        (case, Distinct { within, first })
+    })
+}
+
+#[test]
+fn windows_take_the_first_of_duplicates_only() {
+    for_all(any_windows(), |(case, distinct)| {
+        windows_of_distinct(&case, distinct, Restarts::default())
+    });
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn windows_take_the_first_of_duplicates_only_with_state_on_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for_a_tenth(any_windows(), |(case, distinct)| {
+        windows_of_distinct(&case, distinct, Restarts::on_disk(folder.path()))
+    });
 }
 
 /// All rows in one commit.

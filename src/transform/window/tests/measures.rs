@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Int64Type};
 
 use super::run::partition;
 use crate::schema::list_type;
-use crate::transform::window::aggregate::{Aggregates, Argument, Rows, state_types};
+use crate::transform::window::aggregate::{Aggregates, Argument, Rows, Sources, state_types};
 use crate::transform::window::{Function, Measure, WindowError, codec};
 
 use Function::{
@@ -34,7 +34,7 @@ pub(super) fn compute(
         let length = groups.len() as i64;
         let mut part = Aggregates::new(measures)?;
         let rows = Rows {
-            partition: &partition(number),
+            sources: Sources::One(&partition(number)),
             // All at one time: the order is that of partition and offset.
             times: &Int64Array::from(vec![0; groups.len()]),
             offsets: &(0..length).collect(),
@@ -264,7 +264,7 @@ fn first_and_last_of_many_rows_let_go_of_those_passed_over() {
         let values: ArrayRef =
             Arc::new(offsets.iter().map(|offset| offset * 3).collect::<Int64Array>());
         let rows = Rows {
-            partition: &partition(0),
+            sources: Sources::One(&partition(0)),
             times: &Int64Array::from(times),
             offsets: &Int64Array::from(offsets),
             arguments: &[argument(&values), argument(&values)],

@@ -9,9 +9,11 @@ mod floats;
 mod measures;
 pub(crate) mod model;
 mod ranked;
+mod restarts;
 pub(crate) mod run;
 
 use std::cell::Cell;
+use std::fmt::Debug;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
@@ -23,13 +25,13 @@ use self::model::Recorded;
 #[cfg(feature = "rocksdb")]
 use super::State;
 
-fn for_all(cases: impl Strategy<Value = Case>, check: impl Fn(Case) -> TestCaseResult) {
+fn for_all<T: Debug>(cases: impl Strategy<Value = T>, check: impl Fn(T) -> TestCaseResult) {
     for_some(wanted(), cases, check);
 }
 
 /// A case on disk opens and removes a database.
 #[cfg(feature = "rocksdb")]
-fn for_a_tenth(cases: impl Strategy<Value = Case>, check: impl Fn(Case) -> TestCaseResult) {
+fn for_a_tenth<T: Debug>(cases: impl Strategy<Value = T>, check: impl Fn(T) -> TestCaseResult) {
     for_some(wanted().div_ceil(10), cases, check);
 }
 
@@ -38,10 +40,10 @@ fn wanted() -> u32 {
     wanted.map_or(200, |text| text.parse().expect("a number of cases"))
 }
 
-fn for_some(
+fn for_some<T: Debug>(
     count: u32,
-    cases: impl Strategy<Value = Case>,
-    check: impl Fn(Case) -> TestCaseResult,
+    cases: impl Strategy<Value = T>,
+    check: impl Fn(T) -> TestCaseResult,
 ) {
     let config = Config { cases: count, failure_persistence: None, ..Config::default() };
     TestRunner::new(config).run(&cases, check).unwrap_or_else(|error| panic!("{error}"));

@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::case::{Case, Record, Step, Windowing};
 use super::model::{self, Outcome, Recorded};
+use super::restarts::Restarts;
 use crate::chunk::SourcePartition;
 use crate::offsets::{TopicId, TopicPartition};
 use crate::transform::window::*;
@@ -36,7 +37,23 @@ pub(super) fn toggle(windows: &Windows, toggled: &BTreeSet<usize>) -> Recorded {
     recorded
 }
 
-fn plan(case: &Case) -> WindowPlan {
+/// How rows are told from duplicates before they count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Distinct {
+    pub(crate) within: i64,
+    pub(crate) first: First,
+}
+
+impl Distinct {
+    /// As SQL says it.
+    pub(crate) const KEY: &str = "(amount % 3 + 3) % 3";
+
+    pub(super) fn key(record: &Record) -> Option<i64> {
+        record.amount.map(|amount| amount.rem_euclid(3))
+    }
+}
+
+fn plan(case: &Case, distinct: Option<Distinct>) -> WindowPlan {
     let aligned = |size, slide, offset, zone| {
         Kind::Aligned(Aligned::new(size, slide, offset, zone).expect("valid windows"))
     };
@@ -75,7 +92,11 @@ fn plan(case: &Case) -> WindowPlan {
     ];
     let lateness = Lateness { delay: case.delay, max_future: case.max_future };
     let keys = vec![Arc::new(Field::new("key", DataType::Utf8, true))];
-    WindowPlan::new(kind, lateness, keys, measures).expect("a valid plan")
+    let plan = WindowPlan::new(kind, lateness, keys, measures).expect("a valid plan");
+    match distinct {
+        None => plan,
+        Some(Distinct { within, first }) => plan.of_distinct(within, first).expect("a valid step"),
+    }
 }
 
 /// A name and the amount that it is ranked by.
@@ -91,7 +112,24 @@ pub(super) fn run(case: &Case) -> (Outcome, Vec<Recorded>, Windows) {
 
 /// `state` is empty.
 pub(super) fn run_in(case: &Case, state: State) -> (Outcome, Vec<Recorded>, Windows) {
-    let mut run = Run::new(case, state);
+    let windows = Windows::restored(Arc::new(plan(case, None)), Watermarks::default(), state);
+    all(Run::new(case, windows))
+}
+
+/// With a restart now and then. Rows count when they are known to be the first of theirs.
+pub(super) fn run_distinct(
+    case: &Case,
+    distinct: Distinct,
+    restarts: Restarts<'_>,
+) -> (Outcome, Vec<Recorded>) {
+    let windows = Windows::new(Arc::new(plan(case, Some(distinct))));
+    let run = Run { restarts: Some(restarts), ..Run::new(case, windows) };
+    let (outcome, commits, _) = all(run);
+    (outcome, commits)
+}
+
+fn all(mut run: Run<'_>) -> (Outcome, Vec<Recorded>, Windows) {
+    let case = run.case;
     let count = case.partitions.len();
     let known = (0..count).filter(|partition| !case.strangers.contains(partition)).collect();
     run.commit(Recorded { joined: known, ..Recorded::default() });
@@ -113,6 +151,13 @@ pub(super) fn run_in(case: &Case, state: State) -> (Outcome, Vec<Recorded>, Wind
     (run.outcome, run.commits, run.windows)
 }
 
+struct Attempted {
+    finished: Finished,
+    closed: Vec<model::Result>,
+    decisions: Decisions,
+    position: Vec<usize>,
+}
+
 struct Run<'a> {
     case: &'a Case,
     windows: Windows,
@@ -121,21 +166,23 @@ struct Run<'a> {
     pending: Vec<(usize, usize)>,
     outcome: Outcome,
     commits: Vec<Recorded>,
+    restarts: Option<Restarts<'a>>,
 }
 
 impl<'a> Run<'a> {
-    fn new(case: &'a Case, state: State) -> Self {
+    fn new(case: &'a Case, windows: Windows) -> Self {
         Self {
             case,
-            windows: Windows::restored(Arc::new(plan(case)), Watermarks::default(), state),
+            windows,
             position: vec![0; case.partitions.len()],
             pending: Vec::new(),
             outcome: Outcome::default(),
             commits: Vec::new(),
+            restarts: None,
         }
     }
 
-    fn attempt(&mut self, recorded: &Recorded) -> (Finished, Vec<model::Result>, Vec<usize>) {
+    fn attempt(&mut self, recorded: &Recorded) -> Attempted {
         let mut position = self.position.clone();
         let mut epoch = self.windows.begin().expect("accumulators");
         for (number, count) in self.pending.drain(..) {
@@ -158,7 +205,7 @@ impl<'a> Run<'a> {
         });
         let finished = finished.expect("no overflow");
         assert_eq!(finished.closed.count, closed.len());
-        (finished, closed, position)
+        Attempted { finished, closed, decisions, position }
     }
 
     fn fail(&mut self) {
@@ -168,7 +215,7 @@ impl<'a> Run<'a> {
     }
 
     fn commit(&mut self, mut recorded: Recorded) {
-        let (finished, closed, position) = self.attempt(&recorded);
+        let Attempted { finished, closed, decisions, position } = self.attempt(&recorded);
         self.outcome.closed.extend(closed);
         let Counts { counted, late, late_partial, future, timeless, filtered } = finished.counts;
         self.outcome.counted += counted;
@@ -177,7 +224,10 @@ impl<'a> Run<'a> {
         self.outcome.future += future;
         self.outcome.timeless += timeless;
         self.outcome.filtered += filtered;
-        self.windows.commit(finished.next).expect("a disk with room");
+        match &mut self.restarts {
+            None => self.windows.commit(finished.next).expect("a disk with room"),
+            Some(restarts) => restarts.commit(&mut self.windows, finished.next, &decisions),
+        }
         self.position = position;
         recorded.ends.clone_from(&self.position);
         self.commits.push(recorded);
@@ -243,9 +293,11 @@ fn read(
         argument(&amounts),
         Argument { values: Some(names), filter: Some(flags) },
     ];
+    let distinct: Int64Array = records.iter().map(Distinct::key).collect();
     let rows = CountedRows {
         partition: &partition,
         offsets: offsets.as_primitive(),
+        distinct: &[keep(Arc::new(distinct))],
         keys: &[keep(text(keys))],
         arguments: &arguments,
     };

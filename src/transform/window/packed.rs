@@ -1,0 +1,69 @@
+//! What rows bring to windows, as columns of one batch: for rows of which it isn't known yet whether they are duplicates.
+//!
+//! The keys that they are grouped by; of each measure the values, if it takes any, and whether its filter keeps the row; and
+//! where rows have gaps of their own, when a session of the row alone ends. The state may hold them like that.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::datatypes::{DataType, Int64Type};
+
+use super::aggregate::Argument;
+use super::error::WindowError;
+use super::watermark::Micros;
+use super::{Gap, Kind, WindowPlan};
+
+/// Of the columns.
+pub(super) fn types(plan: &WindowPlan) -> Vec<DataType> {
+    let mut types = plan.key_types();
+    for measure in &*plan.measures {
+        types.extend(measure.takes().cloned());
+        types.push(DataType::Boolean);
+    }
+    types.extend(has_ends(plan).then_some(DataType::Int64));
+    types
+}
+
+fn has_ends(plan: &WindowPlan) -> bool {
+    plan.kind == Kind::Session(Gap::OfRow)
+}
+
+/// `ends`: where rows have gaps of their own.
+pub(super) fn pack(
+    plan: &WindowPlan,
+    keys: &[ArrayRef],
+    arguments: &[Argument],
+    ends: Vec<Micros>,
+    rows: usize,
+) -> Result<Vec<ArrayRef>, WindowError> {
+    let mut columns = keys.to_vec();
+    for (measure, Argument { values, filter }) in plan.measures.iter().zip(arguments) {
+        if let Some(values) = values {
+            columns.push(measure.input(values)?);
+        }
+        let all = || BooleanArray::from(vec![true; rows]);
+        columns.push(Arc::new(filter.clone().unwrap_or_else(all)));
+    }
+    if has_ends(plan) {
+        columns.push(Arc::new(Int64Array::from(ends)));
+    }
+    Ok(columns)
+}
+
+/// The keys, the arguments and the ends.
+pub(super) fn unpack(
+    plan: &WindowPlan,
+    columns: Vec<ArrayRef>,
+) -> (Vec<ArrayRef>, Vec<Argument>, Vec<Micros>) {
+    let mut columns = columns.into_iter();
+    let mut next = || columns.next().expect("as they were packed");
+    let keys = plan.keys.iter().map(|_| next()).collect();
+    let argument = |takes: bool, next: &mut dyn FnMut() -> ArrayRef| {
+        let values = takes.then(&mut *next);
+        Argument { values, filter: Some(next().as_boolean().clone()) }
+    };
+    let measures = plan.measures.iter();
+    let arguments = measures.map(|m| argument(m.takes().is_some(), &mut next)).collect();
+    let ends = has_ends(plan).then(|| next().as_primitive::<Int64Type>().values().to_vec());
+    (keys, arguments, ends.unwrap_or_default())
+}
