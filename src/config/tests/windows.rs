@@ -422,6 +422,26 @@ fn deduplication_has_what_it_needs_and_nothing_beside_it() {
 }
 
 #[test]
+fn beside_windows_their_watermark_and_late_rows_hold_for_duplicates_too() {
+    let step = "    deduplicate: {keys: [id], within: 1h}\n";
+    let text = BASE.replace("    aggregate:", &format!("{step}    aggregate:"));
+    let loaded = load(&sources(&text)).unwrap_or_else(|errors| panic!("{errors}"));
+    let output = &loaded.connector.outputs[0];
+    let (Some(windows), Some(step)) = (&output.aggregate, &output.deduplicate) else {
+        panic!("both are there")
+    };
+    assert_eq!(step.watermark, windows.watermark);
+    assert!(!step.keeps_late_rows);
+    let told = told_of(&text, &[("within: 1h", "within: 1h, late_rows: drop")]);
+    assert!(
+        told.ends_with(
+            "deduplicate.late_rows: beside `aggregate`, the one there holds for both; remove it"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
 fn the_fingerprint_follows_what_duplicates_are() {
     let base = deduplicating();
     let fingerprint = |text: &str| {

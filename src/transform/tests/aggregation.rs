@@ -9,7 +9,7 @@ use arrow::datatypes::{Int32Type, SchemaRef};
 use super::*;
 use crate::config::{self, Emit, Gap, LateRows, MeasureSpec, Watermark, Window};
 use crate::transform::aggregation::{AGGREGATES, Aggregation};
-use crate::transform::window::Argument;
+use crate::transform::window::{Argument, First};
 
 const COLUMNS: &str = "event_time TIMESTAMP NOT NULL, country STRING, amount INT, price DECIMAL(9,2), paid BOOLEAN, tags ARRAY<STRING>, day DATE, local TIMESTAMP_NTZ, window_end INT";
 
@@ -603,6 +603,34 @@ fn gaps_that_can_not_be() {
         "window_start",
         "SL6002 `window.gap_seconds` (line 1, column 1): no column `window_start` in the record: it is a result of the aggregation, which comes later",
     );
+}
+
+#[test]
+fn duplicates_are_told_by_the_record_before_windows() {
+    let aggregate = aggregate(&["country"], &[("orders", "count(*)")]);
+    let step = |keys: &[&str]| config::Deduplicate {
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        within: Duration::from_secs(60),
+        order: config::DuplicateOrder::EventTime,
+        keeps_late_rows: false,
+        watermark: aggregate.watermark.clone(),
+    };
+    let record = rows("event_time TIMESTAMP, country STRING, amount INT", &["|de|7"]);
+    let plan = |keys: &[&str]| {
+        Aggregation::new(&record.schema(), &aggregate, Some(&step(keys)), Some("amount > 0"), None)
+    };
+    let planned = plan(&["upper(country)", "amount"]).unwrap_or_else(|error| panic!("{error}"));
+    let keys = planned.distinct(&record).expect("keys");
+    assert_eq!(keys[0].as_string::<i32>().value(0), "DE");
+    assert_eq!(planned.windows().first(), Some(First::ByEventTime));
+    assert!(planned.windows().aggregates());
+    let meaning = planned.meaning();
+    let told = |part: &str| meaning[part].as_str();
+    assert_eq!(told("deduplicate.keys"), "upper(country) STRING, amount INT");
+    assert_eq!(told("deduplicate.within"), "60 s");
+    assert_eq!(told("group_by"), "country");
+    let refused = plan(&["orders"]).err().expect("it is refused").to_string();
+    assert!(refused.contains("it is a result of the aggregation, which comes later"), "{refused}");
 }
 
 #[test]
