@@ -426,7 +426,7 @@ fn beside_windows_their_watermark_and_late_rows_hold_for_duplicates_too() {
     let step = "    deduplicate: {keys: [id], within: 1h}\n";
     let text = BASE.replace("    aggregate:", &format!("{step}    aggregate:"));
     let loaded = load(&sources(&text)).unwrap_or_else(|errors| panic!("{errors}"));
-    let output = &loaded.connector.outputs[0];
+    let output = &loaded.connector.outputs["orders"];
     let (Some(windows), Some(step)) = (&output.aggregate, &output.deduplicate) else {
         panic!("both are there")
     };

@@ -615,7 +615,8 @@ fn duplicates_are_told_by_the_record_before_windows() {
         keeps_late_rows: false,
         watermark: aggregate.watermark.clone(),
     };
-    let record = rows("event_time TIMESTAMP, country STRING, amount INT", &["|de|7"]);
+    let record =
+        rows("event_time TIMESTAMP, country STRING, amount INT", &["2026-11-01T10:00:00Z|de|7"]);
     let plan = |keys: &[&str]| {
         Aggregation::new(&record.schema(), &aggregate, Some(&step(keys)), Some("amount > 0"), None)
     };

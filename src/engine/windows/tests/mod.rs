@@ -106,5 +106,5 @@ fn with_state_on_disk_the_table_is_the_models_whatever_fails() {
         Just(Becomes::Changes { slow: false }),
         windows_of_distinct_rows(),
     ];
-    check(kinds, becomes, &backend, cases().div_ceil(10));
+    check(kinds, becomes, &backend, cases().div_ceil(10).min(1_000));
 }
