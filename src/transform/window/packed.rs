@@ -58,12 +58,11 @@ pub(super) fn unpack(
     let mut columns = columns.into_iter();
     let mut next = || columns.next().expect("as they were packed");
     let keys = plan.keys.iter().map(|_| next()).collect();
-    let argument = |takes: bool, next: &mut dyn FnMut() -> ArrayRef| {
-        let values = takes.then(&mut *next);
-        Argument { values, filter: Some(next().as_boolean().clone()) }
-    };
-    let measures = plan.measures.iter();
-    let arguments = measures.map(|m| argument(m.takes().is_some(), &mut next)).collect();
+    let mut arguments = Vec::with_capacity(plan.measures.len());
+    for measure in &*plan.measures {
+        let values = measure.takes().map(|_| next());
+        arguments.push(Argument { values, filter: Some(next().as_boolean().clone()) });
+    }
     let ends = has_ends(plan).then(|| next().as_primitive::<Int64Type>().values().to_vec());
     (keys, arguments, ends.unwrap_or_default())
 }
