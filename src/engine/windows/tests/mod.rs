@@ -4,7 +4,7 @@
 //! No Kafka and no decoder: chunks are made by hand. The table, its log, its files and the state objects are real, in a store
 //! in memory. After every commit that landed, whoever made it, the table's rows are the model's for the recorded commits.
 //!
-//! `SLUICE_WINDOW_CASES=100000 cargo test …` runs more cases. A failure is shrunk and printed.
+//! `SLUICE_WINDOW_CASES=25000 cargo test …` runs more cases. A failure is shrunk and printed.
 
 mod case;
 mod instance;

@@ -1,6 +1,6 @@
 //! Windows against a naive model: random rows over partitions, random cuts into epochs and chunks, failed attempts.
 //!
-//! `SLUICE_WINDOW_CASES=100000 cargo test …` runs more cases. A failure is shrunk and printed.
+//! `SLUICE_WINDOW_CASES=25000 cargo test …` runs more cases. A failure is shrunk and printed.
 
 pub(crate) mod case;
 pub(crate) mod dedup;
