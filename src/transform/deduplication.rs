@@ -120,10 +120,6 @@ impl Distinct {
         let keys = keys.iter().enumerate();
         let keys = keys.map(|(index, text)| Key::new(sight, index, text));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let first = match order {
-            DuplicateOrder::Arrival => First::ByArrival,
-            DuplicateOrder::EventTime => First::ByEventTime,
-        };
         let each =
             keys.iter().map(|key| format!("{} {}", key.text, ddl::format_type(&key.data_type)));
         let meaning = BTreeMap::from([
@@ -131,7 +127,7 @@ impl Distinct {
             ("deduplicate.within".to_owned(), meaning::long(*within)),
             ("deduplicate.order".to_owned(), order.word().to_owned()),
         ]);
-        Ok(Self { keys, within: micros(*within), first, meaning })
+        Ok(Self { keys, within: micros(*within), first: (*order).into(), meaning })
     }
 
     /// What rows are told apart by.
@@ -142,6 +138,15 @@ impl Distinct {
     /// What gives the state of deduplication its meaning.
     pub(super) fn meaning(&self) -> BTreeMap<String, String> {
         self.meaning.clone()
+    }
+}
+
+impl From<DuplicateOrder> for First {
+    fn from(order: DuplicateOrder) -> Self {
+        match order {
+            DuplicateOrder::Arrival => Self::ByArrival,
+            DuplicateOrder::EventTime => Self::ByEventTime,
+        }
     }
 }
 

@@ -101,12 +101,19 @@ struct Deduplicated {
 }
 
 impl Deduplicated {
-    fn new(within: Micros, first: First, columns: Vec<DataType>) -> Result<Self, WindowError> {
-        if (1..=LONGEST_WINDOW).contains(&within) {
-            return Ok(Self { within, first, columns });
+    fn new(within: Micros, first: First, columns: &[FieldRef]) -> Result<Self, WindowError> {
+        if !(1..=LONGEST_WINDOW).contains(&within) {
+            let message = "`within` is longer than nothing and at most 100 years long";
+            return Err(WindowError::Refused(message.to_owned()));
         }
-        let message = "`within` is longer than nothing and at most 100 years long";
-        Err(WindowError::Refused(message.to_owned()))
+        let waits = first == First::ByEventTime;
+        let unfit = columns.iter().find(|column| !codec::encodes_rows(column.data_type()));
+        if let Some(column) = unfit.filter(|_| waits) {
+            let message = format!("`{}`: such columns can't wait in the state", column.name());
+            return Err(WindowError::Refused(message));
+        }
+        let columns = columns.iter().map(|column| column.data_type().clone()).collect();
+        Ok(Self { within, first, columns })
     }
 }
 
@@ -137,22 +144,14 @@ impl WindowPlan {
         keys: Vec<FieldRef>,
         rows: &SchemaRef,
     ) -> Result<Self, WindowError> {
-        let waits = first == First::ByEventTime;
-        let unfit = rows.fields().iter().find(|column| !codec::encodes_rows(column.data_type()));
-        if let Some(column) = unfit.filter(|_| waits) {
-            let message = format!("`{}`: such columns can't wait in the state", column.name());
-            return Err(WindowError::Refused(message));
-        }
-        let columns = rows.fields().iter().map(|field| field.data_type().clone()).collect();
-        let deduplicated = Some(Deduplicated::new(within, first, columns)?);
+        let deduplicated = Some(Deduplicated::new(within, first, rows.fields())?);
         let plan = Self::of_schema(Kind::Rows, lateness, keys, Vec::new(), rows.clone())?;
         Ok(Self { deduplicated, ..plan })
     }
 
     /// The same windows of rows of which duplicates are dropped before.
     pub fn of_distinct(self, within: Micros, first: First) -> Result<Self, WindowError> {
-        let columns = packed::types(&self);
-        let deduplicated = Some(Deduplicated::new(within, first, columns)?);
+        let deduplicated = Some(Deduplicated::new(within, first, &packed::columns(&self))?);
         Ok(Self { deduplicated, ..self })
     }
 

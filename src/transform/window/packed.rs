@@ -6,22 +6,23 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 
 use super::aggregate::Argument;
 use super::error::WindowError;
 use super::watermark::Micros;
-use super::{Gap, Kind, WindowPlan};
+use super::{BOUNDS, Gap, Kind, WindowPlan};
 
-/// Of the columns.
-pub(super) fn types(plan: &WindowPlan) -> Vec<DataType> {
-    let mut types = plan.key_types();
+/// The columns, under the names of what they are for.
+pub(super) fn columns(plan: &WindowPlan) -> Vec<FieldRef> {
+    let column = |name: &str, data_type| Arc::new(Field::new(name, data_type, true));
+    let mut columns = plan.keys.clone();
     for measure in &*plan.measures {
-        types.extend(measure.takes().cloned());
-        types.push(DataType::Boolean);
+        columns.extend(measure.takes().map(|values| column(measure.name(), values.clone())));
+        columns.push(column(measure.name(), DataType::Boolean));
     }
-    types.extend(has_ends(plan).then_some(DataType::Int64));
-    types
+    columns.extend(has_ends(plan).then(|| column(BOUNDS[1], DataType::Int64)));
+    columns
 }
 
 fn has_ends(plan: &WindowPlan) -> bool {

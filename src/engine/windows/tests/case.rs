@@ -13,7 +13,6 @@ use crate::config::{
     StateBackend, Storage, TableLocation, Watermark, Window,
 };
 use crate::sink::testing::Fault;
-use crate::transform::window::First;
 use crate::transform::window::tests::case::{Case, Windowing, cases};
 use crate::transform::window::tests::run::Distinct;
 
@@ -34,13 +33,6 @@ impl Becomes {
     /// The table has open windows at once.
     pub(super) fn shows_open(self) -> bool {
         matches!(self, Self::Changes { .. } | Self::DistinctWindows { changes: true, .. })
-    }
-}
-
-pub(super) fn first(order: DuplicateOrder) -> First {
-    match order {
-        DuplicateOrder::Arrival => First::ByArrival,
-        DuplicateOrder::EventTime => First::ByEventTime,
     }
 }
 
@@ -230,7 +222,7 @@ impl Story {
 
     /// The step before windows.
     pub(super) fn distinct(&self, order: DuplicateOrder) -> Distinct {
-        Distinct { within: 7 * self.case.windowing.unit(), first: first(order) }
+        Distinct { within: 7 * self.case.windowing.unit(), first: order.into() }
     }
 
     fn deduplicate(&self, order: DuplicateOrder, key: &str, within: i64) -> Deduplicate {

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::case::{Becomes, Story, first};
+use super::case::{Becomes, Story};
 use super::instance::{Plan, TOPIC};
 use crate::sink::entry;
 use crate::sink::history::{PartitionInfo, SluiceInfo, WindowsInfo};
@@ -172,7 +172,7 @@ impl<'a> Ledger<'a> {
         let (case, commits) = (&self.story.case, &self.commits);
         let mut rows: Vec<Row> = match self.story.becomes {
             Becomes::Distinct(order) => {
-                let found = dedup::model(case, commits, first(order), false);
+                let found = dedup::model(case, commits, order.into(), false);
                 found.rows.into_iter().map(Row::Record).collect()
             }
             becomes => {
